@@ -83,7 +83,7 @@ def with_config(folder: Path, config: object) -> Path:
         ({"stages": [1, 0, 2, 1]}, "stages must be numbers from 1"),
         ({"background": [7, 0]}, "background must be numbers from 1"),
         ({"windows": [0, 4, 4, 2]}, "the first of windows must be at least 1"),
-        ({"windows": [8, 1, 4, 2]}, "windows are halved where a stage begins, so those before must be even"),
+        ({"windows": [8, 1, 4, 2]}, "windows must be even in all stages but the last"),
         ({"image_size": 128}, "where 3 does not fit a map of 8 x 8, at an image_size of 128"),
         ({"channels": "many"}, "channels must be a whole number"),
         ({"zoom": 7}, "zoom must be true or false"),

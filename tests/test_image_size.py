@@ -53,7 +53,10 @@ def test_a_size_that_no_network_can_have_is_refused(checkpoint: Path, size: int)
 
 def test_windows_that_cannot_be_halved_at_a_size_are_refused(tmp_path: Path) -> None:
     masklet.save(masklet.Sam2(toy()), tmp_path / "odd.safetensors")
-    with pytest.raises(ValueError, match=r"those before must be even. Got .*at an image_size of 128"):
+    with pytest.raises(
+        ValueError,
+        match=r"must be even in all stages but the last, and fit their maps. Got .*at image_size 128",
+    ):
         masklet.load(tmp_path / "odd.safetensors", image_size=128)
 
 

@@ -116,7 +116,7 @@ def test_what_is_neither_is_an_error() -> None:
         to_label_map(photograph)
     with pytest.raises(PromptError, match="mask must be bool, labels"):
         Prompt(mask=photograph)
-    with pytest.raises(NotAMask, match="never in a JPEG"):
+    with pytest.raises(NotAMask, match="not in a JPEG"):
         to_label_map(draw([(60, 48, 30, True)], [3]), is_lossy=True)
 
 
@@ -227,7 +227,7 @@ def test_floats_below_0_are_logits_or_background() -> None:
     logits = np.where(mask, 4.3, -5.2) + np.random.default_rng(0).normal(0, 0.5, SIZE)
     assert (to_label_map(logits) == mask).all()
     assert (to_label_map(np.where(mask, 7.0, -1.0)) == 7 * mask).all()  # -1 is a void label
-    with pytest.raises(NotAMask, match="0 and below, down to -1"):
+    with pytest.raises(NotAMask, match="0 or below, down to -1"):
         to_label_map(-mask.astype(np.int8))
 
 

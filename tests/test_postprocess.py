@@ -89,7 +89,7 @@ class TestAllSteps:
             assert (step(mask) == mask).all()
 
     def test_logits_are_not_masks(self, step) -> None:
-        with pytest.raises(ValueError, match="give logits > 0"):
+        with pytest.raises(ValueError, match="pass logits > 0"):
             step(np.ones((4, 5), np.float32))
 
     @pytest.mark.gpu

@@ -231,7 +231,7 @@ def test_no_prompts_give_no_masks() -> None:
 
 def test_hints_that_do_not_fit_several_prompts_are_refused() -> None:
     session, prompt = masklet.ImageSession(model(), IMAGE), masklet.Prompt(positive=[(1, 1)])
-    with pytest.raises(masklet.PromptError, match=r"2 prompts need as many hints\. Got 1\."):
+    with pytest.raises(masklet.PromptError, match=r"2 prompts need 2 hints\. Got 1\."):
         session.segment([prompt] * 2, hint=[two_objects()])
     with pytest.raises(masklet.PromptError, match=r"a list of prompts needs a list of hints\. Got Masks\."):
         session.segment([prompt] * 2, hint=two_objects())  # type: ignore[call-overload]
@@ -264,7 +264,7 @@ def test_as_many_prompts_as_pictures_are_needed(pictures: int, prompts: int) -> 
 def test_a_candidate_becomes_the_mask_of_an_object_only(id: int, unchecked: None) -> None:
     one = torch.tensor(1.0)
     candidates = ImageCandidates.rank(SIZE, [Candidate(torch.ones(2, 2), one, one)])
-    with pytest.raises(PromptError, match="whole number from 1 on"):
+    with pytest.raises(PromptError, match="whole number from 1;"):
         candidates.as_masks(id)
 
 
@@ -300,7 +300,7 @@ def test_coco_annotations_of_numpy_numbers_are_written_by_json(unchecked: None) 
 def test_scores_of_given_masks_are_finite_numbers(iou: object, unchecked: None) -> None:
     with pytest.raises(PromptError, match="a list of finite numbers"):
         Masks.from_arrays(0, {1: LEFT}, SIZE, iou)  # type: ignore[arg-type]
-    with pytest.raises(PromptError, match="a frame is a whole number"):
+    with pytest.raises(PromptError, match="a frame must be a whole number"):
         Masks.from_arrays("0", {1: LEFT}, SIZE)  # type: ignore[arg-type]
 
 

@@ -99,7 +99,7 @@ def test_a_finished_run_is_recognised_until_something_changes(tmp_path: Path) ->
 def test_files_of_others_are_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "mine.png").write_text("mine")
-    with pytest.raises(MediaError, match=r"masks is already there, and run.json does not list it"):
+    with pytest.raises(MediaError, match=r"masks already exists, and run.json does not list it"):
         run(tmp_path, "first", 2)
     assert [path.name for path in tmp_path.rglob("*")] == ["masks", "mine.png"]
     run(tmp_path, "first", 2, overwrite=True)
@@ -110,7 +110,7 @@ def test_files_that_somebody_added_are_never_removed(tmp_path: Path) -> None:
     run(tmp_path, "first", 2)
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "masks" / "mine.png").write_text("mine")
-    with pytest.raises(MediaError, match="has 3 files, of which the run before wrote 2"):
+    with pytest.raises(MediaError, match="has 3 files, and the earlier run wrote only 2"):
         run(tmp_path, "second", 2)
     (tmp_path / "masks" / "mine.png").unlink()
     run(tmp_path, "second", 2)
@@ -135,7 +135,7 @@ def test_temporary_files_of_killed_runs_are_removed(tmp_path: Path) -> None:
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
     first = RunFolder(tmp_path, make_run("first"), ["masks"])
     second = RunFolder(tmp_path, make_run("second"), ["masks"])
-    with first.writing(), pytest.raises(MediaError, match="another run writes to"), second.writing():
+    with first.writing(), pytest.raises(MediaError, match="another run is writing to"), second.writing():
         pass
 
 
@@ -147,7 +147,7 @@ def test_a_manifest_from_elsewhere_removes_nothing_outside(tmp_path: Path, name:
     content = json.loads((out / "run.json").read_text())
     content["files"][name] = 1
     (out / "run.json").write_text(json.dumps(content))
-    with pytest.raises(MediaError, match=r"is not a run.json that masklet wrote"):
+    with pytest.raises(MediaError, match=r"was not written by masklet"):
         run(out, "second", 2)
     assert (tmp_path / "outside").exists()
 
@@ -155,7 +155,7 @@ def test_a_manifest_from_elsewhere_removes_nothing_outside(tmp_path: Path, name:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', "\x00", '{"run": {}, "files": {}}'])
 def test_a_damaged_manifest_is_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(MediaError, match=r"is not a run.json that masklet wrote"):
+    with pytest.raises(MediaError, match=r"was not written by masklet"):
         run(tmp_path, "first", 2)
 
 
@@ -269,7 +269,7 @@ def test_nothing_but_the_same_run_follows_a_protected_one(tmp_path: Path) -> Non
     ):
         protect(tmp_path, training)
     for overwrite in (False, True):
-        with pytest.raises(MediaError, match="belongs to a run of masklet train: choose another folder"):
+        with pytest.raises(MediaError, match="has the results of masklet train: choose another folder"):
             run(tmp_path, "first", 2, overwrite=overwrite)
 
 
@@ -278,12 +278,12 @@ def test_nothing_but_the_same_run_follows_a_protected_one(tmp_path: Path) -> Non
 )
 def test_folders_of_earlier_versions_are_recognised(tmp_path: Path, name: str, command: str) -> None:
     (tmp_path / name).write_text("{}")
-    with pytest.raises(MediaError, match=f"belongs to a run of masklet {command}: choose another folder"):
+    with pytest.raises(MediaError, match=f"has the results of masklet {command}: choose another folder"):
         run(tmp_path, "first", 2)
     protect(tmp_path, Run(command, "", {}, {}))
 
 
 def test_results_that_others_may_replace_are_not_trained_among(tmp_path: Path) -> None:
     run(tmp_path, "first", 2)
-    with pytest.raises(MediaError, match="belongs to a run of masklet track: choose another folder"):
+    with pytest.raises(MediaError, match="has the results of masklet track: choose another folder"):
         protect(tmp_path, Run("train", "", {}, {}))

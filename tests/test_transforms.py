@@ -79,7 +79,7 @@ def test_a_mask_keeps_its_place() -> None:
         (Prompt(negative=[(3, -0.5)]), r"Got \(3, -0.5\)"),
         (Prompt(box=(64, 0, 70, 10)), "64 wide and 48 high"),
         (Prompt(box=(0, -9, 9, 0)), "must touch the frame"),
-        (Prompt(box=(0.25, 0.1, 0.5, 0.9)), "looks like parts of its width and height"),
+        (Prompt(box=(0.25, 0.1, 0.5, 0.9)), "looks like fractions of its width and height"),
         (Prompt(mask=np.ones((64, 48))), "did you swap width and height"),
         (Prompt(mask=np.ones((4, 4))), r"\(48, 64\), the size of the frame. Got \(4, 4\)\.$"),
     ],

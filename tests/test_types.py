@@ -171,10 +171,10 @@ def test_a_tensor_of_any_kind_is_a_mask(dtype: torch.dtype) -> None:
     ("arrays", "reason"),
     [
         ({1: np.ones((3, 2), bool)}, r"frame's size, .* \(2, 3\)\. Got \(3, 2\)"),
-        ({1: np.full((2, 3), -4)}, "0 and below"),
+        ({1: np.full((2, 3), -4)}, "0 or below"),
         ({0: np.ones((2, 3), bool)}, "0 is the background"),
-        ({True: np.ones((2, 3), bool)}, "whole number from 1 on"),
-        ({"car": np.ones((2, 3), bool)}, "whole number from 1 on"),
+        ({True: np.ones((2, 3), bool)}, "whole number from 1;"),
+        ({"car": np.ones((2, 3), bool)}, "whole number from 1;"),
         ([np.ones((2, 3), bool)], "by object id"),
     ],
 )
@@ -193,7 +193,7 @@ def test_arrays_are_read_as_a_prompt_reads_a_mask(scale: Any) -> None:
 
 
 def test_each_mask_has_a_quality() -> None:
-    with pytest.raises(MaskletError, match=r"1 masks need as many scores, one each\. Got 2"):
+    with pytest.raises(MaskletError, match=r"1 masks need one score each\. Got 2"):
         Masks.from_arrays(0, {1: np.ones((2, 3), bool)}, (2, 3), iou=[1, 0.5])
 
 

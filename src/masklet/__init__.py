@@ -1,6 +1,6 @@
 """masklet segments and tracks anything a person points at, in images, stored videos and live streams.
 
-Importing it is quick: a name is imported when it is first used.
+Importing the package is fast: each name is imported when it is first used.
 """
 
 import importlib
@@ -124,7 +124,7 @@ def __getattr__(name: str) -> object:
     elif module := next((module for module, names in _MODULES.items() if name in names), None):
         value = getattr(importlib.import_module(f"masklet.{module}"), name)
     elif not name.startswith("_") and importlib.util.find_spec(f"masklet.{name}"):
-        return importlib.import_module(f"masklet.{name}")  # a room, such as masklet.media
+        return importlib.import_module(f"masklet.{name}")  # a subpackage, such as masklet.media
     else:
         raise AttributeError(f"module 'masklet' has no attribute {name!r}")
     globals()[name] = value
@@ -136,9 +136,9 @@ def __dir__() -> list[str]:
 
 
 def _let_waiting_threads_sleep() -> None:
-    """Have torch's threads sleep after a short spin, where the user has not said how they are to wait.
+    """Let torch's threads sleep after a short spin, unless the user has set how they wait.
 
-    They are OpenMP's, which spin for milliseconds: on a busy machine that takes the time of others.
+    OpenMP threads spin for milliseconds, which takes CPU time from other processes.
     OpenMP reads this when torch is first imported.
     """
     if "OMP_WAIT_POLICY" not in os.environ:

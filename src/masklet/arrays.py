@@ -1,4 +1,4 @@
-"""NumPy arrays of what people give: arrays, and torch tensors of every kind. Imports no torch."""
+"""Converts inputs to NumPy arrays: arrays, and torch tensors of every kind. Does not import torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from masklet.errors import MediaError
 
 
 def to_array(values: Any) -> Any:
-    """A tensor's values as an array; everything that is no tensor as it is.
+    """A tensor's values as an array; anything else is returned unchanged.
 
     Tensors may need gradients, be on another device, be sparse or quantised, or be bfloat16, which NumPy
     cannot read.
@@ -35,14 +35,14 @@ def to_array(values: Any) -> Any:
         array: np.ndarray = (tensor.float() if is_short else tensor).numpy()
     except (RuntimeError, TypeError) as error:  # PyTorch's NotImplementedError is a RuntimeError
         raise MediaError(
-            f"a tensor must have values that can be read. Got {values.dtype} {tuple(values.shape)} on the "
-            f"device {values.device}: {str(error).splitlines()[0]}"
+            f"a tensor must have readable values. Got {values.dtype} {tuple(values.shape)} on the device "
+            f"{values.device}: {str(error).splitlines()[0]}"
         ) from error
     return array
 
 
 class ComparesArrays:
-    """Results with arrays or tensors are equal if all that they hold is; those of dataclasses cannot say so.
+    """Equality of results that contain arrays or tensors, which the equality of dataclasses cannot compare.
 
     Example:
         >>> from masklet import Masks

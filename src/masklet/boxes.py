@@ -1,4 +1,4 @@
-"""Boxes (x0, y0, x1, y1) in pixels, x1 and y1 exclusive: around masks, their areas, and how they overlap."""
+"""Boxes (x0, y0, x1, y1) in pixels, x1 and y1 exclusive: boxes of masks, areas and overlaps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ Box = tuple[float, float, float, float]
 
 
 def box_area(box: Box) -> float:
-    """The area in pixels, 0 where a side has no length.
+    """The area in pixels, 0 if a side has no length.
 
     >>> box_area((0, 0, 4, 3)), box_area((4, 0, 0, 3))
     (12, 0)
@@ -18,7 +18,7 @@ def box_area(box: Box) -> float:
 
 
 def intersect_boxes(one: Box, other: Box) -> Box:
-    """What two boxes share; a box without area where they share nothing."""
+    """The intersection of two boxes; a box without area if they do not overlap."""
     return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
 
 
@@ -28,7 +28,7 @@ def unite_boxes(one: Box, other: Box) -> Box:
 
 
 def clip_box(box: Box, size: tuple[int, int]) -> Box | None:
-    """The part of a box that lies in a frame; None where nothing does.
+    """The part of a box that is in a frame; None if no part is.
 
     Args:
         box: In pixels of the frame.
@@ -43,7 +43,7 @@ def clip_box(box: Box, size: tuple[int, int]) -> Box | None:
 
 
 def box_iou(one: Box, other: Box) -> float:
-    """Intersection over union; 0 where one of the boxes has no area.
+    """Intersection over union; 0 if one of the boxes has no area.
 
     >>> box_iou((0, 0, 2, 2), (1, 0, 3, 2))
     0.3333333333333333
@@ -53,7 +53,7 @@ def box_iou(one: Box, other: Box) -> float:
 
 
 def pairwise_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The IoU of each box with each of the others, (n, m); 0 where one of the two has no area.
+    """The IoU of each box with each of the others, (n, m); 0 if one of the two has no area.
 
     Args:
         boxes: (n, 4).
@@ -68,6 +68,6 @@ def pairwise_iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def tight_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
-    """The box around a mask, bool (H, W); None where the mask is empty."""
+    """The box around a mask, bool (H, W); None if the mask is empty."""
     xs, ys = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
     return (int(xs[0]), int(ys[0]), int(xs[-1]) + 1, int(ys[-1]) + 1) if len(xs) else None

@@ -1,4 +1,4 @@
-"""The one cache of the project: the values used last, up to so many bytes."""
+"""A cache of the most recently used values, limited in bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Value = TypeVar("Value")
 
 
 class ByteCache(Generic[Key, Value]):
-    """A mapping that removes the least recently used values when they need too many bytes. Thread-safe.
+    """A mapping that removes the least recently used values when it exceeds its bytes. Thread-safe.
 
     >>> cache = ByteCache(10, size=len)
     >>> for key, value in [("a", "12345"), ("b", "1234"), ("c", "123")]:
@@ -21,9 +21,9 @@ class ByteCache(Generic[Key, Value]):
     (None, '1234', 7)
 
     Args:
-        max_bytes: How many bytes the values may need together.
+        max_bytes: The maximum total size of the values.
         size: The bytes of a value.
-        min_items: So many values stay, however large they are.
+        min_items: Always keep this many values, however large they are.
     """
 
     def __init__(self, max_bytes: int, size: Callable[[Value], int], *, min_items: int = 0) -> None:
@@ -41,7 +41,7 @@ class ByteCache(Generic[Key, Value]):
         return key in self._values
 
     def get(self, key: Key) -> Value | None:
-        """The value, which then is the most recently used one; None if it is not in the cache."""
+        """The value, now the most recently used one; None if it is not in the cache."""
         with self._lock:
             value = self._values.get(key)
             if value is not None:
@@ -49,7 +49,7 @@ class ByteCache(Generic[Key, Value]):
             return value
 
     def put(self, key: Key, value: Value) -> None:
-        """Add a value, or replace the one of this key, and remove old ones if there is no room."""
+        """Add a value, or replace that of this key, and remove old values if the cache is full."""
         with self._lock:
             self.pop(key)
             self._values[key] = value
@@ -73,23 +73,24 @@ class ByteCache(Generic[Key, Value]):
 
 
 class Busy(Exception):
-    """So many values are being made already that a new one could not begin in time."""
+    """Too many values are already being made to start another one in time."""
 
 
 class OnceCache(Generic[Key, Value]):
-    """A `ByteCache` that makes its values: each once, however many threads ask, and only a few at a time.
+    """A `ByteCache` that makes its values: each only once, even if several threads request it, and only a few
+    at a time.
 
     >>> cache = OnceCache(100, size=len, makers=1)
     >>> cache.get("a", lambda: "made", seconds=1.0), cache.get("a", lambda: "again", seconds=1.0)
     ('made', 'made')
 
     Args:
-        max_bytes: How many bytes the values may need together.
+        max_bytes: The maximum total size of the values.
         size: The bytes of a value.
-        makers: How many values may be made at a time.
+        makers: The number of values that may be made at the same time.
     """
 
-    STRIPES = 64  # locks, among which keys are spread
+    STRIPES = 64  # number of locks; each key has one of them
 
     def __init__(self, max_bytes: int, size: Callable[[Value], int], *, makers: int) -> None:
         self._values: ByteCache[Key, Value] = ByteCache(max_bytes, size)
@@ -97,15 +98,15 @@ class OnceCache(Generic[Key, Value]):
         self._locks = [Lock() for _ in range(self.STRIPES)]
 
     def get(self, key: Key, make: Callable[[], Value], *, seconds: float) -> Value:
-        """The value of a key, which is made where it is not in the cache.
+        """The value of a key; it is made if it is not in the cache.
 
         Args:
             key: The value's key.
-            make: Makes the value. What it raises is passed on, and nothing is kept.
-            seconds: To wait for others.
+            make: Makes the value. Its exceptions are passed on, and nothing is cached.
+            seconds: How long to wait for other threads.
 
         Raises:
-            Busy: Others did not end in time.
+            Busy: Other threads did not finish in time.
         """
         value = self._values.get(key)
         if value is not None:

@@ -1,6 +1,6 @@
 """Connected components of a small mask, and a mask without specks and pinholes.
 
-NumPy alone: clients of ONNX graphs have no OpenCV, with which `masklet.postprocess` does it.
+NumPy only: clients of ONNX graphs have no OpenCV, which `masklet.postprocess` uses.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-SPECK = 0.1  # of the largest component's area: smaller ones are dropped
-PINHOLE = 0.02  # of the mask's area: smaller holes are filled
+SPECK = 0.1  # fraction of the largest component's area: smaller ones are removed
+PINHOLE = 0.02  # fraction of the mask's area: smaller holes are filled
 
 Cell = tuple[int, int]  # row and column
 
@@ -18,12 +18,12 @@ Cell = tuple[int, int]  # row and column
 def remove_specks(
     mask: np.ndarray, positive: Iterable[Cell] = (), negative: Iterable[Cell] = ()
 ) -> np.ndarray:
-    """A mask without components that are small beside its largest one, and without small holes.
+    """A mask without components that are small compared to its largest one, and without small holes.
 
     Args:
-        mask: Bool (h, w), of low resolution: time goes with the number of rows.
-        positive: Cells whose component stays, however small.
-        negative: Cells whose hole stays.
+        mask: Bool (h, w), at low resolution: the time grows with the number of rows.
+        positive: Cells whose component is kept, however small.
+        negative: Cells whose hole is kept.
 
     >>> mask = np.zeros((8, 8), bool)
     >>> mask[1:7, 1:5], mask[3, 7] = True, True
@@ -41,14 +41,14 @@ def remove_specks(
     gaps = label_components(~without_specks, diagonal=False)
     sizes = np.bincount(gaps.ravel())
     filled = sizes < PINHOLE * without_specks.sum()
-    filled[np.concatenate([gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]])] = False  # no holes: beside the mask
+    filled[np.concatenate([gaps[0], gaps[-1], gaps[:, 0], gaps[:, -1]])] = False  # not holes
     filled[[gaps[cell] for cell in negative]] = False
     filled[0] = False
     return without_specks | filled[gaps]
 
 
 def label_components(mask: np.ndarray, *, diagonal: bool) -> np.ndarray:
-    """Number the connected components of a mask from 1; 0 is what is not the mask.
+    """Number the connected components of a mask from 1; 0 is outside the mask.
 
     Args:
         mask: Bool (h, w).
@@ -65,7 +65,7 @@ def label_components(mask: np.ndarray, *, diagonal: bool) -> np.ndarray:
     padded = np.pad(mask, ((0, 0), (1, 1))).astype(np.int8)
     steps = np.diff(padded, axis=1)
     on_rows, first_columns = np.nonzero(steps == 1)
-    # Lists: Python reads their numbers faster than an array's.
+    # Lists, since Python reads their numbers faster than those of arrays.
     rows, starts, ends = on_rows.tolist(), first_columns.tolist(), np.nonzero(steps == -1)[1].tolist()
     parents = list(range(len(rows)))
     reach = int(diagonal)

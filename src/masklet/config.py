@@ -1,7 +1,7 @@
-"""The sizes of SAM 2: what differs between them, and nothing that does not.
+"""The sizes and options in which SAM 2 networks differ.
 
-All published networks share everything but the trunk's numbers and one revision bit. Nano, the embedded
-model, is the same network with smaller numbers, on another trunk.
+The published networks differ only in the trunk's sizes and the revision. Nano, the embedded
+model, is the same network with smaller sizes and another trunk.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from masklet.errors import OptionError
 
 Revision = Literal["2.0", "2.1"]
-AGES = 7  # of memories: six tracked frames and one for the prompted
+AGES = 7  # ages of memories: six for tracked frames and one for prompted frames
 TrunkName = Literal["hiera", "efficientnet-lite0", "efficientnet-lite2"]
 
 
@@ -33,11 +33,11 @@ class Sam2Config:
         background: Height and width of the position table that is stretched over the image.
         revision: "2.0" or "2.1", as published.
         image_size: Side of the network's square in pixels; a multiple of 32.
-        channels: Of features, context and object pointers.
-        memory_channels: Of memory tokens.
+        channels: Channels of features, context and object pointers.
+        memory_channels: Channels of memory tokens.
         memory_layers: Layers of the memory attention.
         feedforward: Hidden width in memory attention and mask decoder.
-        memories: Rows of the age table: six tracked frames and one for the prompted.
+        memories: Rows of the age table: six for tracked frames and one for prompted frames.
         pointers: The number of object pointers to attend to.
         zoom: Whether sessions zoom by default (`masklet.zoom`). The network is the same.
         trunk: The image encoder's trunk.
@@ -75,7 +75,7 @@ class Sam2Config:
             raise OptionError(f"trunk must be one of {', '.join(get_args(TrunkName))}. Got {self.trunk!r}.")
         if (self.trunk == "hiera") != (self.embed_dim > 0):
             raise OptionError(
-                "Hiera needs embed_dim, stages and global_blocks, and other trunks must have none. "
+                "embed_dim, stages and global_blocks must be given for Hiera, and not for other trunks. "
                 f"Got embed_dim={self.embed_dim} for {self.trunk}."
             )
         for name in ("heads", "image_size", "channels", "memory_channels", "feedforward"):
@@ -91,14 +91,14 @@ class Sam2Config:
             )
         if self.memories < AGES:
             raise OptionError(f"memories must be at least {AGES}, one for each age. Got {self.memories}.")
-        # Channels are shared out to heads and halved; those of memories are sines and cosines of two axes.
+        # Channels are divided among heads and halved; those of memories are sines and cosines of two axes.
         for name, factor in (("channels", 16), ("memory_channels", 4)):
             if getattr(self, name) % factor:
                 raise OptionError(f"{name} must be a multiple of {factor}. Got {getattr(self, name)}.")
         if self.channels % self.memory_channels:
             raise OptionError(
-                f"channels must be a multiple of memory_channels, since a pointer is cut into memory tokens. "
-                f"Got {self.channels} and {self.memory_channels}."
+                "channels must be a multiple of memory_channels, since a pointer is split into memory "
+                f"tokens. Got {self.channels} and {self.memory_channels}."
             )
         if self.trunk == "hiera":
             self._check_hiera()
@@ -106,20 +106,20 @@ class Sam2Config:
     def _check_hiera(self) -> None:
         for name, values in (("stages", self.stages), ("background", self.background)):
             if min(values) < 1:
-                raise OptionError(f"{name} must be numbers from 1. Got {values}.")
+                raise OptionError(f"{name} must be whole numbers from 1. Got {values}.")
         if self.windows[0] < 1:
             raise OptionError(f"the first of windows must be at least 1. Got {self.windows}.")
         opening, side = 0, self.image_size // 4
         for depth, window in zip(self.stages[:3], self.windows[:3], strict=True):
             opening += depth
-            # The block that opens a stage pools the windows of the stage before.
+            # The first block of a stage pools the windows of the previous stage.
             if window and opening not in self.global_blocks:
                 pooled = window // 2
                 if not pooled or -(-side // window) != -(-side // 2 // pooled):
                     raise OptionError(
-                        f"windows are halved where a stage begins, so those before must be even. Got "
-                        f"{self.windows}, where {window} does not fit a map of {side} x {side}, at an "
-                        f"image_size of {self.image_size}."
+                        "windows must be even in all stages but the last, and fit their maps. Got "
+                        f"{self.windows}: {window} does not fit a map of {side} x {side}, at image_size "
+                        f"{self.image_size}."
                     )
             side //= 2
 
@@ -134,7 +134,7 @@ class Sam2Config:
         return self.image_size // 4
 
     def to_json(self) -> str:
-        """All fields as JSON, as checkpoints carry them."""
+        """All fields as JSON, as stored in checkpoints."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -155,7 +155,9 @@ class Sam2Config:
         defaults = {field.name: field.default for field in fields(cls)}
         for name, value in values.items():
             if name not in defaults:
-                raise ValueError(f"a config has no field {name[:40]!r}. This file may be of a newer masklet")
+                raise ValueError(
+                    f"a config has no field {name[:40]!r}. The file may be from a newer version of masklet"
+                )
             _check_field(name, value, defaults[name])
         checked: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
@@ -163,12 +165,12 @@ class Sam2Config:
         return cls(**checked)
 
 
-LARGEST = 4096  # any whole number of a config; the published ones end at 2048
+LARGEST = 4096  # limit of every whole number in a config; the largest published one is 2048
 LONGEST = 64  # fields that list blocks
 
 
 def _check_field(name: str, value: object, default: object) -> None:
-    """Check a field's type by that of its default, and its size."""
+    """Check a field's type against its default, and its range."""
     if isinstance(default, tuple):
         fits = isinstance(value, list) and len(value) <= LONGEST and all(map(_is_count, value))
         fits = fits and (not default or len(value) == len(default))  # type: ignore[arg-type]
@@ -196,7 +198,7 @@ BASE_PLUS = Sam2Config(
 LARGE = Sam2Config(
     embed_dim=144, heads=2, stages=(2, 6, 36, 4), global_blocks=(23, 33, 43), windows=(8, 4, 16, 8)
 )
-NANO_HIERA = Sam2Config(  # nano's numbers on SAM 2's own trunk
+NANO_HIERA = Sam2Config(  # nano's sizes with SAM 2's own trunk
     embed_dim=48,
     stages=(1, 2, 8, 1),
     global_blocks=(6, 8, 10),
@@ -225,11 +227,14 @@ SIZES = {
     "large": LARGE,
     "nano": NANO,
 }
-TRAINABLE = SIZES | {"nano-lite2": NANO_LITE2, "nano-hiera": NANO_HIERA}  # what training can begin with
+TRAINABLE = SIZES | {
+    "nano-lite2": NANO_LITE2,
+    "nano-hiera": NANO_HIERA,
+}  # for random weights
 
 
 def toy(revision: Revision = "2.1") -> Sam2Config:
-    """A network that runs in milliseconds, for tests: one block a stage, 32 channels."""
+    """A network that runs in milliseconds, for tests: one block per stage, 32 channels."""
     return Sam2Config(
         embed_dim=16,
         stages=(1, 1, 2, 1),

@@ -1,4 +1,4 @@
-"""What masks look like: colours over a picture, and outlines. Knows arrays only, no `Masks` and no files."""
+"""Draws masks on pictures: colours and outlines. Depends on arrays only, not on `Masks` or files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from jaxtyping import Bool, Float, Int, UInt8
 Image = UInt8[np.ndarray, "H W 3"]
 Ring = Float[np.ndarray, "_ 2"]  # (x, y) in pixels, (0, 0) being the corner of the first; not closed
 
-TOLERANCE = 0.75  # pixels by which an outline may differ from the mask's, so that it has few points
+TOLERANCE = 0.75  # pixels by which an outline may differ from the mask, to have fewer points
 
 Color = tuple[int, int, int]  # RGB
 
-FILL = 0.4  # of a mask's area is its colour; the rest is the picture
-SHADE = 0.45  # darkness along the outlines, which sets them off against any background
+FILL = 0.4  # share of the colour inside a mask; the rest is the picture
+SHADE = 0.45  # darkness along the outlines, for contrast with any background
 
 # The hues of DAVIS's first six colours, brighter, and orange for its grey.
 _FIRST: tuple[Color, ...] = (
@@ -31,18 +31,18 @@ _FIRST: tuple[Color, ...] = (
 )
 _GOLDEN = (5**0.5 - 1) / 2
 
-_SHIFT = 4  # OpenCV draws at 1 / 2**4 of a pixel
+_SHIFT = 4  # OpenCV draws with 2**4 steps per pixel
 
 
 def color(id: int) -> Color:
-    """The colour to show an object in; neighbouring ids look different.
+    """The colour of an object; neighbouring ids have different colours.
 
     >>> color(1), color(2)
     ((255, 78, 88), (74, 222, 128))
     """
     if 1 <= id <= len(_FIRST):
         return _FIRST[id - 1]
-    hue = id * _GOLDEN % 1  # golden steps never come back close to a recent hue
+    hue = id * _GOLDEN % 1  # steps of the golden ratio stay away from recent hues
     lightness, saturation = (0.62, 0.85) if id % 2 else (0.72, 0.65)
     red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, saturation))
     return red, green, blue
@@ -51,12 +51,12 @@ def color(id: int) -> Color:
 def paint_objects(
     image: Image, masks: Iterable[tuple[int, Bool[np.ndarray, "H W"]]], boxes: Float[np.ndarray, "n 4"]
 ) -> Image:
-    """Paint objects over a picture, each in its own colour and with an outline.
+    """Draw objects on a picture, each with its colour and an outline.
 
     Args:
         image: The picture.
-        masks: By object id; later ones lie on top.
-        boxes: Tight boxes of the masks, so that only the part of the picture around them is painted.
+        masks: By object id; later ones are drawn on top.
+        boxes: Tight boxes of the masks, so that only the part of the picture around them is drawn.
     """
     boxes = boxes[boxes.any(axis=1)]
     if not len(boxes):
@@ -72,11 +72,11 @@ def paint_objects(
 def paint_masks(
     image: Image, masks: Iterable[tuple[Bool[np.ndarray, "H W"], Color]], *, fill: float = FILL, outline: int
 ) -> Image:
-    """Paint masks over a picture: the only painter of masks in masklet.
+    """Draw masks on a picture. All drawing in masklet uses this function.
 
     Args:
         image: The picture.
-        masks: Each with its colour; later ones lie on top.
+        masks: Each with its colour; later ones are drawn on top.
         fill: Share of the colour inside a mask, 0 to 1.
         outline: Width of the outlines in pixels; 0 for none.
     """
@@ -98,11 +98,11 @@ def paint_masks(
 
 
 def paint_labels(image: Image, labels: Int[np.ndarray, "H W"]) -> Image:
-    """Paint a label map over a picture, in one pass however many objects there are.
+    """Draw a label map on a picture, in one pass for all objects.
 
     Args:
         image: The picture.
-        labels: An object's id at each pixel, or 0.
+        labels: The object id of each pixel, or 0.
     """
     ids, rows = np.unique(labels, return_inverse=True)
     colors = np.array([color(id) if id else (0, 0, 0) for id in ids.tolist()], dtype=np.uint8)
@@ -116,19 +116,19 @@ def paint_labels(image: Image, labels: Int[np.ndarray, "H W"]) -> Image:
 
 
 def _window(boxes: np.ndarray, margin: int) -> tuple[slice, slice]:
-    """Rows and columns in which all of the boxes lie, with room for their outlines."""
+    """The rows and columns that contain all boxes, with a margin for their outlines."""
     (x0, y0), (x1, y1) = boxes[:, :2].min(axis=0).astype(int), boxes[:, 2:].max(axis=0).astype(int)
     return slice(max(0, y0 - margin), y1 + margin), slice(max(0, x0 - margin), x1 + margin)
 
 
 def _smooth_contours(mask: np.ndarray) -> list[np.ndarray]:
-    """Contours without the stairs of their pixels, in OpenCV's fractions of a pixel."""
+    """Contours without the steps of their pixels, in OpenCV's fractions of a pixel."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     return [np.round(_smooth(contour) * 2**_SHIFT).astype(np.int32) for contour in contours]
 
 
 def _smooth(contour: np.ndarray, reach: int = 2) -> np.ndarray:
-    """The mean of each point and its neighbours; a contour too short for that stays as it is."""
+    """The mean of each point and its neighbours; a contour that is too short is not changed."""
     if len(contour) < 6 * reach:
         return contour
     return np.mean([np.roll(contour, shift, axis=0) for shift in range(-reach, reach + 1)], axis=0)
@@ -140,12 +140,12 @@ def outlines(mask: Bool[np.ndarray, "H W"], tolerance: float = TOLERANCE) -> lis
     >>> outlines(np.ones((2, 3), dtype=bool), 0)[0][0].tolist()
     [[0.25, 0.25], [0.25, 1.75], [2.75, 1.75], [2.75, 0.25]]
     """
-    # OpenCV draws contours through pixel centres, half a pixel inside the mask, where a lone pixel has no
-    # area. On twice the pixels they run a quarter inside, and every pixel's centre lies on its own side.
+    # OpenCV puts contours through pixel centres, half a pixel inside the mask, so a single pixel has no area.
+    # At twice the resolution they are a quarter inside, and each pixel's centre is on the correct side.
     doubled = mask.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)
     contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     rings = [_ring(contour, tolerance) for contour in contours]
-    parents = tree[0, :, 3].tolist() if rings else []  # of holes; -1 of outer rings
+    parents = tree[0, :, 3].tolist() if rings else []  # of holes; -1 for outer rings
     polygons = {row: [ring] for row, ring in enumerate(rings) if parents[row] < 0}
     for ring, parent in zip(rings, parents, strict=True):
         if parent >= 0:

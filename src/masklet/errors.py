@@ -1,8 +1,8 @@
-"""What can go wrong, in the user's words.
+"""The exceptions of masklet.
 
 MaskletError
-├── PromptError     (ValueError)   a click, box, mask or object id that cannot be meant
-├── OptionError     (ValueError)   another argument that is not one of those allowed
+├── PromptError     (ValueError)   an invalid click, box, mask or object id
+├── OptionError     (ValueError)   another argument with an invalid type or value
 ├── CheckpointError                weights that are not SAM 2's, are damaged, or cannot be fetched
 ├── MediaError                     pictures and videos that cannot be read or written
 └── MissingExtra    (ImportError)  a part of masklet whose dependencies are not installed
@@ -44,34 +44,34 @@ class MissingExtra(MaskletError, ImportError):
         self.extra, self.package = extra, package
 
     def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str]]:
-        return type(self), (self.extra, self.package)  # a worker's error reaches the process that waits
+        return type(self), (self.extra, self.package)  # so that a worker's error can be pickled
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error of another library, as a part of a sentence: without its full stop."""
+    """The first line of another library's error without its full stop, for use in a sentence."""
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def whole_number(value: object) -> int | None:
-    """A whole number as a plain int, which NumPy's are not; None for everything else, such as True."""
+    """A whole number, also of NumPy, as an int; None for everything else, such as True."""
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         return None
     try:
         return operator.index(value)
-    except TypeError:  # an array of several numbers
+    except TypeError:  # an array with several numbers
         return None
 
 
 def check_count(value: object, name: str, least: int = 1) -> int:
-    """An option that is a whole number, as a plain int.
+    """Check an option that must be a whole number, and return it as an int.
 
     Args:
-        value: Of the option.
-        name: Of the option.
-        least: The smallest number that it may be.
+        value: The option's value.
+        name: The option's name.
+        least: The smallest allowed number.
 
     Raises:
-        OptionError: It is no whole number, or a smaller one.
+        OptionError: It is not a whole number, or is smaller.
 
     Example:
         >>> check_count(2, "batch")
@@ -89,7 +89,7 @@ def check_path(path: object) -> Path:
     """The path of a file.
 
     Raises:
-        OptionError: It is something else, empty, or of characters that no file's name has.
+        OptionError: It is not a path, is empty, or has characters that file names cannot have.
     """
     if isinstance(path, str | os.PathLike):
         text = os.fspath(path)

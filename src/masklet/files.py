@@ -17,12 +17,12 @@ from masklet.errors import MaskletError, MediaError
 
 StrPath = str | os.PathLike[str]
 
-PART = ".part"  # ends the stem of every file that is not complete yet
+PART = ".part"  # suffix of the stem of every incomplete file
 
 
 @contextmanager
 def write_errors(path: StrPath, error: type[MaskletError] = MediaError) -> Iterator[None]:
-    """Raise the system's errors while writing `path` as one sentence."""
+    """Raise errors of the system while writing `path` as one sentence."""
     try:
         yield
     except OSError as failure:
@@ -40,7 +40,7 @@ def parse_json(text: str | bytes) -> Any:
     """JSON that a person may have written.
 
     Raises:
-        ValueError: It is not JSON, or an object has a key twice, of which one would be lost.
+        ValueError: It is not JSON, or an object has a key twice, so that one value would be lost.
 
     Example:
         >>> parse_json('{"a": 1, "a": 2}')
@@ -63,12 +63,13 @@ def _without_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def cache_folder() -> Path:
-    """Where masklet keeps what it can make or fetch again: in the user's cache. It is not made here."""
+    """The folder for files that masklet can make or fetch again: in the user's cache. It is not created
+    here."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "masklet"
 
 
 def make_folder(path: StrPath) -> Path:
-    """Make a folder where it is missing, and check that files can be written into it."""
+    """Make a folder if it is missing, and check that files can be written to it."""
     path = Path(path)
     with write_errors(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -89,7 +90,7 @@ def temporary_path(path: StrPath) -> Path:
 
 @contextmanager
 def atomic_write(path: StrPath, error: type[MaskletError] = MediaError) -> Iterator[Path]:
-    """Write a file under a temporary name; it gets its own name if the block succeeds, else it is removed.
+    """Write a file under a temporary name; it is renamed if the block succeeds, and removed otherwise.
 
     Args:
         path: The file. Its folder is made; a file that is already there stays until the new one is complete.
@@ -111,12 +112,12 @@ def atomic_write(path: StrPath, error: type[MaskletError] = MediaError) -> Itera
         with write_errors(path, error):
             part.parent.mkdir(parents=True, exist_ok=True)
             part.touch()
-            mode = part.stat().st_mode  # as the umask has it: some libraries make a file of their own, 0600
+            mode = part.stat().st_mode  # by the umask: some libraries use 0600
             yield part
             part.chmod(mode)
             os.replace(part, path)
     finally:
-        with suppress(OSError):  # the error above says more
+        with suppress(OSError):  # the original error is more useful
             part.unlink(missing_ok=True)
 
 
@@ -124,9 +125,9 @@ def remove_unfinished(folder: StrPath, min_age: float = 0.0, *, recursive: bool 
     """Remove the temporary files of writers that were killed.
 
     Args:
-        folder: Where to look. A missing one is fine.
+        folder: The folder to search. It may be missing.
         min_age: Seconds since the last write; protects writers that are still at work.
-        recursive: Look in the folders below too.
+        recursive: Search subfolders too.
     """
     for part in Path(folder).glob(f"{'**/' if recursive else ''}.*{PART}*"):
         if re.fullmatch(rf"\..+\.[0-9a-f]{{8}}\{PART}(\.\w+)?", part.name):

@@ -1,17 +1,18 @@
-"""The rules by which numbers become masks: what is an object's id, what is a soft edge, what is noise.
+"""The rules by which numbers become masks: object ids, soft edges and noise.
 
-Every mask that a person gives, as an array or as a picture, is read by these rules:
+Every mask that a user passes, as an array or a picture, is read by these rules:
 
-* Two values, of which one is 0: one object. Its id is the other value; 1 if that is white (255 or 65535).
-* Few flat values, such as 0, 1, 2, 3: a label map. 0 is the background, every other value an object's id.
-* Black and white with soft edges, or with the noise of a JPEG: one object, from half of white on.
-* Floats from 0 to 1: probabilities of one object, which is where they are 0.5 or more.
-* Numbers below 0 among floats: logits of one object, which is where they are above 0. Among whole numbers
-  they are background.
-* Of a TIFF in which 0 is shown as white, as ImageJ and tifffile write masks, the numbers count and not what
-  they look like; only of black and white pages of others, such as scans, white is the object.
-* Anything else is an error: a photograph, labels that were enlarged with interpolation, a NaN. So is what may
-  be either: a few grey levels in thin lines that do not lead from black to white as soft edges do.
+* Two values, one of them 0: one object. Its id is the other value; 1 if that is white (255 or 65535).
+* A few flat values, such as 0, 1, 2, 3: a label map. 0 is the background, every other value an object's id.
+* Black and white with soft edges, or with JPEG noise: one object, where values are at least half of white.
+* Floats from 0 to 1: probabilities of one object; the mask is where they are 0.5 or more.
+* Floats with values below 0: logits of one object; the mask is where they are above 0. Whole numbers below 0
+  are background.
+* In a TIFF in which 0 is shown as white, as ImageJ and tifffile write masks, the numbers are used, not the
+  appearance; in black and white pages of other programs, such as scans, white is the object.
+* Anything else is an error: a photograph, labels that were enlarged with interpolation, a NaN. Ambiguous
+  values are an error too: a few grey levels in thin lines that do not change from black to white like soft
+  edges.
 """
 
 from __future__ import annotations
@@ -21,29 +22,29 @@ from typing import Any
 import numpy as np
 
 NEAR_WHITE = 0.75  # of white: a soft mask reaches it somewhere
-SMOOTH_SHARE = 0.4  # of the pixels at edges that lie between their neighbours: less is a label map
+SMOOTH_SHARE = 0.4  # of edge pixels, with values between their neighbours'; less is a label map
 SOFT_SHARE = 0.7  # the same: more is a soft mask
-MIDDLE = 0.25, 0.75  # of white: in between are the edges of a mask
-MANY_VALUES, FLAT_SHARE = 16, 0.2  # more values, of which less is flat, are noise
-FEW_LEVELS = 8  # soft edges of so few values end in white
-WHITE_SHARE = 0.35  # of the pixels that are not dark, at least, are white in a picture with noise
+MIDDLE = 0.25, 0.75  # fractions of white; between them are the edges of a mask
+MANY_VALUES, FLAT_SHARE = 16, 0.2  # more values, or less flat area, mean noise
+FEW_LEVELS = 8  # soft edges with so few values end in white
+WHITE_SHARE = 0.35  # of the pixels that are not dark, at least, are white in a noisy picture
 NOISE_FLAT_SHARE = 0.05  # of the noise, at most, is flat
-NOISE_SHARE = 0.2  # of the pixels that are not dark may be neither, in a picture with noise
+NOISE_SHARE = 0.2  # of the pixels that are not dark may be neither black nor white, in a picture with noise
 EDGE_SHARE = 0.6  # of the pixels that are not dark, at most, are edges of a mask
-NOISE = 12  # of 255: what a JPEG adds to black and takes from white
-VIDEO_BLACK, VIDEO_WHITE = 16, 235  # black and white of video, of 255
-FEW_VALUES, INNER_SHARE = 4, 0.7  # of more labels, at least this share is somewhere not only at an edge
+NOISE = 12  # of 255: the error of a JPEG at black and white
+VIDEO_BLACK, VIDEO_WHITE = 16, 235  # black and white in video range, of 255
+FEW_VALUES, INNER_SHARE = 4, 0.7  # of more labels, at least this share is not only at edges
 
 
-HIGHEST_ID = 2**31 - 1  # that int32 holds
+HIGHEST_ID = 2**31 - 1  # largest int32
 
 
 class NotAMask(ValueError):
-    """Values that are neither labels nor a mask."""
+    """The values are neither labels nor a mask."""
 
 
 def to_mask(values: Any) -> np.ndarray:
-    """One object's mask, bool (H, W), by the rules above; of several labels, all of them.
+    """One object's mask, bool (H, W), by the rules above; several labels are joined.
 
     >>> to_mask(np.array([[0.01, 0.3], [0.6, 0.99]])).tolist()
     [[False, False], [True, True]]
@@ -71,7 +72,7 @@ def to_label_map(values: np.ndarray, *, white: int = 1, is_lossy: bool = False) 
         NotAMask: The values are neither labels nor a mask.
     """
     if values.ndim != 2 or values.dtype.kind not in "buif":
-        raise NotAMask(f"expected (H, W) with one number a pixel. Got {values.dtype} {values.shape}")
+        raise NotAMask(f"expected (H, W) with one number per pixel. Got {values.dtype} {values.shape}")
     if values.dtype == np.bool_:
         return values * np.int32(white)
     if values.dtype.kind == "f":
@@ -85,7 +86,7 @@ def to_label_map(values: np.ndarray, *, white: int = 1, is_lossy: bool = False) 
                 return (values >= 0.5) * np.int32(white)
             return _threshold(values, _white(values)) * np.int32(white)
     if values.size and values.max() <= 0 and values.min() < 0:
-        raise NotAMask(f"its values are 0 and below, down to {values.min():g}: an object's are above 0")
+        raise NotAMask(f"all its values are 0 or below, down to {values.min():g}: object ids must be above 0")
     values = np.maximum(values, 0)
     if not values.any():
         return np.zeros(values.shape, np.int32)
@@ -93,9 +94,9 @@ def to_label_map(values: np.ndarray, *, white: int = 1, is_lossy: bool = False) 
     if present.tolist() in ([0, 255], [255], [0, 65535], [65535], [VIDEO_BLACK, VIDEO_WHITE]):
         return (values > VIDEO_BLACK) * np.int32(white)
     if present[-1] > HIGHEST_ID:
-        raise NotAMask(f"its values go up to {present[-1]:.0f}: an object's id is at most {HIGHEST_ID}")
+        raise NotAMask(f"its values go up to {present[-1]:.0f}: object ids must be at most {HIGHEST_ID}")
     top = _white(values)
-    is_bright = bool(NEAR_WHITE * top <= present[-1] <= top)  # above white there are only ids
+    is_bright = bool(NEAR_WHITE * top <= present[-1] <= top)  # values above white can only be ids
     if is_lossy or (is_bright and _may_be_soft(present, top) and _is_soft(values, present, top)):
         return _threshold(values, top) * np.int32(white)
     _check_labels(values, present)
@@ -103,26 +104,26 @@ def to_label_map(values: np.ndarray, *, white: int = 1, is_lossy: bool = False) 
 
 
 def _may_be_soft(present: np.ndarray, top: float) -> bool:
-    """Whether there are values between black and white; a few that are nearly either are labels."""
+    """Whether there are values between black and white; a few values close to either are labels."""
     gap = NOISE * top / 255
     is_between = len(present) > 2 and present[1] > gap and present[-1] - present[-2] > gap
     return bool(is_between or len(present) > FEW_VALUES)
 
 
 def _check_labels(values: np.ndarray, present: np.ndarray) -> None:
-    """Refuse a dark photograph, and labels that were enlarged with interpolation."""
+    """Raise for a dark photograph, and for labels that were resized with interpolation."""
     if len(present) <= FEW_VALUES:
         return
     flat = _is_flat(values)
-    is_deep = present[-1] > 255  # ids in the order of rows are no photograph
+    is_deep = present[-1] > 255  # ids in the order of rows are not a photograph
     if (
         np.count_nonzero(flat) >= (values.size / 2 if is_deep else 0)
         and len(np.unique(values[flat])) < INNER_SHARE * len(present)
         and _edge_steps_share(values.astype(np.float32)) >= SMOOTH_SHARE
     ):
         raise NotAMask(
-            f"its {len(present)} different values change in small steps, as in a photograph, or where labels "
-            "were resized with interpolation: resize labels by nearest neighbour"
+            f"its {len(present)} different values change in small steps, as in a photograph or in labels "
+            "resized with interpolation: resize labels with nearest neighbour"
         )
 
 
@@ -142,8 +143,8 @@ def _threshold(values: np.ndarray, white: float) -> np.ndarray:
     between = np.count_nonzero((values > low) & (values < high))
     if not mask.any() or between > EDGE_SHARE * np.count_nonzero(values > low):
         raise NotAMask(
-            f"its {len(np.unique(values))} different values are neither labels (0 is background, each other "
-            "value an object; never in a JPEG) nor a mask in black and white"
+            f"its {len(np.unique(values))} different values are neither labels (0 for background, another "
+            "value for each object; not in a JPEG) nor a black and white mask"
         )
     return np.asarray(mask)
 
@@ -163,7 +164,7 @@ def _is_soft(values: np.ndarray, present: np.ndarray, white: float) -> bool:
     """Whether values change in small steps, as at soft edges and in noise, not from label to label.
 
     Raises:
-        NotAMask: They may be either.
+        NotAMask: They may be either labels or a soft mask.
     """
     is_varied, noise = len(present) > MANY_VALUES, NOISE * white / 255
     exact = values.astype(np.float32)
@@ -174,7 +175,7 @@ def _is_soft(values: np.ndarray, present: np.ndarray, white: float) -> bool:
             return True
     else:
         share = _edge_steps_share(exact)
-        # The ripples of a JPEG: many values, and hardly a pixel that equals its four neighbours.
+        # JPEG ringing: many values, and hardly any pixel equals its four neighbours.
         inner = (exact != exact.min()) & (exact != exact.max())
         is_rippled = is_varied and np.count_nonzero(inner & flat) < FLAT_SHARE * np.count_nonzero(inner)
         if share < SMOOTH_SHARE and not is_rippled:
@@ -188,13 +189,13 @@ def _is_soft(values: np.ndarray, present: np.ndarray, white: float) -> bool:
     levels = ", ".join(f"{value:g}" for value in present[:FEW_LEVELS])
     raise NotAMask(
         f"its values {levels}{', ...' if len(present) > FEW_LEVELS else ''} may be labels, or one mask with "
-        "soft edges: save labels as a palette PNG, and a mask in black and white (of an array, pass "
+        "soft edges: save labels as a palette PNG, and a mask in black and white (for an array, pass "
         f"values > 0 or values >= {round(white / 2)})"
     )
 
 
 def _edge_steps_share(values: np.ndarray) -> float:
-    """Of the grey pixels at edges, the share with a darker and a brighter neighbour."""
+    """The fraction of grey edge pixels with a darker and a brighter neighbour."""
     low, high = (_reduce_axes(reduce, values) for reduce in (np.minimum, np.maximum))
     at_edge = (values != values.min()) & (values != values.max()) & (low != high)
     steps = np.count_nonzero(at_edge & (low < values) & (values < high))
@@ -210,7 +211,8 @@ def _is_flat(values: np.ndarray) -> np.ndarray:
 
 
 def _reduce_axes(reduce: np.ufunc, values: np.ndarray, axes: tuple[int, ...] = (0, 1)) -> np.ndarray:
-    """The least or the greatest of each pixel and its neighbours along the axes; along both, of nine."""
+    """The minimum or maximum of each pixel and its neighbours along the axes; for both axes, of nine
+    pixels."""
     for axis in axes:
         along = np.moveaxis(values, axis, 0)
         reduced = along.copy()

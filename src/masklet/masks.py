@@ -1,4 +1,4 @@
-"""The masks that a user gets: those of a frame's objects, and those that a prompt in a picture may mean."""
+"""The masks that a user gets: those of a frame's objects, and the candidates for a prompt in a picture."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from masklet.results import MaskResult, ReadImage, Tile
 from masklet.zoom import Window as Window
 from masklet.zoom import grid_cells
 
-CERTAIN = 10.0  # the logit of a mask that a person gave, and less that of what surrounds it
-EDGE = 0.1  # the logit of a pixel on whose side the exact mask and the low-res logits do not agree
+CERTAIN = 10.0  # the logit inside a mask from a user; outside it has the opposite sign
+EDGE = 0.1  # the logit of a pixel for which the exact mask and the low-res logits disagree
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,7 +191,7 @@ class Masks(MaskResult):
         return [Tile(self.draw(image), f"frame {self.frame}; {objects}")]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "image": None}  # another process would get all frames of an array
+        return {**self.__dict__, "image": None}  # pickling would copy all frames of an array
 
     def select(self, *ids: int) -> Masks:
         """Return the frame with only these objects, in this order, each once.
@@ -221,13 +221,13 @@ class Masks(MaskResult):
     def label_map(self) -> np.ndarray:
         """Int32 (H, W): the object's id at each pixel, or 0. Where masks overlap, the highest logit wins."""
         if max(self.ids, default=0) > HIGHEST_ID:
-            raise OptionError(f"a label map holds ids up to {HIGHEST_ID}. Got {max(self.ids)}.")
+            raise OptionError(f"a label map can hold ids up to {HIGHEST_ID}. Got {max(self.ids)}.")
         labels = np.zeros(self.size, dtype=np.int32)
         claims = np.zeros(self.size, dtype=np.uint16)
         for id, mask in zip(self.ids, self._arrays, strict=True):
             labels[mask] = id
             claims += mask
-        disputed = claims > 1  # few pixels, if any: reading the logits of all would take most of the time
+        disputed = claims > 1  # usually few pixels, and reading the logits of all would be slow
         if disputed.any():
             logits = self.logits[:, torch.from_numpy(disputed).to(self.logits.device)]
             labels[disputed] = np.array(self.ids)[logits.argmax(dim=0).cpu().numpy()]
@@ -240,13 +240,13 @@ class Masks(MaskResult):
 
 @dataclass(frozen=True, eq=False)
 class Candidate(ComparesArrays):
-    """One mask that a prompt may mean.
+    """One candidate mask for a prompt.
 
     Attributes:
         logits: Float32 (h, w) within the window.
         iou: Predicted quality, 0 to 1.
         score: Object score.
-        window: The part of the picture that the network saw; None for the whole. Beyond it the object is not.
+        window: The part of the picture that the network saw; None for the whole. The object is inside it.
     """
 
     logits: Float[Tensor, "h4 w4"] = field(repr=False)
@@ -260,7 +260,7 @@ class Candidate(ComparesArrays):
         return (self.logits > 0).cpu().numpy()
 
     def with_sides(self, inside: Bool[np.ndarray, "h4 w4"]) -> Candidate:
-        """The candidate with the cells of another mask; where they differ, logits change their sign."""
+        """The candidate with the cells of another mask; if they differ, logits change their sign."""
         differs = torch.from_numpy(inside != self.inside).to(self.logits.device)
         return replace(self, logits=torch.where(differs, -self.logits, self.logits))
 
@@ -271,7 +271,7 @@ class Candidate(ComparesArrays):
         return self.part((0, 0, size[1], size[0]))
 
     def part(self, part: Window) -> Float[Tensor, "h w"]:
-        """The logits of a windowed candidate over a part of the picture, as `full` has them there."""
+        """The logits of a windowed candidate over a part of the picture, equal to those of `full`."""
         assert self.window is not None
         x0, y0, x1, y1 = self.window
         inside = enlarge(self.logits[None], (y1 - y0, x1 - x0))[0]
@@ -287,7 +287,7 @@ class Candidate(ComparesArrays):
         return logits
 
     def low_res(self, size: tuple[int, int]) -> Float[Tensor, "h4 w4"]:
-        """The logits over a picture of `size` (H, W), in as few cells as they have within the window."""
+        """The logits over a picture of `size` (H, W), with the same number of cells as in the window."""
         if self.window is None:
             return self.logits
         x0, y0, x1, y1 = self.window
@@ -359,12 +359,12 @@ class ImageCandidates(MaskResult):
 
     @cached_property
     def _enlarged(self) -> dict[int, Float[Tensor, "H W"]]:
-        """Logits in source pixels by rank, as far as they were needed."""
+        """Logits in source pixels by rank, computed when needed."""
         return {}
 
     @cached_property
     def _arrays(self) -> dict[int, Bool[np.ndarray, "H W"]]:
-        """Masks by rank, as far as they were needed."""
+        """Masks by rank, computed when needed."""
         return {}
 
     def _full(self, rank: int) -> Float[Tensor, "H W"]:
@@ -404,7 +404,7 @@ class ImageCandidates(MaskResult):
             candidate = self.ranked[rank]
             if candidate.window is None:
                 self._arrays[rank] = (self._full(rank) > 0).cpu().numpy()
-            else:  # beyond the window the object is not: a large picture costs no more than the window
+            else:  # the object is inside the window: a large picture costs no more than the window
                 x0, y0, x1, y1 = candidate.window
                 mask = np.zeros(self.size, dtype=np.bool_)
                 mask[y0:y1, x0:x1] = (candidate.part(candidate.window) > 0).cpu().numpy()
@@ -487,11 +487,11 @@ def enlarge(logits: Float[Tensor, "n h4 w4"], size: tuple[int, int]) -> Float[Te
 
 
 def _take(tensor: Tensor, rows: Collection[int]) -> Tensor:
-    """Some rows of a tensor, in this order. A list as the index would wait for a GPU."""
+    """Some rows of a tensor, in this order. Indexing with a list would wait for a GPU."""
     return torch.stack([tensor[row] for row in rows]) if rows else tensor[:0]
 
 
 def with_sides(logits: Float[Tensor, "*n H W"], inside: Bool[Tensor, "*n H W"]) -> Float[Tensor, "*n H W"]:
-    """The logits, changed where a mask has another side."""
+    """The logits, changed where a mask disagrees with their sign."""
     sides = logits.new_full((), EDGE).where(inside, -EDGE)
     return torch.where((logits > 0) == inside, logits, sides)

@@ -1,6 +1,8 @@
-"""Tidier masks, on request: no holes, no islands, no overlaps. OpenCV finds pieces, on every device alike.
+"""Tidies masks on request: fills holes, removes islands and overlaps. OpenCV finds components, for every
+device.
 
-Areas are in pixels of the given mask. Nothing here is on by default: the model's own masks are measured.
+Areas are in pixels of the given mask. Nothing here is on by default: benchmarks measure the model's own
+masks.
 """
 
 from __future__ import annotations
@@ -17,19 +19,20 @@ from masklet.errors import OptionError
 from masklet.masks import EDGE, with_sides
 from masklet.types import Masks
 
-Array = TypeVar("Array", np.ndarray, Tensor)  # results are of the type, and on the device, of the input
+Array = TypeVar("Array", np.ndarray, Tensor)  # results have the type and device of the input
 
 
 def tidy(
     masks: Masks, *, holes: int = 0, islands: int = 0, largest: bool = False, exclusive: bool = False
 ) -> Masks:
-    """Masks without small holes, small islands or overlaps. Their low-res logits, and so the hints, stay.
+    """Masks without small holes, small islands or overlaps. Their low-res logits, and so the hints, do not
+    change.
 
     Args:
         holes: The largest hole to fill, in pixels; 0 for none.
         islands: The largest island to drop, in pixels; 0 for none.
         largest: Keep one component of each mask.
-        exclusive: Leave each pixel to one mask.
+        exclusive: Assign each pixel to one mask.
     """
     inside = masks.logits > 0
     tidied = keep_largest(inside) if largest else drop_islands(inside, islands)
@@ -40,7 +43,7 @@ def tidy(
 
 
 def fill_holes(masks: Array, area: int) -> Array:
-    """Fill what a mask encloses, up to `area` pixels each. What touches the edge of the frame is no hole.
+    """Fill holes of up to `area` pixels. A region that touches the edge of the frame is not a hole.
 
     Args:
         masks: bool (..., H, W).
@@ -49,7 +52,7 @@ def fill_holes(masks: Array, area: int) -> Array:
 
 
 def drop_islands(masks: Array, area: int) -> Array:
-    """Drop components of at most `area` pixels; the largest component of a mask stays, however small.
+    """Remove components of at most `area` pixels; the largest component of a mask is kept, however small.
 
     Args:
         masks: bool (..., H, W).
@@ -67,7 +70,8 @@ def keep_largest(masks: Array) -> Array:
 
 
 def non_overlap(logits: Array) -> Array:
-    """Leave each pixel to the highest logit, of equals to the first; the others' logits there fall below 0.
+    """Assign each pixel to the highest logit, or the first of equal ones; the other logits there become
+    negative.
 
     Args:
         logits: Float (n, H, W).
@@ -85,7 +89,7 @@ def _map_masks(masks: Array, change: Callable[[np.ndarray], np.ndarray]) -> Arra
     if isinstance(masks, Tensor):
         return torch.from_numpy(_map_masks(masks.cpu().numpy(), change)).to(masks.device)
     if masks.dtype != bool:
-        raise OptionError(f"masks must be bool (..., H, W). Got {masks.dtype}: of logits, give logits > 0.")
+        raise OptionError(f"masks must be bool (..., H, W). Got {masks.dtype}: for logits, pass logits > 0.")
     changed = [change(mask) for mask in masks.reshape(-1, *masks.shape[-2:])]
     return np.array(changed, dtype=bool).reshape(masks.shape)
 
@@ -106,5 +110,5 @@ def _drop_components(mask: np.ndarray, area: int) -> np.ndarray:
     areas = stats[:, cv2.CC_STAT_AREA]
     stay = areas > area
     stay[1 + areas[1:].argmax()] = True
-    stay[0] = False  # what is not the mask
+    stay[0] = False  # outside the mask
     return stay[components]

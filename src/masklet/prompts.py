@@ -1,4 +1,4 @@
-"""Prompts: what a person says about an object, checked where it comes in. NumPy only, no torch."""
+"""Prompts: clicks, boxes and masks, with the checks of user input. NumPy only, no torch."""
 
 from __future__ import annotations
 
@@ -118,11 +118,14 @@ class Prompt:
             PromptError: It is not a dict, has an unknown field, or a field has a wrong form.
         """
         if not isinstance(fields, Mapping):
-            raise PromptError(f"a prompt is an object with positive, negative, box and mask. Got {fields!r}.")
+            raise PromptError(
+                f"a prompt must be an object with positive, negative, box and mask. Got {fields!r}."
+            )
         unknown = set(fields) - {"positive", "negative", "box", "mask"}
         if unknown:
             raise PromptError(
-                f"a prompt has positive, negative, box and mask. Got {', '.join(sorted(map(str, unknown)))}."
+                "a prompt can have positive, negative, box and mask. Got "
+                f"{', '.join(sorted(map(str, unknown)))}."
             )
         box, mask = fields.get("box"), fields.get("mask")
         if mask is not None:
@@ -149,8 +152,8 @@ def _points(points: Any, name: str) -> tuple[Point, ...]:
 
 
 def _numbers(values: Any) -> np.ndarray | None:
-    """An array; None where rows differ in length, or not all are numbers."""
-    if np.ma.is_masked(values):  # some of them are hidden
+    """An array; None if rows differ in length, or not all values are numbers."""
+    if np.ma.is_masked(values):  # some of them are masked out
         return None
     try:
         array = np.asarray(to_array(values))
@@ -174,13 +177,13 @@ def _box(box: Any) -> Box:
 
 def _mask(mask: Any) -> np.ndarray:
     try:
-        array = np.ma.filled(to_array(mask), 0)  # what a masked array hides is background
+        array = np.ma.filled(to_array(mask), 0)  # masked-out pixels are background
     except MediaError as error:
         raise PromptError(f"mask: {error}") from error
     if array.ndim == 3 and 1 in (array.shape[0], array.shape[2]):
         array = array[0] if array.shape[0] == 1 else array[..., 0]
     if array.ndim != 2:
-        raise PromptError(f"mask must have shape (H, W), one value a pixel. Got shape {array.shape}.")
+        raise PromptError(f"mask must have shape (H, W), one value per pixel. Got shape {array.shape}.")
     try:
         return to_mask(array)
     except NotAMask as error:
@@ -188,10 +191,10 @@ def _mask(mask: Any) -> np.ndarray:
 
 
 def check_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
-    """The prompt as the network takes it on a frame of `size` (H, W): its box is clipped to the frame.
+    """The prompt for the network on a frame of `size` (H, W): its box is clipped to the frame.
 
     Raises:
-        PromptError: It is empty, or has nothing in the frame, or its mask has another size.
+        PromptError: It is empty, is outside the frame, or its mask has another size.
 
     Example:
         >>> check_prompt(Prompt(box=(-20, 5, 40, 90)), (48, 64))
@@ -214,8 +217,8 @@ def check_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
         x0, y0, x1, y1 = prompt.box
         if min(x0, y0) >= 0 and max(x1, y1) <= 1 < max(size):
             raise PromptError(
-                f"box is in pixels of the frame, which is {width} wide and {height} high. "
-                f"Got ({x0:g}, {y0:g}, {x1:g}, {y1:g}), which looks like parts of its width and height."
+                f"box must be in pixels of the frame, which is {width} wide and {height} high. Got ({x0:g}, "
+                f"{y0:g}, {x1:g}, {y1:g}), which looks like fractions of its width and height."
             )
         box = clip_box(prompt.box, size)
         if box is None:
@@ -233,67 +236,66 @@ def check_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
 
 
 def _check_pixels(prompt: Prompt, size: tuple[int, int]) -> None:
-    """Refuse clicks that look like parts of a side: all lie in the first pixel, at an odd place in it."""
+    """Raise for clicks that look like fractions of the frame's size: all are in the first pixel, and not at
+    its corner or centre."""
     values = [value for click in (*prompt.positive, *prompt.negative) for value in click]
     if any(value % 0.5 for value in values) and max(values) <= 1 < max(size):
         raise PromptError(
-            f"clicks are in pixels of the frame, which is {size[1]} wide and {size[0]} high. "
-            f"Got ({values[0]:g}, {values[1]:g}), which looks like parts of its width and height: "
-            "multiply them, or give (0, 0) if the first pixel is meant."
+            f"clicks must be in pixels of the frame, which is {size[1]} wide and {size[0]} high. Got "
+            f"({values[0]:g}, {values[1]:g}), which looks like fractions of its width and height: multiply "
+            "them, or pass (0, 0) for the first pixel."
         )
 
 
 def check_frame_prompts(prompts: object, size: tuple[int, int]) -> dict[int, Prompt]:
-    """Prompts by object id on a frame of `size` (H, W), with plain ints as keys.
+    """Prompts by object id on a frame of `size` (H, W), with ints as keys.
 
     Raises:
-        PromptError: They are not given by object, or one does not fit the frame.
+        PromptError: They are not a mapping by object id, or one does not fit the frame.
     """
     if not isinstance(prompts, Mapping):
         raise PromptError(
-            f"prompts are given by object, {{1: Prompt(box=...)}}. Got {type(prompts).__name__}."
+            f"prompts must be given by object, {{1: Prompt(box=...)}}. Got {type(prompts).__name__}."
         )
     return {check_id(id): check_prompt(prompt, size) for id, prompt in prompts.items()}
 
 
 def check_picture_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
-    """A prompt on a picture of `size` (H, W), which must say where the object is.
+    """A prompt on a picture of `size` (H, W), which must select an object.
 
     Raises:
         PromptError: It does not fit the picture, or is an empty mask.
     """
     checked = check_prompt(prompt, size)
     if checked.is_mask_only and checked.mask is not None and not checked.mask.any():
-        raise PromptError("the mask is empty: in a picture a prompt says where the object is.")
+        raise PromptError("the mask is empty: in a picture, a prompt must select an object.")
     return checked
 
 
 def check_candidates(candidates: object) -> None:
-    """Refuse another number of candidates than 1, 3 or None.
+    """Raise for a number of candidates other than 1, 3 or None.
 
     Raises:
-        OptionError: It is another one.
+        OptionError: It is another value.
     """
     if candidates is not None and not (isinstance(candidates, int) and candidates in (1, 3)):
-        raise OptionError(
-            f"candidates must be 1 or 3, as many as the decoder can offer. Got {candidates!r:.60}."
-        )
+        raise OptionError(f"candidates must be 1 or 3. Got {candidates!r:.60}.")
 
 
 def check_hint_size(hint: Sequence[int], size: tuple[int, int]) -> None:
-    """Refuse a hint whose masks have another size than the picture, (H, W).
+    """Raise for a hint whose masks have another size than the picture, (H, W).
 
     Raises:
-        PromptError: It has.
+        PromptError: The sizes differ.
     """
     if tuple(hint) != size:
         raise PromptError(
-            f"hint must be masks of this picture, which has (H, W) = {size}. Got masks of {tuple(hint)}."
+            f"hint must be masks of this picture, with (H, W) = {size}. Got masks of {tuple(hint)}."
         )
 
 
 def count_candidates(prompt: Prompt) -> int:
-    """How many candidates a prompt on a picture has: three for a single click, which may mean the part."""
+    """The number of candidates for a prompt on a picture: three for a single click, which is ambiguous."""
     return 3 if prompt.clicks == 1 and prompt.box is None else 1
 
 
@@ -302,7 +304,7 @@ def label_points(prompt: Prompt, size: tuple[int, int], side: int) -> tuple[np.n
 
     Args:
         size: (H, W) of the frame.
-        side: Of the square.
+        side: The side of the square.
 
     Returns:
         Float32 (p, 2), and p labels.
@@ -319,44 +321,46 @@ def label_points(prompt: Prompt, size: tuple[int, int], side: int) -> tuple[np.n
 
 
 def check_frame(frame: object) -> int:
-    """A frame's number as a plain int, which NumPy's are not. Whether there is such a frame is not checked.
+    """A frame number, also of NumPy, as an int. It is not checked whether there is such a frame.
 
     Raises:
-        PromptError: It is no whole number, such as "0", 1.5 or True.
+        PromptError: It is not a whole number, such as "0", 1.5 or True.
     """
     number = whole_number(frame)
     if number is None:
-        raise PromptError(f"a frame is a whole number, such as 0. Got {frame!r:.60}.")
+        raise PromptError(f"a frame must be a whole number, such as 0. Got {frame!r:.60}.")
     return number
 
 
 def check_id(id: object) -> int:
-    """An object's id as a plain int, which NumPy's are not.
+    """An object id, also of NumPy, as an int.
 
     Raises:
-        PromptError: It is no whole number from 1 on.
+        PromptError: It is not a whole number from 1.
     """
     number = whole_number(id)
     if number is None or number < 1:
-        raise PromptError(f"an object's id is a whole number from 1 on; 0 is the background. Got {id!r:.60}.")
+        raise PromptError(
+            f"an object's id must be a whole number from 1; 0 is the background. Got {id!r:.60}."
+        )
     return number
 
 
 def check_ids(ids: object) -> tuple[int, ...]:
-    """Ids of objects as plain ints.
+    """Object ids as ints.
 
     Raises:
-        PromptError: They are no list, or one is no id.
+        PromptError: They are not a list, or one is not an id.
     """
     if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
-        raise PromptError(f"objects are a list of ids, such as [1, 2]. Got {ids!r:.60}.")
+        raise PromptError(f"objects must be a list of ids, such as [1, 2]. Got {ids!r:.60}.")
     return tuple(map(check_id, ids))
 
 
 def check_arrays(
     arrays: object, size: tuple[int, int], *scores: Sequence[float] | None
 ) -> dict[int, np.ndarray]:
-    """Masks by object id, with plain ints as keys, read as a prompt's mask is.
+    """Masks by object id, with ints as keys, read like a prompt's mask.
 
     Raises:
         PromptError: A mask has another size than (H, W), an id is not one, or there are not as many scores as
@@ -367,7 +371,7 @@ def check_arrays(
         (2, 2)
     """
     if not isinstance(arrays, Mapping):
-        raise PromptError(f"masks are given by object id, {{1: mask}}. Got {type(arrays).__name__}.")
+        raise PromptError(f"masks must be given by object id, {{1: mask}}. Got {type(arrays).__name__}.")
     checked: dict[int, np.ndarray] = {}
     for id, mask in arrays.items():
         array = _mask(mask)
@@ -382,17 +386,17 @@ def check_arrays(
             continue
         numbers = _numbers(values)
         if numbers is None or numbers.ndim != 1 or not np.isfinite(numbers).all():
-            raise PromptError(f"scores of masks are a list of finite numbers. Got {values!r:.60}.")
+            raise PromptError(f"scores of masks must be a list of finite numbers. Got {values!r:.60}.")
         if len(numbers) != len(checked):
-            raise PromptError(f"{len(checked)} masks need as many scores, one each. Got {len(numbers)}.")
+            raise PromptError(f"{len(checked)} masks need one score each. Got {len(numbers)}.")
     return checked
 
 
 def check_prompts(prompts: object) -> dict[int, dict[int, Prompt]]:
-    """Prompts by frame and object id, with plain ints as keys.
+    """Prompts by frame and object id, with ints as keys.
 
     Raises:
-        PromptError: A key is no frame or id, or a value is no `Prompt`.
+        PromptError: A key is not a frame or id, or a value is not a `Prompt`.
 
     Example:
         >>> check_prompts({0: {1: Prompt(positive=[(5, 5)])}})
@@ -414,7 +418,7 @@ def check_prompts(prompts: object) -> dict[int, dict[int, Prompt]]:
 def _mapping(prompts: object) -> Mapping[object, object]:
     if not isinstance(prompts, Mapping):
         raise PromptError(
-            f"prompts are given by frame and object: {{0: {{1: Prompt(positive=[(x, y)])}}}}. "
-            f"Got {type(prompts).__name__}."
+            "prompts must be given by frame and object: {0: {1: Prompt(positive=[(x, y)])}}. Got "
+            f"{type(prompts).__name__}."
         )
     return prompts

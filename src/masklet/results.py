@@ -1,4 +1,4 @@
-"""How masks leave masklet in memory: arrays, polygons, COCO, supervision, and pictures to look at."""
+"""Conversions of masks: arrays, polygons, COCO, supervision and pictures."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 ReadImage = Callable[[], Image]
 
-GROUND = 40  # the grey behind masks whose picture is not at hand
+GROUND = 40  # the grey background of masks without a picture
 TILE, STRIP_TILE = 640, 240  # the longest side of a picture in a notebook, alone and in a strip
 STRIP = 8  # frames of a filmstrip
 
@@ -42,13 +42,13 @@ class Tile:
 
 
 class MaskResult(ComparesArrays, ABC):
-    """What the masks of a frame and the candidates of a picture have in common: the ways out.
+    """The conversions that `Masks` and `ImageCandidates` share.
 
     Attributes:
         size: (H, W) of the picture.
         iou: (n,) predicted quality, 0 to 1.
         score: (n,) object score.
-        image: Reads the picture, where masklet knows it.
+        image: Reads the picture, if masklet has it.
     """
 
     size: tuple[int, int]
@@ -58,7 +58,7 @@ class MaskResult(ComparesArrays, ABC):
 
     @abstractmethod
     def numpy(self) -> Bool[np.ndarray, "n H W"]:
-        """All masks as one bool array, which is the caller's own."""
+        """All masks as one new bool array."""
 
     @abstractmethod
     def _numbered(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
@@ -66,13 +66,11 @@ class MaskResult(ComparesArrays, ABC):
 
     @abstractmethod
     def _tiles(self, image: object) -> list[Tile]:
-        """What a notebook shows."""
+        """The display in a notebook."""
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:
-            raise ValueError(
-                "masks are computed when they are asked for, so they cannot be had without a copy"
-            )
+            raise ValueError("masks are computed when requested, so they cannot be returned without a copy")
         masks = self.numpy()
         return masks if dtype is None else masks.astype(dtype)
 
@@ -220,7 +218,7 @@ class MaskResult(ComparesArrays, ABC):
 
 
 def _plain_number(value: int) -> int:
-    """A whole number of NumPy as a plain one, which `json` writes; everything else as it is."""
+    """A NumPy integer as an int, which `json` can write; anything else unchanged."""
     number = whole_number(value)
     return value if number is None else number
 
@@ -247,7 +245,7 @@ class MaskIterator(Iterator["Masks"]):
     def __init__(self, frames: Iterator[Masks], length: int | None = None) -> None:
         self._frames = frames
         self._length = length
-        self._sample: list[Masks] = []  # evenly spread over the frames that were read
+        self._sample: list[Masks] = []  # evenly spaced over the frames that were read
         self._stride = 1
         self._count = 0
 
@@ -257,7 +255,7 @@ class MaskIterator(Iterator["Masks"]):
     def __next__(self) -> Masks:
         masks = next(self._frames)
         if self._count % self._stride == 0:
-            self._sample.append(masks.select(*masks.ids))  # a copy that keeps nothing that is computed later
+            self._sample.append(masks.select(*masks.ids))  # a copy, which does not keep cached results
             if len(self._sample) > 2 * STRIP:
                 self._sample, self._stride = self._sample[::2], 2 * self._stride
         self._count += 1
@@ -265,7 +263,7 @@ class MaskIterator(Iterator["Masks"]):
 
     def __len__(self) -> int:
         if self._length is None:
-            raise TypeError("the number of frames is not known before the last")
+            raise TypeError("the number of frames is not known until the last frame")
         return self._length
 
     def __bool__(self) -> bool:
@@ -299,7 +297,7 @@ class MaskIterator(Iterator["Masks"]):
 
 
 def as_strip(tiles: Sequence[Tile]) -> Image:
-    """Pictures side by side, reduced to what a notebook has room for."""
+    """Pictures side by side, scaled down for a notebook."""
     if not tiles:
         return np.full((STRIP_TILE, STRIP_TILE, 3), GROUND, dtype=np.uint8)
     pictures = [reduce_picture(tile.picture, STRIP_TILE if len(tiles) > 1 else TILE) for tile in tiles]
@@ -309,7 +307,7 @@ def as_strip(tiles: Sequence[Tile]) -> Image:
 
 
 def reduce_picture(picture: Image, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture with a longest side of at most so many pixels."""
+    """The picture with a longest side of at most this many pixels."""
     reduced = PIL.Image.fromarray(picture)
     reduced.thumbnail((longest, longest))
     return np.asarray(reduced)
@@ -323,7 +321,7 @@ def as_png(picture: Image) -> bytes:
 
 
 def as_html(tiles: Sequence[Tile]) -> str:
-    """Pictures with their captions, as a notebook shows them. They are part of the text."""
+    """HTML of pictures with captions, for a notebook. The pictures are embedded."""
     side = STRIP_TILE if len(tiles) > 1 else TILE
     figures = []
     for tile in tiles:
@@ -337,7 +335,7 @@ def as_html(tiles: Sequence[Tile]) -> str:
 
 
 def is_notebook() -> bool:
-    """Whether this runs in a notebook, which shows pictures below a cell."""
+    """Whether this runs in a notebook."""
     if "IPython" not in sys.modules:
         return False
     shell = sys.modules["IPython"].get_ipython()

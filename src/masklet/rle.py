@@ -1,7 +1,7 @@
-"""Masks in COCO's run-length encoding. pycocotools does the work; its C code sees checked input only.
+"""Masks in COCO's run-length encoding, by pycocotools. Its C code gets checked input only.
 
-A mask is its runs of background and object in turn, column by column, beginning with background. COCO writes
-the runs as a list of numbers (uncompressed) or packed into text (compressed).
+A mask is a sequence of alternating runs of background and object, column by column, beginning with
+background. COCO writes the runs as a list of numbers (uncompressed) or packed into text (compressed).
 
 >>> import numpy as np
 >>> mask = np.eye(4, dtype=bool)
@@ -23,8 +23,8 @@ from pycocotools import mask as coco
 from masklet.arrays import to_array
 from masklet.errors import MediaError
 
-MAX_PIXELS = 2**29  # of one mask: a frame of 23,000 x 23,000
-FAR = 4  # a polygon's corners lie at most so many picture sides from the picture
+MAX_PIXELS = 2**29  # pixels of one mask: a frame of 23,000 x 23,000
+FAR = 4  # maximum distance of a polygon's corners from the picture, in picture sides
 
 
 class RLE(TypedDict):
@@ -38,19 +38,19 @@ def encode(mask: Bool[np.ndarray, "H W"]) -> RLE:
     """Encode one mask.
 
     Args:
-        mask: bool; of whole numbers, those above 0 are the object.
+        mask: bool, or whole numbers; those above 0 are the object.
 
     Raises:
-        MediaError: It is not (H, W), or of numbers that have no such meaning, as probabilities.
+        MediaError: It is not (H, W), or has other numbers, such as probabilities.
     """
     mask = np.asarray(to_array(mask))
     if mask.ndim != 2 or mask.dtype.kind not in "bui":
         raise MediaError(
-            "a mask to encode must be bool (H, W): probabilities >= 0.5, or logits > 0. "
-            f"Got {mask.dtype} {mask.shape}."
+            "a mask to encode must be bool (H, W), such as probabilities >= 0.5 or logits > 0. Got "
+            f"{mask.dtype} {mask.shape}."
         )
     mask = mask if mask.dtype == np.bool_ else mask > 0
-    # COCO's runs go down the columns. Of a mask in rows, OpenCV makes columns faster than NumPy does.
+    # COCO's runs go down the columns. OpenCV transposes faster than NumPy.
     if mask.size and not mask.flags.f_contiguous:
         pixels = cv2.transpose(np.ascontiguousarray(mask, dtype=np.uint8)).T
     else:
@@ -72,9 +72,9 @@ def decode(rle: object) -> Bool[np.ndarray, "H W"]:
 
 
 def pack(rle: object) -> dict[str, Any]:
-    """Check one mask and return it as pycocotools reads it: the one door to its C code for foreign masks."""
+    """Check one mask and return it in the form for pycocotools. All masks from outside pass this check."""
     if not (isinstance(rle, Mapping) and {"size", "counts"} <= rle.keys()):
-        raise MediaError(f"a mask in run-length form has size and counts. Got {_shorten(rle)}.")
+        raise MediaError(f"a mask in run-length form must have size and counts. Got {_shorten(rle)}.")
     height, width = _check_size(rle["size"])
     counts = rle["counts"]
     if isinstance(counts, bytes):
@@ -100,7 +100,7 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> Bool[np.nda
         size: (H, W) of the picture.
 
     Raises:
-        MediaError: An outline is not a list of finite numbers, or lies far from the picture.
+        MediaError: An outline is not a list of finite numbers, or is far from the picture.
     """
     height, width = _check_size(size)
     outlines = [_outline(polygon, height, width) for polygon in polygons]
@@ -111,10 +111,10 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> Bool[np.nda
 
 
 def encode_at(mask: Bool[np.ndarray, "h w"], corner: tuple[int, int], size: tuple[int, int]) -> RLE:
-    """Encode one mask of which only a window is given, without making the whole.
+    """Encode a mask from one window, without making the whole mask.
 
     Args:
-        mask: The window; beyond it the mask is empty.
+        mask: The mask in the window; it is empty elsewhere.
         corner: (x, y) of the window's upper left pixel.
         size: (H, W) of the picture.
 
@@ -123,12 +123,12 @@ def encode_at(mask: Bool[np.ndarray, "h w"], corner: tuple[int, int], size: tupl
     [[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]]
     """
     (height, width), (x, y), rows = size, corner, mask.shape[0] + 1
-    framed = np.zeros((rows, mask.shape[1]), dtype=np.int8)  # the row below keeps columns apart
+    framed = np.zeros((rows, mask.shape[1]), dtype=np.int8)  # the extra row separates columns
     framed[:-1] = mask
     edges = np.flatnonzero(np.diff(framed.ravel(order="F"), prepend=0))
     columns, offsets = np.divmod(edges, rows)
     ends = (x + columns) * height + y + offsets
-    touching = np.flatnonzero(ends[1:] == ends[:-1])  # of runs that go on in the next column
+    touching = np.flatnonzero(ends[1:] == ends[:-1])  # of runs that continue in the next column
     ends = np.delete(ends, np.concatenate([touching, touching + 1]))
     counts = np.diff(ends, prepend=0, append=height * width).tolist()
     counts = counts[:-1] if counts[-1] == 0 and len(counts) > 1 else counts
@@ -137,7 +137,7 @@ def encode_at(mask: Bool[np.ndarray, "h w"], corner: tuple[int, int], size: tupl
 
 
 def encode_rows(mask: Bool[np.ndarray, "h w"]) -> list[int]:
-    """A mask's runs row by row, as CVAT has them; the first is of the background, and may be 0.
+    """A mask's runs row by row, as in CVAT; the first is background, and may be 0.
 
     >>> encode_rows(np.array([[True, True, False], [False, False, True]]))
     [0, 2, 3, 1]
@@ -153,19 +153,19 @@ def decode_rows(
     """A mask from its runs row by row within a window.
 
     Args:
-        runs: Of background and object in turn.
+        runs: Alternating runs of background and object.
         corner: Left and top of the window.
         window: (h, w) of the window.
         size: (H, W) of the mask.
 
     Raises:
-        MediaError: The window does not lie in the mask, or the runs do not fill it.
+        MediaError: The window is not inside the mask, or the runs do not fill it.
     """
     (left, top), (height, width) = corner, window
     if min(left, top) < 0 or min(width, height) < 1 or left + width > size[1] or top + height > size[0]:
         raise MediaError(
-            f"a mask of {width} x {height} at {left}, {top} does not lie in the frame, which is "
-            f"{size[1]} wide and {size[0]} high"
+            f"a mask of {width} x {height} at {left}, {top} is not inside the frame, which is {size[1]} "
+            f"wide and {size[0]} high"
         )
     lengths = np.asarray(runs, dtype=np.float64)
     if (lengths < 0).any() or (lengths % 1).any() or lengths.sum() != width * height:
@@ -177,7 +177,7 @@ def decode_rows(
 
 
 def paint(codes: Sequence[RLE], values: Sequence[int], size: tuple[int, int]) -> Int[np.ndarray, "H W"]:
-    """A label map, int32: the pixels of each mask have its value, later ones on top; 0 where none is.
+    """A label map, int32: the pixels of each mask have its value, later ones on top; 0 elsewhere.
 
     Args:
         codes: The masks.
@@ -199,7 +199,7 @@ def area(rle: RLE) -> int:
 
 
 def boxes(codes: Sequence[RLE]) -> Float[np.ndarray, "n 4"]:
-    """Tight boxes, x0, y0, x1, y1, x1 and y1 exclusive; zeros where a mask is empty."""
+    """Tight boxes, x0, y0, x1, y1, x1 and y1 exclusive; zeros if a mask is empty."""
     if not codes:
         return np.zeros((0, 4))
     corners, extents = np.split(coco.toBbox(_to_pycocotools(codes)), 2, axis=1)
@@ -207,19 +207,19 @@ def boxes(codes: Sequence[RLE]) -> Float[np.ndarray, "n 4"]:
 
 
 def overlaps(first: Sequence[RLE], second: Sequence[RLE]) -> Float[np.ndarray, "n m"]:
-    """The IoU of each mask with each."""
+    """The IoU of all pairs of masks."""
     if not first or not second:
         return np.zeros((len(first), len(second)))
     return np.asarray(coco.iou(_to_pycocotools(first), _to_pycocotools(second), [0] * len(second)))
 
 
 def containment(first: RLE, second: RLE, iou: float | None = None) -> float:
-    """The share of the smaller mask that lies in the other one; 0 where a mask is empty.
+    """The fraction of the smaller mask that is inside the other one; 0 if a mask is empty.
 
     Args:
         first: A mask.
-        second: One of the same size.
-        iou: Of the two, where it is known.
+        second: A mask of the same size.
+        iou: Their IoU, if known.
 
     >>> window = encode(np.eye(4, dtype=bool)), encode(np.ones((4, 4), dtype=bool))
     >>> containment(*window)
@@ -231,7 +231,7 @@ def containment(first: RLE, second: RLE, iou: float | None = None) -> float:
 
 
 def _to_pycocotools(codes: Sequence[RLE]) -> list[dict[str, object]]:
-    """Masks that were encoded here, as pycocotools reads them."""
+    """Masks encoded by this module, in the form for pycocotools."""
     return [{"size": code["size"], "counts": code["counts"].encode("ascii")} for code in codes]
 
 
@@ -240,8 +240,8 @@ def _check_size(size: Any) -> tuple[int, int]:
     numbers = [int(side) for side in sides if _is_whole_number(side)]
     if len(sides) != 2 or len(numbers) != 2 or min(numbers) < 0 or numbers[0] * numbers[1] > MAX_PIXELS:
         raise MediaError(
-            f"a mask's size must be [height, width] in pixels, at most {MAX_PIXELS:,} together. "
-            f"Got {_shorten(size)}."
+            f"a mask's size must be [height, width] in pixels, with a product of at most {MAX_PIXELS:,} "
+            f"pixels. Got {_shorten(size)}."
         )
     return numbers[0], numbers[1]
 
@@ -256,20 +256,22 @@ def _as_runs(counts: Any) -> Int[np.ndarray, " runs"]:
     except (TypeError, ValueError):
         runs = np.full(1, np.nan)
     if runs.ndim != 1 or not (np.abs(runs) <= MAX_PIXELS).all() or (runs % 1).any():
-        raise MediaError(f"a mask's counts must be whole numbers or COCO's text. Got {_shorten(counts)}.")
+        raise MediaError(
+            f"a mask's counts must be whole numbers or a COCO run-length string. Got {_shorten(counts)}."
+        )
     return runs.astype(np.int64)
 
 
 def _unpack(counts: str) -> Int[np.ndarray, " runs"]:
-    """The runs that COCO packed into text: numbers in base 32, each relative to the one two before."""
+    """Decode COCO's compressed runs: numbers in base 32, each relative to the one two before."""
     codes = np.frombuffer(counts.encode("utf-8"), dtype=np.uint8).astype(np.int64) - 48
     if ((codes < 0) | (codes > 63)).any() or (len(codes) and codes[-1] & 32):
-        raise MediaError(f"a mask's counts are not COCO's text for run lengths. Got {_shorten(counts)}.")
+        raise MediaError(f"a mask's counts are not a COCO run-length string. Got {_shorten(counts)}.")
     last = np.flatnonzero(codes & 32 == 0)
     first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
     digits = last - first + 1
     if len(digits) and digits.max() > 7:  # 7 digits of 5 bits hold more than MAX_PIXELS
-        raise MediaError(f"a mask's counts hold a run longer than any picture. Got {_shorten(counts)}.")
+        raise MediaError(f"a mask's counts contain a run longer than any picture. Got {_shorten(counts)}.")
     place = np.arange(len(codes)) - np.repeat(first, digits)
     values = np.add.reduceat((codes & 31) << (5 * place), first) if len(first) else first
     negative = codes[last] & 16 > 0
@@ -291,8 +293,8 @@ def _outline(polygon: Any, height: int, width: int) -> list[float]:
     reach = (FAR + 1) * max(height, width, 256)
     if (np.abs(corners) > reach).any():
         raise MediaError(
-            f"an outline must lie near its picture, which is {width} wide and {height} high. "
-            f"Got {_shorten(polygon)}."
+            f"an outline must be near its picture, which is {width} wide and {height} high. Got "
+            f"{_shorten(polygon)}."
         )
     return corners.tolist()
 

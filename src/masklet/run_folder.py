@@ -1,9 +1,9 @@
-"""An output folder that belongs to one run, which its run.json describes.
+"""An output folder that belongs to one run, described by its run.json.
 
-Where another run may follow, as in `masklet track`, `RunFolder` writes it to `unfinished/` beside the earlier
-results; it takes their place when it is complete. An interrupted run replaces only incomplete results.
+If another run may follow, as in `masklet track`, `RunFolder` writes it to `unfinished/` beside the earlier
+results, and replaces them when it is complete. An interrupted run replaces only incomplete results.
 
-Where people or later steps go on from what is there, as in `masklet train`, the manifest is protected:
+If users or later steps continue from the results, as in `masklet train`, the manifest is protected:
 `check_folder` refuses every other run.
 """
 
@@ -39,12 +39,12 @@ _SHORT = 24  # characters of a setting that a message shows
 
 @dataclass(frozen=True)
 class Run:
-    """What decides a run's results.
+    """Everything that determines a run's results.
 
     Attributes:
         command: The command's name.
-        version: masklet's; "" where other versions may go on.
-        settings: Options and prompts, as JSON has them.
+        version: masklet's version; "" if other versions may continue the run.
+        settings: Options and prompts, as JSON values.
         inputs: For each input, a hash of its name and content.
     """
 
@@ -55,14 +55,15 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """The same for runs that give the same results."""
+        """Equal for runs with the same results."""
         content = [self.command, self.version, self.settings, sorted(self.inputs.values())]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
     def changes_from(self, earlier: Run) -> list[str]:
-        """Names of what differs from an earlier run of the command, with its value where that is short."""
+        """The names of differences from an earlier run of the command, with their values if these are
+        short."""
         if self != earlier and not (earlier.settings or earlier.inputs):
-            return ["settings or inputs"]  # what earlier versions wrote does not say which
+            return ["settings or inputs"]  # manifests of earlier versions do not say which
         now = json.loads(json.dumps({**self.settings, "version": self.version}))
         before = {**earlier.settings, "version": earlier.version}
         changes = list[str]()
@@ -81,12 +82,12 @@ class Manifest:
     """The content of run.json.
 
     Attributes:
-        run: What was run.
-        key: Of the run.
-        files: The files and folders that it writes, and how many files each holds; None while it runs.
-        is_complete: Whether all of them are whole.
-        replaces: Files and folders of the run before, while those of this run take their place.
-        is_protected: Whether no other run may follow in the folder, once one of the files is there.
+        run: The run.
+        key: The run's key.
+        files: The files and folders that it writes, and the number of files in each; None while it runs.
+        is_complete: Whether all of them are complete.
+        replaces: Files and folders of the previous run, while this run's files replace them.
+        is_protected: Whether no other run may use the folder once one of the files exists.
     """
 
     run: Run
@@ -98,12 +99,12 @@ class Manifest:
 
     @classmethod
     def protect(cls, run: Run, files: Iterable[str]) -> Manifest:
-        """The manifest of a run that no other one may follow."""
+        """The manifest of a run whose folder no other run may use."""
         return cls(run, run.key, dict.fromkeys(files), is_protected=True)
 
     @classmethod
     def read(cls, folder: Path) -> Manifest | None:
-        """The folder's manifest; None where there is none."""
+        """The folder's manifest; None if there is none."""
         path = folder / MANIFEST
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -126,7 +127,7 @@ class Manifest:
             raise MediaError(f"{path.parent} cannot be used: {reason}.") from error
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise MediaError(
-                f"{path} is not a run.json that masklet wrote: move it away, or choose another folder."
+                f"{path} was not written by masklet: move it away, or choose another folder."
             ) from error
 
     def write(self, folder: Path) -> None:
@@ -142,17 +143,17 @@ def check_folder(
     before: Callable[[], Manifest | None] = lambda: None,
     advice: str = "choose another folder.",
 ) -> Manifest | None:
-    """Refuse a folder with results of another run that this one may not follow.
+    """Raise if the folder has results of another run that this run must not replace or continue.
 
     Args:
-        folder: For the results; it may be missing.
-        run: To begin, or to go on.
+        folder: The folder for the results; it may be missing.
+        run: The run to start or continue.
         replaces: Whether the run can take the place of another command's results.
-        before: Reads what a version of masklet that wrote no run.json left there.
+        before: Reads the results of a version of masklet that did not write run.json.
         advice: Ends the message.
 
     Returns:
-        The manifest of the run whose results are there; None where there are none.
+        The manifest of the run whose results are in the folder; None if there are none.
 
     Raises:
         MediaError: The folder belongs to another run.
@@ -169,26 +170,27 @@ def check_folder(
 
 
 def refuse_other_run(place: StrPath, run: Run, earlier: Run, advice: str = "choose another folder.") -> None:
-    """Raise an error where the run whose results are in a place is another one than that which begins.
+    """Raise if the existing results belong to another run than the one that starts.
 
     Raises:
-        MediaError: It is another one.
+        MediaError: They belong to another run.
     """
     if run.command != earlier.command:
-        raise MediaError(f"{place} belongs to a run of masklet {earlier.command}: {advice}")
+        raise MediaError(f"{place} has the results of masklet {earlier.command}: {advice}")
     if changes := run.changes_from(earlier):
         raise MediaError(
-            f"{place} belongs to a run of masklet {run.command} with other {' and '.join(changes)}: {advice}"
+            f"{place} has the results of masklet {run.command} with other {' and '.join(changes)}: {advice}"
         )
 
 
 def read_settings_file(path: Path, run: Run, files: Iterable[str]) -> Manifest | None:
-    """The manifest of a run whose settings an earlier version wrote to a JSON file; None where it is missing.
+    """The manifest of a run whose settings an earlier version wrote to a JSON file; None if the file is
+    missing.
 
     Args:
         path: The file.
-        run: The run that is about to begin; the earlier one is as this but for its settings.
-        files: What the earlier one wrote.
+        run: The run that is about to start; the earlier one differs only in its settings.
+        files: The files that the earlier one wrote.
     """
     try:
         settings = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -200,16 +202,16 @@ def read_settings_file(path: Path, run: Run, files: Iterable[str]) -> Manifest |
 
 
 class RunFolder:
-    """A folder for the results of one run, which those of another may replace.
+    """A folder for the results of one run, which another run may replace.
 
     Args:
-        path: The folder; it is made when the run begins to write.
-        run: What is run.
+        path: The folder; it is made when the run starts to write.
+        run: The run.
         files: Names of the files and folders that the run writes.
-        overwrite: Run even if it is done, and replace files that no run.json lists.
+        overwrite: Run even if the results are complete, and replace files that no run.json lists.
 
     Raises:
-        MediaError: The folder cannot be written, or belongs to a run that no other may follow.
+        MediaError: The folder cannot be written, or belongs to a run whose folder no other run may use.
 
     Example:
         >>> import tempfile
@@ -230,14 +232,14 @@ class RunFolder:
 
     @property
     def is_done(self) -> bool:
-        """Whether the same run has left its complete results here."""
+        """Whether the folder has the complete results of the same run."""
         manifest = Manifest.read(self.path)
         if manifest is None or not manifest.is_complete or manifest.key != self._run.key:
             return False
         return all(_count(self.path / name) == count for name, count in manifest.files.items())
 
     def recover(self) -> None:
-        """Complete what a run that was killed left half done, when its results were to take their place."""
+        """Complete the move of results that a killed run had started."""
         manifest = Manifest.read(self.path)
         if manifest is None:
             return
@@ -246,15 +248,16 @@ class RunFolder:
                 self._finish_swap()
         elif manifest.is_complete and Manifest.read(self.path / STAGE) == manifest:
             with _lock(self.path):
-                _remove(self.path / STAGE)  # its results are in place; a kill left the manifest
+                _remove(self.path / STAGE)  # its results are in place; only the manifest was left
 
     @contextmanager
     def writing(self) -> Iterator[Path]:
-        """Where to write. On success the results are in place; else an earlier run's complete ones stay.
+        """The folder to write to. On success the results are moved into place; otherwise an earlier run's
+        complete results are kept.
 
         Raises:
-            MediaError: Another process writes to the folder, or it has files that no run wrote and this one
-                would replace.
+            MediaError: Another process writes to the folder, or this run would replace files that no run
+                wrote.
         """
         if not self._overwrite:
             self._check_ownership()
@@ -276,7 +279,7 @@ class RunFolder:
             self._end(place, earlier, is_complete=True)
 
     def find_results(self) -> Path | None:
-        """Where this run's results are, complete or not: in the folder, or in `unfinished`."""
+        """The folder with this run's results, complete or not: the folder itself, or `unfinished`."""
         for place in (self.path / STAGE, self.path):
             manifest = Manifest.read(place)
             if manifest is not None and manifest.key == self._run.key:
@@ -284,7 +287,8 @@ class RunFolder:
         return None
 
     def _find_unlisted(self) -> Manifest | None:
-        """A manifest of files that no run.json lists and that this run may replace; None without such."""
+        """A manifest of files that no run.json lists and that this run may replace; None if there are
+        none."""
         files = {name: None for name in self._files if (self.path / name).exists()}
         return Manifest(self._run, "", files, is_complete=True) if files else None
 
@@ -318,7 +322,8 @@ class RunFolder:
             self._finish_swap()
 
     def _finish_swap(self) -> None:
-        """Move staged results to their place. A run that was killed here is completed by the next one."""
+        """Move staged results into place. If this run is killed meanwhile, the next one completes the
+        move."""
         manifest = Manifest.read(self.path)
         if manifest is None or manifest.replaces is None:
             return
@@ -336,7 +341,7 @@ class RunFolder:
         _remove(stage)
 
     def _check_ownership(self) -> None:
-        """Refuse to replace files that no run wrote."""
+        """Raise if the run would replace files that no run wrote."""
         manifest = Manifest.read(self.path)
         owned = {} if manifest is None else {**manifest.files, STAGE: None}
         if manifest is not None and manifest.replaces is not None:
@@ -345,19 +350,20 @@ class RunFolder:
             path = self.path / name
             if path.exists() and name not in owned:
                 raise MediaError(
-                    f"{path} is already there, and {MANIFEST} does not list it: move it away, choose another "
-                    f"folder, or replace it with --overwrite."
+                    f"{path} already exists, and {MANIFEST} does not list it: move it away, choose another "
+                    "folder, or replace it with --overwrite."
                 )
         for name, count in owned.items():
             if count is not None and _count(self.path / name) > count:
                 raise MediaError(
-                    f"{self.path / name} has {_count(self.path / name)} files, of which the run before wrote "
-                    f"{count}: move yours away, choose another folder, or replace all with --overwrite."
+                    f"{self.path / name} has {_count(self.path / name)} files, and the earlier run wrote "
+                    f"only {count}: move the others away, choose another folder, or replace all with "
+                    "--overwrite."
                 )
 
 
 def remove_results(path: Path) -> None:
-    """Remove a file or folder that a run wrote; of a folder with a run.json, only what that lists."""
+    """Remove a file or folder that a run wrote; if a folder has a run.json, only the files listed there."""
     manifest = Manifest.read(path) if path.is_dir() else None
     if manifest is None:
         _remove(path)
@@ -366,7 +372,7 @@ def remove_results(path: Path) -> None:
         remove_results(path / name)
     _remove(path / MANIFEST)
     with suppress(OSError):
-        path.rmdir()  # unless somebody put other files there
+        path.rmdir()  # unless it has other files
 
 
 def _remove(path: Path) -> None:
@@ -382,7 +388,7 @@ def digest(source: str, files: Iterable[Path]) -> str:
 
     Args:
         source: A path, glob or URL.
-        files: Its files; none of a URL, whose text counts.
+        files: Its files; none for a URL, for which the text is hashed.
     """
     name = source if "://" in source else Path(source).name
     content = hashlib.sha256(name.encode(errors="surrogateescape"))
@@ -395,7 +401,7 @@ def digest(source: str, files: Iterable[Path]) -> str:
 
 
 def _entry(name: str) -> str:
-    """A name below the folder; a run.json from elsewhere cannot make us remove anything else."""
+    """Check that a name is below the folder, so that a foreign run.json cannot remove other files."""
     path = Path(name)
     if path.is_absolute() or not path.parts or ".." in path.parts:
         raise ValueError(f"{name} is not a path below the folder")
@@ -403,7 +409,7 @@ def _entry(name: str) -> str:
 
 
 def _count(path: Path) -> int:
-    """The files of a folder, in all depths; 1 for a file, 0 for what is not there."""
+    """The number of files in a folder and its subfolders; 1 for a file, 0 if it does not exist."""
     if path.is_dir():
         return sum(file.is_file() for file in path.rglob("*"))
     return int(path.is_file())
@@ -411,7 +417,7 @@ def _count(path: Path) -> int:
 
 @contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder, where the system has such locks."""
+    """Hold a lock on the folder, if the system supports it."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -423,7 +429,7 @@ def _lock(folder: Path) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise MediaError(
-                f"another run writes to {folder}: wait for it, or choose another folder."
+                f"another run is writing to {folder}: wait for it, or choose another folder."
             ) from None
         except OSError:
             pass  # some network folders have no locks

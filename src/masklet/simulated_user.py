@@ -1,8 +1,8 @@
 """The simulated user compares the object's true mask with the model's, and answers with clicks and boxes.
 
 Training and evaluation share it. Masks come in batches, bool (b, H, W), on any device; positions are pixel
-indices, x before y, as in a person's clicks. Nothing here knows the model. The rules are the paper's (arXiv
-2408.00714, appendix C.2 and E.1.2).
+indices, x before y, as in a person's clicks. This module does not depend on the model. The rules are the
+paper's (arXiv 2408.00714, appendix C.2 and E.1.2).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from torch import Generator, Tensor
 
 from masklet.types import ImageCandidates, Prompt, tight_boxes
 
-FROM_OBJECT = 0.1  # in training, the fraction of corrections that click anywhere on the object
+FROM_OBJECT = 0.1  # in training, the fraction of corrections that are clicks anywhere on the object
 BOX_NOISE = 0.1  # of a side
 BOX_NOISE_LIMIT = 20 / 1024  # of the image
 
 
-# From candidates and the truth to the rank of one of them.
+# Takes candidates and the ground truth, returns the rank of one candidate.
 SelectCandidate = Callable[[ImageCandidates, np.ndarray], int]
 
 
@@ -53,10 +53,10 @@ class Clicks:
 
 
 def first_click(truth: Bool[Tensor, "b H W"], rng: Generator) -> Clicks:
-    """Click anywhere on the object; where it is absent, anywhere (a negative click).
+    """Click anywhere on the object; if it is absent, anywhere (a negative click).
 
     Args:
-        rng: On the masks' device.
+        rng: A generator on the masks' device.
     """
     return corrective_click(torch.zeros_like(truth), truth, rng)
 
@@ -78,7 +78,7 @@ def corrective_click(
             torch.rand(len(truth), generator=rng, dtype=torch.float32, device=truth.device) < from_object
         )
         region = torch.where(instead[:, None, None] & _any(truth), truth, region)
-    region = region | ~_any(region)  # no error and no background: any pixel, all are the object's
+    region = region | ~_any(region)  # no error and no background: any pixel, since all belong to the object
     scores = torch.rand(region.shape, generator=rng, dtype=torch.float32, device=region.device)
     return _clicks(scores.masked_fill_(~region, -1.0).flatten(1).argmax(dim=1), truth)
 
@@ -90,7 +90,7 @@ def center_click(predicted: Bool[Tensor, "b H W"] | None, truth: Bool[Tensor, "b
     a negative click. A perfect mask gets a negative click in the centre of the background.
 
     Args:
-        predicted: None before the first click, which then goes to the centre of the object.
+        predicted: None before the first click, which is then at the centre of the object.
     """
     guess = torch.zeros_like(truth) if predicted is None else predicted
     pairs = zip(guess.cpu().numpy(), truth.cpu().numpy(), strict=True)
@@ -138,8 +138,8 @@ def mask_iou(truth: Bool[np.ndarray, "H W"], mask: Bool[np.ndarray, "H W"]) -> f
 
 
 def noisy_box(truth: Bool[Tensor, "b H W"], rng: Generator) -> Float[Tensor, "b 4"]:
-    """A box as a person draws it, within the frame: each side is off by up to a tenth of the box, or by up to
-    20 of 1024 pixels. Zeros where a mask is empty.
+    """A box as a person would draw it, within the frame: each side is off by up to a tenth of the box, at
+    most 20 of 1024 pixels. Zeros if a mask is empty.
     """
     height, width = truth.shape[1:]
     box = tight_boxes(truth)
@@ -172,6 +172,6 @@ def _centre_of_error(predicted: Bool[np.ndarray, "H W"], truth: Bool[np.ndarray,
 
 
 def _depth(region: Bool[np.ndarray, "H W"]) -> Float[np.ndarray, "H W"]:
-    """How far each pixel of a region is from the nearest outside it, or outside the frame."""
+    """The distance of each pixel of a region to the nearest pixel outside it, or outside the frame."""
     padded = np.pad(region, 1).astype(np.uint8)
     return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]

@@ -1,4 +1,4 @@
-"""Training and validation parts of a data set, in which an item's own name decides."""
+"""Splits a data set into training and validation parts by the items' names."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ Item = TypeVar("Item")
 
 
 def is_held_back(name: str, share: float, seed: str = "") -> bool:
-    """Whether an item is for validation: its name decides, whatever else is in the data set.
+    """Whether an item is for validation. Only its name decides, not the other items.
 
-    So items that are added later move no other one to another part. An item that is held back at a share is
-    held back at every larger one.
+    So adding items does not move others to another part. An item that is held back at one share is also held
+    back at every larger share.
 
     Args:
-        name: Of the item.
-        share: Of all items that are held back in the long run, 0 to 1; of few items it may be more or fewer.
-        seed: Another text makes another split.
+        name: The item's name.
+        share: The expected fraction of items that are held back, 0 to 1; with few items it may differ.
+        seed: Another seed makes another split.
 
     Example:
         >>> [number for number in range(30) if is_held_back(f"{number}.jpg", 0.2)]
@@ -30,16 +30,16 @@ def is_held_back(name: str, share: float, seed: str = "") -> bool:
 def hold_back(
     items: Sequence[Item], name: Callable[[Item], str], share: float, most: int
 ) -> tuple[list[Item], list[Item]]:
-    """Split items into those to train on and those to validate on; two or more items leave no part empty.
+    """Split items into those to train on and those to validate on; with two or more items, no part is empty.
 
     Args:
         items: At least two.
         name: The name of an item.
-        share: Of the items that are held back, 0 to 1.
-        most: Items that are validated. Where there are many, a smaller share is held back.
+        share: The fraction of items that are held back, 0 to 1.
+        most: The maximum number of validation items. With many items, a smaller share is held back.
 
     Returns:
-        The items to train on, in their order, and those to validate on, in that of their hashes.
+        The training items, in their order, and the validation items, in the order of their hashes.
     """
     share = min(share, most / len(items))
     ranked = sorted(range(len(items)), key=lambda place: _rank(name(items[place]), ""))
@@ -50,6 +50,6 @@ def hold_back(
 
 
 def _rank(name: str, seed: str) -> float:
-    """Where a name lies between 0 and 1."""
+    """A hash of a name as a number from 0 to 1."""
     digest = hashlib.sha256(f"{seed}{name}".encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:6]) / 2**48

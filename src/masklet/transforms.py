@@ -1,6 +1,6 @@
-"""Between a person's pixels and the model's square: images and masks.
+"""Transforms between source pixels and the model's square: images and masks.
 
-The square does not keep the picture's aspect: so the published weights were trained.
+The square does not keep the picture's aspect ratio, as in the training of the published weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def frame_to_square(
     """A frame of a video, resized as the published video predictor does it: bicubic, on whole numbers."""
     if image.shape[:2] != (side, side):
         image = np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC))
-    pixels = to_device(torch.from_numpy(image.copy()), device)  # torch takes no mirrored or read-only array
+    pixels = to_device(torch.from_numpy(image.copy()), device)  # not mirrored or read-only
     return normalize(pixels)
 
 
@@ -36,9 +36,9 @@ def still_to_square(
 
 
 def normalize(images: Real[Tensor, "*n S S 3"]) -> Float[Tensor, "n 3 S S"]:
-    """Pictures from 0 to 255 as the network takes them, one after the other."""
+    """Normalise pictures with values from 0 to 255 for the network, one at a time."""
     mean, std = (tensor_on(images.device, values, torch.float32) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    planes = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).contiguous()  # three times as fast so
+    planes = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).contiguous()  # 3 times as fast
     return (planes.float() / 255).sub_(mean[:, None, None]).div_(std[:, None, None])
 
 

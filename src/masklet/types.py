@@ -1,6 +1,6 @@
-"""What the rooms hand to one another: features, candidates, predictions, memories; prompts and masks too.
+"""The types that modules exchange: features, candidates, predictions, memories, prompts and masks.
 
-Dimension letters, the same everywhere: `b` objects in a batch, `m`
+Dimension letters: `b` objects in a batch, `m`
 candidate masks, `n` tokens, `p` points, `c` channels, `h w` a map, `H W` the source image.
 """
 
@@ -247,13 +247,13 @@ class MemorySelection:
 
 
 def tight_boxes(masks: Bool[Tensor, "n H W"]) -> Float[Tensor, "n 4"]:
-    """The boxes around masks, on the masks' device; zeros where a mask is empty."""
+    """The boxes around masks, on the masks' device; zeros if a mask is empty."""
     x0, x1 = _ends(masks.any(dim=1))
     y0, y1 = _ends(masks.any(dim=2))
     return torch.stack([x0, y0, x1, y1], dim=1).float()
 
 
 def _ends(occupied: Bool[Tensor, "n side"]) -> tuple[Tensor, Tensor]:
-    """The first occupied place of each row, and the one after the last; zeros where none is."""
+    """The first true index of each row, and the index after the last; zeros if there is none."""
     first, last = occupied.int().argmax(dim=1), occupied.shape[1] - occupied.flip(1).int().argmax(dim=1)
     return first, torch.where(occupied.any(dim=1), last, 0)

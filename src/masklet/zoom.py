@@ -1,9 +1,9 @@
-"""Zoom: a second look at what a prompt means, for one more encoding.
+"""Zoom: segment an object a second time in a window, for one more encoding.
 
-A network that sees a picture in 256 x 256 pixels has ten of them for an object of a twenty-fifth of its side.
-In a window of twice the object's side it has a hundred. An object that is too large for a window is seen in
-the mirrored picture too, and the answer is the mean of both. Sessions hand in what segments; nothing here
-needs torch.
+If a network resizes a picture to 256 x 256 pixels, an object of 1/25 of the picture's side is ten pixels
+wide. In a window of twice the object's side, it is over a hundred pixels wide. An object that is too large
+for a window is also segmented in the mirrored picture, and the answer is the mean of both. Sessions pass the
+segmenter; this module does not need torch.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from masklet.components import remove_specks
 from masklet.errors import OptionError, check_count
 from masklet.prompts import Prompt
 
-SHARED = 0.5  # IoU of windows above which one serves for both
+SHARED = 0.5  # IoU of windows above which one is used for both
 TEMPER = 0.45  # chosen on validation pictures: the predicted IoU of a first click is then not biased
-FAR = 2.0  # times the area of a mask's box: clicks that stretch it further mean another thing
-MOVED = 0.5  # IoU of windows below which the best answer is looked at again
+FAR = 2.0  # factor of the area of a mask's box: clicks that enlarge it further are on another object
+MOVED = 0.5  # IoU of windows below which the best answer is segmented again
 
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1 exclusive
 
@@ -32,14 +32,14 @@ Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1
 def _check_share(value: object, name: str, least: float) -> None:
     try:
         number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
-    except OverflowError:  # a whole number that no float can hold
+    except OverflowError:  # a whole number too large for a float
         number = math.inf
     if not least <= number < math.inf:
-        raise OptionError(f"{name} must be a number from {least:g} on. Got {value!r:.60}.")
+        raise OptionError(f"{name} must be a number of at least {least:g}. Got {value!r:.60}.")
 
 
 class RankedMasks(Protocol):
-    """Masks that a prompt may mean, best first, such as `ImageCandidates`. `masks[0]` is bool (H, W)."""
+    """Candidate masks for a prompt, best first, such as `ImageCandidates`. `masks[0]` is bool (H, W)."""
 
     @property
     def size(self) -> tuple[int, int]: ...
@@ -69,10 +69,10 @@ class Segmenter(Protocol[AnswersOut]):
         """Encode windows together, since `segment_in` is about to be called with each."""
 
     def segment_in(self, window: Window | None, prompt: Prompt, hint: Any, candidates: int) -> AnswersOut:
-        """Masks for a prompt, given in the picture's pixels, as seen in a window; None for the whole."""
+        """Masks for a prompt in the picture's pixels, segmented in a window; None for the whole picture."""
 
     def segment_both_ways(self, prompt: Prompt, hint: Any, candidates: int) -> AnswersOut:
-        """Masks for a prompt as seen in the whole picture: the mean with those of its mirror image."""
+        """Masks for a prompt in the whole picture: the mean with those of its mirror image."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +80,16 @@ class Zoom:
     """When to zoom, and where.
 
     Args:
-        margin: Sides of a window, in those of the object.
+        margin: The side of a window as a multiple of the object's side.
         narrowest: The shortest side of a window, in pixels.
         largest: The largest window, as a part of the picture. A larger one shows little more than all of it.
-        rounds: Windows for the best answer to a first click; the others have one. The second is used only
-            where the first shows that the object's place or size was not what it seemed in the whole picture.
+        rounds: Windows for the best answer to a first click; the others have one. The second is used only if
+            the first shows that the object's position or size differs from the answer in the whole picture.
         mirrored: Segment an object that is too large for a window in the mirrored picture too. Sessions of
             videos and streams do not.
-        tile: For large pictures: a prompt is first answered in a window of so many pixels a side around it,
-            in place of the whole picture. A window whose edge cuts the best mask is doubled, up to the whole
-            picture. What is small in it is then refined in windows of its own, as above.
+        tile: For large pictures: a prompt is first answered in a window of this side in pixels around it,
+            instead of the whole picture. A window whose edge cuts the best mask is doubled, up to the whole
+            picture. Small objects in it are then refined in their own windows, as above.
 
     Example:
         >>> Zoom().window((40, 30, 60, 50), (120, 160))
@@ -116,12 +116,12 @@ class Zoom:
             )
 
     def segment(self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int) -> Answers:
-        """Answer a prompt in a window, where it says that the object is small, or where its answer is.
+        """Answer a prompt in a window if the prompt or its answer shows that the object is small.
 
-        Specks are removed at the end: what a window shows is found better from the whole answer.
+        Specks are removed at the end, since the whole answer is better for choosing a window.
 
         Args:
-            hint: Masks of which the first is corrected: candidates, or the masks of a frame; or None.
+            hint: The masks to correct, the first is used: candidates, or the masks of a frame; or None.
         """
         return finish(self.steps(segmenter, prompt, hint, candidates, pauses=False))
 
@@ -164,7 +164,7 @@ class Zoom:
             return segmenter.segment_both_ways(prompt, hint, candidates)
         before = window_of_hint(hint)
         if window is not None and before is not None:
-            window = share_window(window, box, [before])  # so that the hint is what the network drew there
+            window = share_window(window, box, [before])  # so that the hint is the network's own mask there
         return segmenter.segment_in(window, prompt, hint, candidates)
 
     def _segment_in_tile(
@@ -181,10 +181,10 @@ class Zoom:
     def refine(
         self, segmenter: Segmenter[Answers], answers: Answers, prompt: Prompt, *, pauses: bool = False
     ) -> Generator[None, None, Answers]:
-        """Each answer from its window, where it is small and had none; the best one also where it moved.
+        """Refine each small answer that had no window in one; the best answer again if it moved.
 
-        The predicted IoU of what is refined in a window is too high by a tenth. What the view before
-        predicted for the best answer tempers all of them, which keeps their order.
+        The predicted IoU of an answer refined in a window is too high by 0.1. All are scaled by the IoU that
+        was predicted for the best answer before, which keeps their order.
 
         Args:
             pauses: Yield before each window is encoded; otherwise all are encoded in one call.
@@ -217,10 +217,10 @@ class Zoom:
         return answers.rank(answers.size, [replace(answer, iou=answer.iou * tempered) for answer in refined])
 
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
-        """The window around a box in a picture of `size` (H, W); None where it would not be worth it."""
+        """The window around a box in a picture of `size` (H, W); None if it would not help."""
         height, width = size
         wide, high = (max(self.margin * (box[i + 2] - box[i]), self.narrowest) for i in (0, 1))
-        wide, high = max(wide, high / 2), max(high, wide / 2)  # an object squeezed more is not recognised
+        wide, high = max(wide, high / 2), max(high, wide / 2)  # an object distorted more is not recognised
         x0, x1 = _centred(box[0] + box[2], wide, width)
         y0, y1 = _centred(box[1] + box[3], high, height)
         window = x0, y0, x1, y1
@@ -228,7 +228,7 @@ class Zoom:
 
 
 def finish(steps: Generator[None, None, Answer]) -> Answer:
-    """What steps return at their end, without a pause."""
+    """Run steps to the end without pauses, and return their result."""
     while True:
         try:
             next(steps)
@@ -238,7 +238,7 @@ def finish(steps: Generator[None, None, Answer]) -> Answer:
 
 
 def remove_candidates_specks(answers: Answers, prompt: Prompt) -> Answers:
-    """The answers without specks and pinholes, but for those that are clicked."""
+    """The answers without specks and pinholes, except clicked ones."""
     height, width = answers.size
     clicks = Prompt(prompt.positive, prompt.negative)
     tidied = []
@@ -255,13 +255,13 @@ def remove_candidates_specks(answers: Answers, prompt: Prompt) -> Answers:
 def _cells(
     points: Iterable[tuple[float, float]], size: tuple[int, int], grid: tuple[int, int]
 ) -> list[tuple[int, int]]:
-    """The cells of a grid (rows, columns) over a picture of `size` (H, W) in which points lie."""
+    """The cells of a grid (rows, columns) over a picture of `size` (H, W) that contain points."""
     (height, width), (rows, columns) = size, grid
     return [(int(y / height * rows), int(x / width * columns)) for x, y in points]
 
 
 def find_zoom(zoom: Zoom | bool | None, *, default: bool, frames: bool = False) -> Zoom | None:
-    """The strategy that a caller asks for; None stands for the network's own default.
+    """The zoom that a caller requests; None is the network's default.
 
     Args:
         frames: Whether it is for frames of a video, which are not mirrored: it did not help there.
@@ -274,7 +274,7 @@ def find_zoom(zoom: Zoom | bool | None, *, default: bool, frames: bool = False) 
 
 
 def box_of_prompt(prompt: Prompt, hint: Any) -> Box | None:
-    """Where a prompt's object is, as far as prompt and hint say; None where they do not."""
+    """The box of a prompt's object by prompt and hint; None if they do not show it."""
     if prompt.box is not None:
         return _with_clicks(prompt.box, prompt)
     mask = prompt.mask
@@ -285,13 +285,13 @@ def box_of_prompt(prompt: Prompt, hint: Any) -> Box | None:
 
 
 def window_of_hint(hint: Any) -> Window | None:
-    """The window in which a candidate that is corrected was made; None for others, and masks of frames."""
+    """The window in which the corrected candidate was made; None for others, and for masks of frames."""
     ranked = getattr(hint, "ranked", None)
     return None if ranked is None else ranked[0].window
 
 
 def box_of_mask(mask: np.ndarray, prompt: Prompt) -> Box | None:
-    """The box around a mask and the positive clicks that mean it; None where the mask is empty."""
+    """The box around a mask and its positive clicks; None if the mask is empty."""
     box = tight_box(mask)
     return None if box is None else _with_clicks(box, prompt)
 
@@ -299,9 +299,10 @@ def box_of_mask(mask: np.ndarray, prompt: Prompt) -> Box | None:
 def add_tracked_box(prompt: Prompt, tracked: np.ndarray) -> Prompt:
     """Clicks that correct a tracked mask, bool (H, W), with the box around both.
 
-    A window is looked at without memory. There, one click may mean a part, and a negative click alone means
-    nothing; the box says which object they correct. Clicks far from the mask mean that it lies on another
-    thing. In a picture the box does not help: what a first click found is too often not what is meant.
+    A window is segmented without memory. There, one click may select only a part, and a negative click alone
+    selects nothing; the box identifies the object to correct. Clicks far from the mask mean that the mask is
+    on another object. In a picture the box does not help: the answer to a first click is too often the wrong
+    object.
     """
     box, around = tight_box(tracked), box_of_mask(tracked, prompt)
     if prompt.box is not None or prompt.mask is not None or box is None or around is None:
@@ -316,14 +317,14 @@ def _with_clicks(box: Box, prompt: Prompt) -> Box:
 
 
 def _box_of_clicks(prompt: Prompt) -> Box:
-    """The box around the positive clicks; around all clicks where none is positive."""
+    """The box around the positive clicks, or around all clicks if none is positive."""
     points = np.array(prompt.positive or prompt.negative, dtype=float)
     (x0, y0), (x1, y1) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     return x0, y0, x1, y1
 
 
 def _square_around(box: Box, side: float, size: tuple[int, int]) -> Window | None:
-    """A square window about a box, moved so that it lies in the picture; None where it is all of it."""
+    """A square window around a box, moved into the picture; None if it would be the whole picture."""
     height, width = size
     x0, x1 = _centred(box[0] + box[2], side, width)
     y0, y1 = _centred(box[1] + box[3], side, height)
@@ -331,7 +332,7 @@ def _square_around(box: Box, side: float, size: tuple[int, int]) -> Window | Non
 
 
 def _is_cut(mask: np.ndarray, window: Window) -> bool:
-    """Whether a mask reaches an edge of the window behind which the picture goes on."""
+    """Whether a mask reaches an edge of the window that is not an edge of the picture."""
     box, (height, width) = tight_box(mask), mask.shape
     if box is None:
         return False
@@ -340,7 +341,7 @@ def _is_cut(mask: np.ndarray, window: Window) -> bool:
 
 
 def share_window(window: Window, box: Box, others: Iterable[Window]) -> Window:
-    """The first of other windows that shows what lies in the box about as well; else the window itself."""
+    """The first of other windows that shows the box about as well; otherwise the window itself."""
     serving = (
         other for other in others if intersect_boxes(other, box) == box and box_iou(other, window) >= SHARED
     )
@@ -348,19 +349,19 @@ def share_window(window: Window, box: Box, others: Iterable[Window]) -> Window:
 
 
 def has_moved(before: Window | None, window: Window) -> bool:
-    """Whether a window shows something else than the one in which a mask was made, if there was one."""
+    """Whether a window differs from the one in which a mask was made, if there was one."""
     return before is None or box_iou(before, window) < MOVED
 
 
 def _centred(twice_middle: float, length: float, side: int) -> tuple[int, int]:
-    """A stretch of a length about a middle, moved so that it lies within 0 to `side`."""
+    """An interval of a length around a centre, moved into 0 to `side`."""
     taken = min(round(length), side)
     start = min(max(round((twice_middle - taken) / 2), 0), side - taken)
     return start, start + taken
 
 
 def crop_prompt(prompt: Prompt, window: Window) -> Prompt:
-    """A prompt in a window's own pixels. Clicks beyond the window are left out."""
+    """A prompt in a window's own pixels. Clicks outside the window are left out."""
     x0, y0, x1, y1 = window
 
     def moved(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -376,7 +377,7 @@ def crop_prompt(prompt: Prompt, window: Window) -> Prompt:
 
 
 def mirror_prompt(prompt: Prompt, width: int) -> Prompt:
-    """A prompt in the pixels of the mirrored picture, which is `width` pixels wide."""
+    """A prompt in pixels of the mirrored picture, which is `width` pixels wide."""
 
     def mirrored(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
         return [(width - x, y) for x, y in points]
@@ -391,6 +392,6 @@ def mirror_prompt(prompt: Prompt, width: int) -> Prompt:
 
 
 def grid_cells(start: float, end: float, grid: int) -> tuple[int, int]:
-    """The cells of a grid that a stretch takes, both from 0 to 1; at least one."""
+    """The cells of a grid that an interval covers, both from 0 to 1; at least one."""
     first = min(round(start * grid), grid - 1)
     return first, max(round(end * grid), first + 1)

@@ -17,9 +17,9 @@ from .written import CLICK
 BAD = {
     "a missing file": (("track", "nowhere.mp4", *CLICK), "there is no file nowhere.mp4"),
     "an empty file": (("track", "empty.mp4", *CLICK), "empty.mp4 is empty"),
-    "no video": (("track", "text.mp4", *CLICK), "text.mp4 is not a video, or is cut short"),
-    "a file cut short in its head": (("track", "stump.mp4", *CLICK), "not a video, or is cut short"),
-    "an empty folder": (("track", "nothing", *CLICK), "holds no pictures"),
+    "no video": (("track", "text.mp4", *CLICK), "text.mp4 is not a video, or is truncated"),
+    "a file cut short in its head": (("track", "stump.mp4", *CLICK), "not a video, or is truncated"),
+    "an empty folder": (("track", "nothing", *CLICK), "contains no pictures"),
     "a folder of folders": (("segment", "shelves", *CLICK), "not searched: give them, as shelves/upper"),
     "a click outside": (("track", "clip.mp4", "--point", "64,3"), "0 <= x < 64 and 0 <= y < 48. Got (64, 3)"),
     "a box without area": (("track", "clip.mp4", "--box", "9,9,9,20"), "box must have an area"),
@@ -54,7 +54,7 @@ BAD = {
     ),
     "a pixel size without a unit": (
         ("track", "clip.mp4", *CLICK, "--format", "measures", "--pixel-size", "0.65"),
-        "a pixel size is a length with its unit, such as 0.65um, or width x height x depth, such as "
+        "a pixel size must be a length with its unit, such as 0.65um, or width x height x depth, such as "
         "0.2x0.2x1um; units are pm, nm, um, mm, cm, m, in. Got '0.65'.",
     ),
     "a pixel size of everything in an unknown unit": (
@@ -69,15 +69,21 @@ BAD = {
     "a very long id": (("track", "clip.mp4", "--object", f"a: 5,5 id={'9' * 5000}"), "id is a whole number"),
     "an id that no label map holds": (
         ("track", "clip.mp4", "--object", "a: 5,5 id=70000"),
-        "a label map holds object ids 1 to 65535. Got 70000",
+        "a label map can hold object ids 1 to 65535. Got 70000",
     ),
     "an id that mask.png does not hold": (
         ("segment", "frames/0.png", "--object", "a: 5,5 id=70000"),
         "Got 70000",
     ),
-    "the background as an object": (("track", "clip.mp4", "--object", "a: 5,5 id=0"), "from 1 on; 0 is the"),
-    "a frame of 5,000 digits": (("track", "clip.mp4", "--prompts", "long.csv"), "frame is a whole number"),
-    "a rate that never comes to a frame": (("track", "clip.mp4", *CLICK, "--fps", "1e-320"), "fps must lie"),
+    "the background as an object": (("track", "clip.mp4", "--object", "a: 5,5 id=0"), "from 1; 0 is the"),
+    "a frame of 5,000 digits": (
+        ("track", "clip.mp4", "--prompts", "long.csv"),
+        "frame must be a whole number",
+    ),
+    "a rate that never comes to a frame": (
+        ("track", "clip.mp4", *CLICK, "--fps", "1e-320"),
+        "fps must be from",
+    ),
     "a rate without end": (("track", "clip.mp4", *CLICK, "--fps", "1e9"), "between 0.0001 and 1000"),
     "a mask of a prompt file that is broken": (
         ("track", "clip.mp4", "--prompts", "broken.jsonl"),
@@ -103,7 +109,7 @@ BAD = {
         "the frames of prompts.csv are in its column frame",
     ),
     "script and click": (("track", "clip.mp4", *CLICK, "--script", "session.json"), "leave the pointing out"),
-    "pictures have no times": (("track", "frames", *CLICK, "--fps", "5"), "has no times"),
+    "pictures have no times": (("track", "frames", *CLICK, "--fps", "5"), "frames have times, and"),
     "no picture": (("segment", "text.mp4", *CLICK), "text.mp4"),
     "a click beside the picture": (("segment", "frames/0.png", "--point", "3,48"), "Got (3, 48)"),
     "nothing pointed at in a picture": (("segment", "frames/0.png"), "point at something"),
@@ -178,7 +184,7 @@ MISSING = {  # beside a model that is missing too
     ),
     "detections of another size": (
         ("everything", "clip.mp4", "--detections", "big.json"),
-        "were the images resized",
+        "Were the images resized",
     ),
     "detections of a longer video": (
         ("everything", "clip.mp4", "--detections", "long.json"),

@@ -243,7 +243,7 @@ def test_files_of_others_in_the_folder_are_refused(run: Run, shelf: Path, tmp_pa
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "00000.png").write_text("mine")
     answer = run("track", shelf / "clip.mp4", *CLICK, "--model", shelf / "toy.safetensors", "--out", tmp_path)
-    assert answer.code == 1 and "masks is already there" in answer.err
+    assert answer.code == 1 and "masks already exists" in answer.err
     assert (tmp_path / "masks" / "00000.png").read_text() == "mine"
 
 

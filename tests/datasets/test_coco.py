@@ -218,7 +218,7 @@ def test_two_objects_under_one_id_are_two(tmp_path: Path) -> None:
 def test_what_is_left_out_is_logged_with_its_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_annotations(tmp_path / "set", [{"segmentation": [SQUARE]}, {"bbox": [1, 1, 0, 5], "id": "x7"}])
     find_items(tmp_path / "set")
-    assert "annotation x7: bbox must have a width and a height. Got 0 x 5" in caplog.text
+    assert "annotation x7: bbox must have a width and height above 0. Got 0 x 5" in caplog.text
 
 
 def edit_index(folder: Path, **image: Any) -> None:
@@ -234,7 +234,7 @@ def edit_index(folder: Path, **image: Any) -> None:
     [
         ([1000, 1000, 1100, 1000, 1100, 1100], "covers no pixel"),
         ([0.1, 0.1, 0.4, 0.1, 0.4, 0.4], "covers no pixel"),
-        ([0, 0, 2**31, 0, 2**31, 2**31], "must lie near its picture"),
+        ([0, 0, 2**31, 0, 2**31, 2**31], "must be near its picture"),
     ],
 )
 def test_an_outline_that_covers_nothing_is_no_object(

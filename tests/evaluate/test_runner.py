@@ -84,7 +84,7 @@ def test_damaged_results_are_made_anew_and_settings_of_something_else_refused(th
     (tmp_path / "out/items/a.json").write_text(content)
     assert run.run(clips)[0].scores["J"] == first[0].scores["J"]
     (tmp_path / "out/run.json").write_text(content)
-    with pytest.raises(MaskletError, match=r"run\.json is not a run.json that masklet wrote"):
+    with pytest.raises(MaskletError, match=r"run\.json was not written by masklet"):
         run.run(clips)
 
 

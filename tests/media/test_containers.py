@@ -181,7 +181,7 @@ def test_formats_that_are_not_read_are_called_by_their_names(
     """They were called damaged."""
     path = tmp_path / name
     path.write_bytes(head + bytes(1000))
-    with pytest.raises(MediaError, match=rf"{name} is {kind}, which is not read: save it as OME-TIFF"):
+    with pytest.raises(MediaError, match=rf"{name} is {kind}, which is not supported: save it as OME-TIFF"):
         read(path)
 
 

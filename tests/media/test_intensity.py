@@ -120,7 +120,7 @@ def test_the_range_can_be_stated_and_read() -> None:
     dark = (RAMP * 20).astype(np.uint8)
     assert close(read_image(dark, intensity_range=(0, 20)), dark / 20)
     for senseless in [(5, 5), (9, 1), (0, float("nan"))]:
-        with pytest.raises(MediaError, match="intensity_range is"):
+        with pytest.raises(MediaError, match="intensity_range must be"):
             read_image(array, intensity_range=senseless)
 
 
@@ -226,7 +226,7 @@ def test_channels_that_decoders_mix_up_are_refused(
     axis = 0 if options["planarconfig"] == "separate" else -1
     values = np.stack([(SLOPE * 4095).astype(dtype)] * channels, axis)
     tifffile.imwrite(tmp_path / "picture.tif", values, **options)
-    with pytest.raises(MediaError, match=rf"{channels} channels (of (16|32) bits|in each pixel)"):
+    with pytest.raises(MediaError, match=rf"{channels} channels (of (16|32) bits|per pixel)"):
         read_image(tmp_path / "picture.tif")
 
 

@@ -122,7 +122,7 @@ def test_a_lossy_picture_holds_no_labels(tmp_path: Path, suffix: str) -> None:
     labels = RING.astype(np.uint8)
     labels[40:44, 50:60] = 2
     PIL.Image.fromarray(labels).convert("RGB").save(tmp_path / f"ids{suffix}", quality=90)
-    with pytest.raises(MediaError, match="never in a JPEG"):
+    with pytest.raises(MediaError, match="not in a JPEG"):
         read_label_map(tmp_path / f"ids{suffix}")
     PIL.Image.fromarray(RING).convert("RGB").save(tmp_path / f"mask{suffix}", quality=80)
     assert (read_label_map(tmp_path / f"mask{suffix}") == RING).mean() > 0.97

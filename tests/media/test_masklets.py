@@ -133,5 +133,5 @@ def test_an_object_of_another_form_is_refused(tmp_path: Path, change: dict[str, 
     content = {"version": 1, "size": [2, 2], "frames": [{"frame": 0, "time": 0, "objects": [obj]}]}
     path = tmp_path / "masklets.json"
     path.write_text(json.dumps(content))
-    with pytest.raises(MediaError, match=r"masklets\.json is not as masklet writes it"):
+    with pytest.raises(MediaError, match=r"masklets\.json was not written by masklet"):
         list(read_masklets(path))

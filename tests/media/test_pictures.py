@@ -129,9 +129,9 @@ class TestFolder:
         assert len(open_frames(renamed)) == 4
 
     def test_no_pictures(self, tmp_path: Path) -> None:
-        with pytest.raises(MediaError, match="holds no pictures"):
+        with pytest.raises(MediaError, match="contains no pictures"):
             open_frames(tmp_path)
-        with pytest.raises(MediaError, match="holds no pictures"):
+        with pytest.raises(MediaError, match="contains no pictures"):
             open_frames(f"{tmp_path}/*.jpg")
 
     def test_a_broken_picture_is_named(self, folder: Path) -> None:
@@ -153,7 +153,7 @@ class TestFolder:
             open_frames(folder)[4]
 
     def test_pictures_have_no_times_to_sample(self, folder: Path) -> None:
-        with pytest.raises(MediaError, match="shots has no times"):
+        with pytest.raises(MediaError, match="shots has none"):
             open_frames(folder, fps=6)
 
 

@@ -97,7 +97,7 @@ def test_names_of_frames_with_gaps_are_no_numbers(tmp_path: Path) -> None:
 
     assert frame_of("00010.jpg") == 1 and frame_of("labels/00010.png") == 1
     for name in ("00001.jpg", "frame_2.png"):
-        with pytest.raises(MaskletError, match=f"no frame that is called {name}"):
+        with pytest.raises(MaskletError, match=f"no frame with the name {name}"):
             frame_of(name)
 
 

@@ -251,7 +251,7 @@ def test_what_a_delayed_tracker_returns_first_is_no_frame(tmp_path: Path, name: 
     source = open_frames(np.zeros((2, 30, 40, 3), np.uint8))
     with (
         writers([name], tmp_path, source) as writer,
-        pytest.raises(MediaError, match="frames are numbered from 0"),
+        pytest.raises(MediaError, match="frame numbers must be 0 or more"),
     ):
         writer.write(source[0], Masks.empty(-1, (30, 40)))
 

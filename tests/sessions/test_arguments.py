@@ -122,7 +122,7 @@ def test_objects_are_given_in_any_collection_and_in_any_order(unchecked: None) -
     video = session()
     video.prompt(0, 2, CLICK)
     assert video.masks(0, objects=iter([2, 1])).ids == (1, 2)  # type: ignore[arg-type]
-    with pytest.raises(MaskletError, match="objects must name those to track"):
+    with pytest.raises(MaskletError, match="objects must be a list of the ids to track"):
         video.propagate(objects=[])
 
 
@@ -142,6 +142,6 @@ def test_an_object_is_forgotten_once() -> None:
 )
 def test_a_way_without_a_frame_is_refused(start: int | None, stop: int, reverse: bool) -> None:
     """-1 is not the last frame, as it is in slices."""
-    with pytest.raises(MaskletError, match="no frame lies between start and stop"):
+    with pytest.raises(MaskletError, match="there is no frame between start and stop"):
         session().propagate(start, stop, reverse=reverse)
     assert list(session().propagate(1, 1)) == []

@@ -30,7 +30,7 @@ def test_whole_numbers_of_any_kind_are_frames_and_ids(number: int) -> None:
 def test_nothing_else_is_a_frame_or_an_id(value: object) -> None:
     with pytest.raises(PromptError, match="whole number"):
         check_frame(value)
-    with pytest.raises(PromptError, match="whole number from 1 on"):
+    with pytest.raises(PromptError, match="whole number from 1;"):
         check_id(value)
     with pytest.raises(PromptError, match="whole number"):
         check_prompts({value: {1: CLICK}})
@@ -42,7 +42,7 @@ def test_nothing_else_is_a_frame_or_an_id(value: object) -> None:
         ({0: {1: {"positive": [(5, 5)]}}}, "object 1 on frame 0 needs a Prompt"),
         ({0: CLICK}, "given by frame and object"),
         ([CLICK], "given by frame and object"),
-        ({0: {0: CLICK}}, "whole number from 1 on"),
+        ({0: {0: CLICK}}, "whole number from 1;"),
     ],
 )
 def test_prompts_of_another_form_are_refused(prompts: object, part: str) -> None:
@@ -69,9 +69,9 @@ with pytest.raises(MaskletError, match="masklet.load"):
 session = VideoSession(Sam2(toy()).eval(), video)
 for frame in ("0", True, 0.0):
     for call in (lambda: session.prompt(frame, 1, click), lambda: session.review(frame)):
-        with pytest.raises(PromptError, match="a frame is a whole number"):
+        with pytest.raises(PromptError, match="a frame must be a whole number"):
             call()
-with pytest.raises(PromptError, match="whole number from 1 on"):
+with pytest.raises(PromptError, match="whole number from 1;"):
     session.prompt(0, True, click)
 with pytest.raises(PromptError, match="must be a Prompt"):
     session.prompt(0, 1, {"positive": [(5, 5)]})
@@ -82,14 +82,14 @@ reviewed = {"do": "review", "start": 0, "stop": 1, "reviewed": True}
 propagated = {"do": "follow", "start": 0, "stop": 2, "reverse": False}
 assert len(Script.from_json([propagated, reviewed]).events) == 2
 for event, part in [
-    ({"do": "prompt", "frame": "0", "id": 1, "prompt": {}}, "a frame is a whole number"),
-    ({"do": "prompt", "frame": 0, "id": True, "prompt": {}}, "whole number from 1 on"),
-    ({"do": "prompt", "frame": 0, "id": 1, "prompt": [5, 5]}, "a prompt is an object with"),
-    ({**propagated, "stop": 1.5}, "a frame is a whole number"),
+    ({"do": "prompt", "frame": "0", "id": 1, "prompt": {}}, "a frame must be a whole number"),
+    ({"do": "prompt", "frame": 0, "id": True, "prompt": {}}, "whole number from 1;"),
+    ({"do": "prompt", "frame": 0, "id": 1, "prompt": [5, 5]}, "a prompt must be an object with"),
+    ({**propagated, "stop": 1.5}, "a frame must be a whole number"),
     ({**propagated, "reverse": "no"}, "true or false"),
     ({**propagated, "objects": 1}, "a list of ids"),
-    ({"do": ["prompt"]}, "an event of a script is one of"),
-    ("prompt", "an event of a script is one of"),
+    ({"do": ["prompt"]}, "an event of a script must be one of"),
+    ("prompt", "an event of a script must be one of"),
 ]:
     with pytest.raises(PromptError, match=part):
         Script.from_json([event])

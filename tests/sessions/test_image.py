@@ -97,13 +97,13 @@ def test_a_box_beyond_the_picture_is_clipped_to_it(session: ImageSession) -> Non
 
 @pytest.mark.parametrize("box", [(0, 0, 0.5, 0.5), (0, 0, 1, 1), (0.1, 0, 0.9, 1)])
 def test_a_box_in_parts_of_the_picture_is_refused(session: ImageSession, box: tuple) -> None:
-    with pytest.raises(PromptError, match="parts of its width and height"):
+    with pytest.raises(PromptError, match="fractions of its width and height"):
         session.segment(Prompt(box=box))
 
 
 @pytest.mark.parametrize("clicks", [[(0.3, 0.6)], [(0.25, 0.75), (1, 0)]])
 def test_clicks_in_parts_of_the_picture_are_refused(session: ImageSession, clicks: list) -> None:
-    with pytest.raises(PromptError, match=r"64 wide and 48 high\. Got .*parts of its width and height"):
+    with pytest.raises(PromptError, match=r"64 wide and 48 high\. Got .*fractions of its width and height"):
         session.segment(Prompt(positive=clicks[:1], negative=clicks[1:]))
 
 

@@ -269,5 +269,5 @@ def test_tracking_nothing_is_refused(fake: Fake, frames: np.ndarray, prompts: di
 def test_numpys_numbers_are_ids() -> None:
     assert [(type(id), id) for id in map(check_id, np.unique([5, 3]))] == [(int, 3), (int, 5)]
     for wrong in (np.int64(0), -1, True, 1.5, "1"):
-        with pytest.raises(PromptError, match="whole number from 1 on"):
+        with pytest.raises(PromptError, match="whole number from 1;"):
             check_id(wrong)

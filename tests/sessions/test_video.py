@@ -101,7 +101,7 @@ def test_a_session_of_arrays_is_restored_with_them(fake: Fake, frames: np.ndarra
     session = VideoSession(fake, frames)
     session.prompt(0, 1, click())
     session.save(tmp_path / "session.json")
-    with pytest.raises(MediaError, match="give them as video="):
+    with pytest.raises(MediaError, match="pass them as video="):
         VideoSession.restore(fake, tmp_path / "session.json")
     with pytest.raises(MediaError, match="made on a video 64 wide and 48 high"):
         VideoSession.restore(fake, tmp_path / "session.json", frames[:, :, :32])
@@ -253,7 +253,7 @@ def test_what_goes_wrong_is_said(fake: Fake, frames: np.ndarray) -> None:
         (lambda: session.prompt(12, 1, click()), "Got frame 12"),
         (lambda: session.prompt(0, 0, click()), "0 is the background"),
         (lambda: session.clear(3, 1), "no prompt on frame 3. It has prompts on frames 0"),
-        (lambda: session.clear(3, 8), "It has none at all"),
+        (lambda: session.clear(3, 8), "It has no prompts"),
         (lambda: session.remove(8), "there is no object 8. There are: 1"),
     ):
         with pytest.raises(MaskletError, match=part):

@@ -311,7 +311,7 @@ def test_a_pixel_size_that_a_person_gave_is_in_measures_and_labels(caller: Calle
     video = caller.video()
     caller.click(video)
     refused = caller.ask("PATCH", video, 400, json={"pixel_size": "2 furlong"})
-    assert "A pixel size is a length with its unit" in refused["message"]
+    assert "A pixel size must be a length with its unit" in refused["message"]
     assert caller.get(video)["pixel_size"] is None
     assert caller.ask("PATCH", video, json={"pixel_size": " 0.5x0.25um "})["pixel_size"] == "0.5x0.25um"
     (row,) = csv.DictReader(caller.exported(video, "measures").decode().splitlines())

@@ -84,7 +84,7 @@ def test_a_folder_belongs_to_one_run(options: TrainingOptions, tmp_path: Path) -
         ({"model": "new-tiny", "image_size": 64}, "weights and preset"),
     ):
         with pytest.raises(
-            MaskletError, match=f"belongs to a run of masklet train with other {word}.*: choose"
+            MaskletError, match=f"has the results of masklet train with other {word}.*: choose"
         ):
             TrainingRun.begin("finetune", replace(options, **change), out)
     settings = json.loads((out / "run.json").read_text())["run"]["settings"]

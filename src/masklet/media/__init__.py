@@ -1,4 +1,5 @@
-"""Pictures and videos in, masks out. Knows nothing of models: only frames and `masklet.types.Masks`."""
+"""Reads pictures and videos, and writes masks. Does not depend on models: only on frames and
+`masklet.types.Masks`."""
 
 from masklet.media.formats import FORMATS, Format, Look, find_format, writers
 from masklet.media.readers.frames import Frames, is_still, open_frames

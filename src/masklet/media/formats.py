@@ -1,4 +1,4 @@
-"""Every form in which masks leave masklet, by name: one registry for the command line and the studio."""
+"""The output formats by name: one registry for the command line and the studio."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Look:
 
     def __post_init__(self) -> None:
         if not 0 <= self.soft <= SOFTEST:
-            raise MediaError(f"edges fade out over 0 to {SOFTEST} pixels. Got {self.soft:g}.")
+            raise MediaError(f"soft must be from 0 to {SOFTEST} pixels. Got {self.soft:g}.")
 
 
 MakeWriter = Callable[[Path, Source, Names, Look], Writer]
@@ -103,7 +103,7 @@ FORMATS = {
     format.name: format
     for format in (
         Format("palette", "Label maps: palette PNG, as DAVIS", "masks", _path_only(PalettePngs)),
-        Format("objects", "A PNG for each object, as SA-V", "objects", _path_only(ObjectPngs)),
+        Format("objects", "A PNG per object, as SA-V", "objects", _path_only(ObjectPngs)),
         Format("masklets", "masklet's own JSON", "masklets.json", _without_names(MaskletsJson)),
         Format("coco", "COCO", "coco.json", _with_names(CocoJson)),
         Format("youtube-vis", "YouTube-VIS", "youtube_vis.json", _with_names(YouTubeVisJson)),
@@ -111,7 +111,7 @@ FORMATS = {
         Format("yolo", "YOLO segmentation", "labels", _with_names(YoloTxts)),
         Format(
             "measures",
-            "A table of measures: CSV",
+            "A table of measurements: CSV",
             "measures.csv",
             _with_names(MeasuresCsv),
             has_pixel_size=True,
@@ -146,16 +146,16 @@ FORMATS = {
             "cutout-prores", "Cut-out video: ProRes 4444", "cutout.mov", _soft(CutoutProRes), True, ("soft",)
         ),
         Format("cutout-png", "Cut-out pictures: PNG", "cutout", _soft_pngs, True, ("soft",)),
-        Format("matte-exr", "Mattes: EXR for each object", "mattes", _soft(MatteExrs), False, ("soft",)),
+        Format("matte-exr", "Mattes: EXR per object", "mattes", _soft(MatteExrs), False, ("soft",)),
         Format(
             "composite",
-            "Before another background: MP4",
+            "On another background: MP4",
             "composite.mp4",
             _composite,
             True,
             ("background", "soft"),
         ),
-        Format("frames", "The frames as pictures", "frames", _without_names(FramePictures), True),
+        Format("frames", "The frames as images", "frames", _without_names(FramePictures), True),
     )
 }
 
@@ -214,7 +214,7 @@ def writers(
         MediaError: A name is unknown, a class has a control character, or the folder cannot be written to.
     """
     if isinstance(formats, str):
-        raise MediaError(f'formats are a list of names, such as ["coco"]. Got {formats!r}.')
+        raise MediaError(f'formats must be a list of names, such as ["coco"]. Got {formats!r}.')
     folder, look = Path(folder), look or Look()
     chosen = [find_format(name) for name in dict.fromkeys(formats)]
     return Writers(*(format.make(folder / format.path, source, names or {}, look) for format in chosen))

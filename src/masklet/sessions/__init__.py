@@ -1,7 +1,7 @@
-"""Sessions: a picture, a stream or a stored video, and a person who says which objects are meant.
+"""Sessions: objects that a user prompts in a picture, a stream or a stored video.
 
-Read `image.py`, for pictures, and `tracker.py`, for streams, first: each stands alone. `answer.py` answers
-one prompt on a frame, for streams and stored videos alike. For a stored video, `events.py` has what was done,
-`object_state.py` what that comes to, and `memory_store.py` what the network made of it, and for which events
-that holds; `propagation.py` tracks, and `video.py` is what a person uses.
+Read `image.py`, for pictures, and `tracker.py`, for streams, first: they are independent. `answer.py` answers
+one prompt on a frame, for streams and stored videos. For a stored video, `events.py` defines the events,
+`object_state.py` computes the state from them, and `memory_store.py` stores the network's results and the
+events for which they are valid; `propagation.py` tracks, and `video.py` has the session that a user calls.
 """

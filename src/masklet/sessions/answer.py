@@ -1,4 +1,5 @@
-"""The answer to a prompt on a frame: with zoom or without, anew or as a correction. And a cache of them."""
+"""The answer to a prompt on a frame, with or without zoom, as a first prompt or a correction; and a cache of
+answers."""
 
 from __future__ import annotations
 
@@ -19,17 +20,17 @@ from masklet.zoom import Zoom, add_tracked_box, finish
 
 CACHED_ANSWERS = 4
 
-SegmentPicture = Callable[[Prompt, Masks | None], ImageCandidates]  # of a prompt, and the mask it corrects
+SegmentPicture = Callable[[Prompt, Masks | None], ImageCandidates]  # by prompt and corrected mask
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network answers to a prompt.
+    """The network's answer to a prompt.
 
     Attributes:
-        prediction: The answer, as the network goes on with it.
-        memory: Its memory; None where the object's policy did not store it.
-        exact: The mask to show where it is finer than the prediction: a person's, or one that zoom refined.
+        prediction: The answer, as the network uses it for later frames.
+        memory: Its memory; None if the object's policy did not store it.
+        exact: The mask to show if it is finer than the prediction: drawn by a user, or refined by zoom.
     """
 
     prediction: MaskPrediction
@@ -41,7 +42,7 @@ class Answer:
 
     @cached_property
     def candidates(self) -> ImageCandidates:
-        """All masks that the prompt may mean, best first."""
+        """All candidates for the prompt, best first."""
         return self._zoomed or rank_candidates(self._choice.candidates, self._size)
 
     @property
@@ -58,8 +59,8 @@ class PreparedPrompt:
     """A prompt on a frame, ready for `track_frame`.
 
     Attributes:
-        encoded: What the network is asked.
-        zoomed: What zoom found, best first. The best is then given to the network as a person's mask is.
+        encoded: The prompt as the network's input.
+        zoomed: The answers of zoom, best first. The best is then passed to the network like a user's mask.
         exact: See `Answer`.
     """
 
@@ -85,8 +86,8 @@ class PreparedPrompt:
             prompt: All prompts of the object on this frame, joined.
             before: The object's mask on this frame, which the prompt corrects.
             tracked: Whether that mask was tracked from another frame.
-            alone: Look at no memory, as in a picture.
-            zoom: Answers a prompt on the frame as on a picture, with zoom; None where that is not wanted.
+            alone: Use no memory, as in a picture.
+            zoom: Answers a prompt on the frame as on a picture, with zoom; None for no zoom.
         """
         if zoom is not None and not prompt.is_mask_only:
             corrected = before if before is not None and before[before.ids[0]].any() else None
@@ -101,13 +102,13 @@ class PreparedPrompt:
         return cls(encoded, None, None if encoded.mask is None else prompt.mask)
 
     def prediction(self, obj: TrackedObject) -> MaskPrediction:
-        """The answer, once the object was tracked to the frame with this prompt."""
+        """The answer after the object was tracked to the frame with this prompt."""
         assert obj.last is not None
         return obj.last if self.zoomed is None else replace(obj.last, iou=self.zoomed.iou[:1])
 
 
 class AnswerCache:
-    """The answers to the last prompts, each on a frame seen as a picture, as in a preview."""
+    """The answers to the last prompts on single frames, as in a preview."""
 
     def __init__(self) -> None:
         self._answers: OrderedDict[Hashable, tuple[Zoom | None, ImageCandidates]] = OrderedDict()
@@ -116,16 +117,16 @@ class AnswerCache:
     def get(
         self, frame: int, prompt: Prompt, zoom: Zoom | None, segment: Callable[[], ImageCandidates]
     ) -> ImageCandidates:
-        """The answer to a prompt: a cached one, the rest of one that was begun in steps, or a new one.
+        """The answer to a prompt: from the cache, by finishing one that was started in steps, or new.
 
         Args:
             frame: From 0.
-            prompt: In source pixels. One with a mask is answered anew each time.
+            prompt: In source pixels. The answer to a prompt with a mask is never cached.
             zoom: How small objects are zoomed; answers made with another zoom are not used.
             segment: Makes a new answer.
 
         Returns:
-            The ranked masks, without the picture: what is cached is small.
+            The ranked masks, without the picture, so that cached answers are small.
         """
         if prompt.mask is not None:
             return segment()
@@ -136,12 +137,13 @@ class AnswerCache:
             is_begun = begun is not None and begun[:2] == (key, zoom)
             answer = replace(finish(begun[2]) if begun and is_begun else segment(), image=None)
         self._put(key, zoom, answer)
-        return replace(answer)  # a copy: what it computes in the picture's size goes with it
+        return replace(answer)  # a copy, so that masks enlarged later are not cached
 
     def make_in_steps(
         self, frame: int, prompt: Prompt, zoom: Zoom | None, steps: Generator[None, None, ImageCandidates]
     ) -> Iterator[None]:
-        """Make an answer step by step. Where `get` asks for the same before the end, it takes over.
+        """Make an answer step by step. If `get` is called for the same answer before the end, it finishes the
+        steps.
 
         Args:
             frame: From 0.

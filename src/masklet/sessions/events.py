@@ -1,4 +1,4 @@
-"""What a person did in a session, in order. Masks are made from it again."""
+"""The events of a session, in order. Its masks can be computed from them again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from masklet.types import Prompt
 
 @dataclass(frozen=True)
 class Prompted:
-    """A prompt was given. On a frame that has one, clicks add up and a mask starts anew."""
+    """A prompt was added. On a frame with a prompt, clicks are added to it, and a mask replaces it."""
 
     frame: int
     id: int
@@ -22,7 +22,7 @@ class Prompted:
 
 @dataclass(frozen=True)
 class Cleared:
-    """An object's prompts on a frame were taken back."""
+    """An object's prompts on a frame were removed."""
 
     frame: int
     id: int
@@ -30,7 +30,7 @@ class Cleared:
 
 @dataclass(frozen=True)
 class Removed:
-    """An object was deleted."""
+    """An object was removed."""
 
     id: int
 
@@ -51,7 +51,7 @@ class Propagated:
 
 @dataclass(frozen=True)
 class Reviewed:
-    """Frames from start to just before stop were marked as reviewed, or the mark was taken back."""
+    """Frames from start to just before stop were marked as reviewed, or the mark was removed."""
 
     start: int
     stop: int
@@ -59,7 +59,7 @@ class Reviewed:
 
 
 SessionEvent = Prompted | Cleared | Removed | Propagated | Reviewed
-KINDS: dict[str, type[SessionEvent]] = {  # by the names that files use
+KINDS: dict[str, type[SessionEvent]] = {  # by their names in files
     "prompt": Prompted,
     "clear": Cleared,
     "remove": Removed,
@@ -70,7 +70,7 @@ NAMES = {kind: name for name, kind in KINDS.items()}
 
 
 class Script(Mapping[int, Mapping[int, Prompt]]):
-    """The events of a session. As a mapping: frame -> object id -> the sum of the prompts there.
+    """The events of a session. As a mapping: frame -> object id -> the combined prompt.
 
     Args:
         events: The events, in order.
@@ -117,7 +117,7 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
             PromptError: It is not a list, or an event in it has a wrong form.
         """
         if isinstance(events, str | bytes | Mapping) or not isinstance(events, Iterable):
-            raise PromptError(f"a script is a list of events. Got {type(events).__name__}.")
+            raise PromptError(f"a script must be a list of events. Got {type(events).__name__}.")
         return cls(event_from_json(event) for event in events)
 
     @classmethod
@@ -132,8 +132,8 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
         """
         if not isinstance(script, cls):
             raise PromptError(
-                f"a script is a Script, such as another session's. Got {type(script).__name__}: a saved "
-                "session is opened with VideoSession.restore(model, path)."
+                f"a script must be a Script, such as another session's. Got {type(script).__name__}: open a "
+                "saved session with VideoSession.restore(model, path)."
             )
         return script
 
@@ -146,7 +146,7 @@ class Script(Mapping[int, Mapping[int, Prompt]]):
 
 
 def prompts_after(prompts: Mapping[int, Prompt], event: Prompted | Cleared | Removed) -> Mapping[int, Prompt]:
-    """An object's prompts by frame, after an event that concerns it."""
+    """An object's prompts by frame, after an event of the object."""
     match event:
         case Prompted(frame, _, prompt):
             adds_up = frame in prompts and prompt.mask is None
@@ -166,17 +166,17 @@ def by_frame(by_object: Mapping[int, Mapping[int, Prompt]]) -> dict[int, dict[in
 
 
 def event_to_json(event: SessionEvent) -> dict[str, Any]:
-    """A plain dict: the event's name as `do`, and its fields; what is None is left out."""
+    """A plain dict: the event's name as `do`, and its fields, without those that are None."""
     values = {name: value for name, value in vars(event).items() if value is not None}
     plain = {name: value.to_json() if isinstance(value, Prompt) else value for name, value in values.items()}
     return {"do": NAMES[type(event)], **plain}
 
 
 def event_from_json(event: Mapping[str, Any]) -> SessionEvent:
-    """The event of a plain dict, as `event_to_json` makes it.
+    """The event from a plain dict, as `event_to_json` makes it.
 
     Raises:
-        PromptError: It is no such dict, or a frame, id or prompt in it is of another form.
+        PromptError: It is not such a dict, or a frame, id or prompt in it has another form.
     """
     do = event.get("do") if isinstance(event, Mapping) else None
     kind = KINDS.get(do) if isinstance(do, str) else None
@@ -185,20 +185,20 @@ def event_from_json(event: Mapping[str, Any]) -> SessionEvent:
         values.setdefault("objects", None)
     if kind is None or set(values) != {field.name for field in fields(kind)}:
         raise PromptError(
-            f"an event of a script is one of {', '.join(KINDS)}, with its fields. Got {event!r}."
+            f"an event of a script must be one of {', '.join(KINDS)}, with its fields. Got {event!r}."
         )
     return kind(**{name: _CHECKS[name](value) for name, value in values.items()})
 
 
 def _check_flag(value: object) -> bool:
     if not isinstance(value, bool):
-        raise PromptError(f"reverse and reviewed are true or false. Got {value!r}.")
+        raise PromptError(f"reverse and reviewed must be true or false. Got {value!r}.")
     return value
 
 
 def _check_objects(ids: object) -> tuple[int, ...] | None:
     if ids is not None and not isinstance(ids, list | tuple):
-        raise PromptError(f"objects is a list of ids. Got {ids!r}.")
+        raise PromptError(f"objects must be a list of ids. Got {ids!r}.")
     return None if ids is None else tuple(check_id(id) for id in ids)
 
 

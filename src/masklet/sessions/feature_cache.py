@@ -1,4 +1,4 @@
-"""The features of a video's frames, kept in memory and on disk while there is room."""
+"""A cache for the features of a video's frames, in memory and on disk."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class FeatureCache:
         budget: Bytes held in memory.
         spill: A folder for features that do not fit in memory. The cache creates a subfolder and removes it
             at the end. Without a folder, such features are dropped.
-        disk: Bytes to use in that folder. The frames spilled first are dropped first.
+        disk: Bytes to use in that folder. The oldest spilled frames are dropped first.
 
     Attributes:
         answers: The answers to the last prompts on these frames.
@@ -66,7 +66,8 @@ class FeatureCache:
         config, count = model.config, model.backend.frames_per_batch
         if count == 1 or frames[0] in self:
             return []
-        nbytes = 4 * config.channels * config.grid**2 * model.dtype.itemsize  # of one frame's three maps
+        # Bytes of one frame's three maps.
+        nbytes = 4 * config.channels * config.grid**2 * model.dtype.itemsize
         count = max(1, min(count, self.budget // nbytes))
         return [frame for frame in frames[:count] if frame not in self]
 
@@ -75,8 +76,8 @@ class FeatureCache:
 
         Args:
             frame: From 0.
-            device: Where they are needed.
-            dtype: The numbers in which they are needed.
+            device: The device on which they are needed.
+            dtype: The dtype in which they are needed.
         """
         features = self._kept.get(frame)
         if features is not None:
@@ -89,11 +90,11 @@ class FeatureCache:
         return FrameFeatures(parts["coarse"], parts["middle"], parts["fine"]).to(device, dtype)
 
     def put(self, frame: int, features: FrameFeatures) -> None:
-        """Cache a frame's features, and make room for them.
+        """Cache a frame's features, and remove others if necessary.
 
         Args:
             frame: From 0.
-            features: Of this one frame.
+            features: The features of this one frame.
         """
         old = self._kept.pop(frame, None)
         self.held += features.nbytes - (old.nbytes if old is not None else 0)

@@ -1,4 +1,4 @@
-"""One picture and a person who points at things in it."""
+"""Sessions on single pictures."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from masklet.tracking.step import EncodedPrompt, decode_prompts, encode_image, e
 from masklet.types import Candidates, FrameFeatures, Masks, MemorySelection, Prompt
 from masklet.zoom import Zoom, crop_prompt, find_zoom, mirror_prompt
 
-Hint = Masks | ImageCandidates  # masks of which the first is corrected
+Hint = Masks | ImageCandidates  # masks; the first is corrected
 
-WINDOWS = 8  # encoded windows that a session keeps
-PROMPTS_PER_BATCH = 64  # prompts that are decoded together, at most
-PICTURES = 8  # that are encoded together on a GPU; on a CPU it is not faster than one by one
+WINDOWS = 8  # encoded windows that a session caches
+PROMPTS_PER_BATCH = 64  # maximum number of prompts decoded together
+PICTURES = 8  # pictures encoded together on a GPU; on a CPU this is not faster
 
 Prompts = Prompt | Sequence[Prompt] | Mapping[int, Prompt]
 Answers = ImageCandidates | list[ImageCandidates] | Masks
@@ -42,7 +42,7 @@ Answers = ImageCandidates | list[ImageCandidates] | Masks
 
 @dataclass(frozen=True)
 class View:
-    """A picture, or a window of it, as the network sees it."""
+    """An encoded picture, or window of a picture."""
 
     size: tuple[int, int]
     features: FrameFeatures
@@ -85,9 +85,10 @@ class ImageSession:
         self.size = self._picture.shape[0], self._picture.shape[1]
         self._zoom = find_zoom(zoom, default=model.config.zoom)
         if self._zoom is not None and not isinstance(image, str | bytes | os.PathLike):
-            self._picture = self._picture.copy()  # windows are read later: people draw into what they gave
+            # A copy: windows are read later, and callers may draw on their array.
+            self._picture = self._picture.copy()
         self._windows: OrderedDict[Window, View] = OrderedDict()
-        self._mirrored: View | None = None  # encoded when it is first looked at
+        self._mirrored: View | None = None  # encoded when first used
         self._whole = self._as_view(
             self.size,
             encode_image(model, self._picture) if features is None else check_features(model, features),
@@ -165,7 +166,7 @@ class ImageSession:
         if isinstance(prompt, list | tuple):
             listed: Sequence[object] = [None] * len(prompt) if hint is None else _listed_hints(hint)
             if len(listed) != len(prompt):
-                raise PromptError(f"{len(prompt)} prompts need as many hints. Got {len(listed)}.")
+                raise PromptError(f"{len(prompt)} prompts need {len(prompt)} hints. Got {len(listed)}.")
             return self._segment_all(prompt, listed, candidates)
         (answer,) = self._segment_all([prompt], [hint], candidates)
         return answer
@@ -321,7 +322,7 @@ def segment_many(
             values, Iterable
         ):
             raise OptionError(
-                f"{name} must be a list, with an entry for each picture. Got {type(values).__name__}."
+                f"{name} must be a list with an entry for each picture. Got {type(values).__name__}."
             )
     if isinstance(images, np.ndarray | Tensor) and images.ndim < 4 and is_still(images):
         raise OptionError(f"images must be a list: [image]. Got one picture of shape {tuple(images.shape)}.")
@@ -352,7 +353,7 @@ def _segment_batches(
 def rank_candidates(
     offered: Candidates, size: tuple[int, int], window: Window | None = None
 ) -> ImageCandidates:
-    """What the decoder offers for one object in a picture of `size` (H, W), best first."""
+    """The decoder's candidates for one object in a picture of `size` (H, W), best first."""
     rows = zip(offered.logits[0], offered.iou[0], offered.score.expand(len(offered.iou[0])), strict=True)
     return ImageCandidates.rank(size, [Candidate(*row, window) for row in rows])
 
@@ -373,7 +374,7 @@ def _listed_hints(hint: object) -> Sequence[object]:
 
 
 def _hints_by_id(hint: object, prompts: Mapping[int, Prompt]) -> list[object]:
-    """The masks that prompts of the same ids correct; None for an object that has none there."""
+    """The masks to correct by object id; None for an object without a mask there."""
     if hint is None:
         return [None] * len(prompts)
     if not isinstance(hint, Masks):
@@ -382,10 +383,10 @@ def _hints_by_id(hint: object, prompts: Mapping[int, Prompt]) -> list[object]:
 
 
 def crop_hint(hint: Hint, window: Window | None, side: int) -> Float[Tensor, "1 h4 w4"]:
-    """The low-res logits of the first mask as seen in a window, None for the whole picture.
+    """The low-res logits of the first mask in a window; None for the whole picture.
 
     Args:
-        side: Of the decoder's maps.
+        side: The side of the decoder's maps.
     """
     if window is None:
         return hint.low_res[:1]

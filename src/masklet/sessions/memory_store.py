@@ -1,8 +1,8 @@
-"""What a session keeps of its objects, and where: records by object, frame and event.
+"""The store of a session's results: records by object, frame and event.
 
-A record has the answer, in full or as a mask alone, and its memory. It holds from the event that made it
-until another event puts one in its place. Undo only moves the position in the events, and the records of that
-time hold again. `InMemoryStore` keeps records in a dict, the studio in rows of its database.
+A record has the answer, in full or as a mask only, and its memory. It is valid from the event that made it
+until another event replaces it. Undo only moves the position in the events, so that earlier records are valid
+again. `InMemoryStore` keeps records in a dict, the studio in rows of its database.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory, Prompt
 
 @dataclass(frozen=True, slots=True)
 class MemoryRecord:
-    """What the model made of one object on one frame.
+    """The model's results for one object on one frame.
 
     Attributes:
-        answer: Compact where there was no room for its logits.
-        memory: None where the policy kept none, or there was no room for it.
-        exact: COCO run lengths of a mask finer than the answer, which is shown in its place: a person's, or
-            one that zoom refined.
-        anchor: Whether the policy wants to look at the memory when it is old.
-        policy_state: What the policy knew behind this frame, where the store writes that down.
+        answer: Compact if its logits exceeded the budget.
+        memory: None if the policy did not store it, or it exceeded the budget.
+        exact: COCO run lengths of a finer mask, which is shown instead of the answer: drawn by a user, or
+            refined by zoom.
+        anchor: Whether the policy may select the memory when it is old.
+        policy_state: The policy's state after this frame, if the store saves it.
     """
 
     answer: MaskPrediction | CompactAnswer
@@ -59,11 +59,11 @@ class MemoryRecord:
 
 @dataclass(frozen=True, slots=True)
 class CompactAnswer:
-    """An answer of which the mask is left, as the user saw it.
+    """An answer of which only the mask is kept, as shown to the user.
 
     Attributes:
-        counts: The mask as COCO run lengths, in the size of the source.
-        had_memory: Whether a memory was made of it, for which there was no room either.
+        counts: The mask as COCO run lengths, at the size of the source.
+        had_memory: Whether it had a memory, which was removed too.
     """
 
     counts: str
@@ -82,7 +82,7 @@ class CompactAnswer:
         return rle.decode({"size": list(size), "counts": self.counts})
 
     def hint(self, size: tuple[int, int], model: Sam2) -> Float[Tensor, "1 h4 w4"]:
-        """Low-res logits in place of those that it had."""
+        """Low-res logits made from the mask, in place of the original ones."""
         square = mask_to_square(self.mask(size), model.config.image_size).to(model.device)
         return fill_mask(square, model.config.mask_size)
 
@@ -94,7 +94,7 @@ def to_masks(
     model: Sam2,
     image: ReadImage | None = None,
 ) -> Masks:
-    """The masks of objects on a frame of `size` (H, W), by their records."""
+    """The masks of objects on a frame of `size` (H, W), from their records."""
     if not records:
         return replace(Masks.empty(frame, size), image=image)
     rows, exact = [], {}
@@ -114,7 +114,8 @@ def to_masks(
 
 
 def fill_bank(bank: MemoryBank, obj: ObjectState, records: Mapping[int, MemoryRecord]) -> None:
-    """Put an object's memories into an empty bank: its conditioning frames, and the others in their order."""
+    """Fill an empty bank with an object's memories: those of its conditioning frames, and the others in
+    order."""
     for frame in obj.conditioning:
         memory = records[frame].memory if frame in records else None
         if memory is not None:
@@ -131,7 +132,7 @@ def fill_bank(bank: MemoryBank, obj: ObjectState, records: Mapping[int, MemoryRe
 def rebuild_memory(
     model: Sam2, features: FrameFeatures, frame: int, answer: CompactAnswer, size: tuple[int, int]
 ) -> Memory:
-    """A memory in place of one for which there was no room, made as if a person had drawn the mask."""
+    """A memory to replace one that was removed, made as if a user had drawn the mask."""
     mask = mask_to_square(answer.mask(size), model.config.image_size).to(model.device)
     adopted = model.adopt(features, mask)
     iou, score = torch.full_like(adopted.iou, answer.iou), torch.full_like(adopted.score, answer.score)
@@ -140,64 +141,66 @@ def rebuild_memory(
     return Memory(frame, tokens, adopted.pointer[0], iou[0], score[0], prompted=False)
 
 
-UNDO = 32  # events that can be taken back; one where more records than SUPERSEDED are kept for them alone
+UNDO = 32  # events that can be undone; one if more than SUPERSEDED records are kept only for undo
 SUPERSEDED = 1_000_000
 
 
 class MemoryStore(Protocol):
-    """The events of a session, and what the model made of them."""
+    """The events of a session, and the model's results."""
 
     @property
     def history(self) -> History:
-        """Where the session is."""
+        """The session's current position."""
 
     @property
     def next_number(self) -> int:
-        """The number that the next event will have."""
+        """The number of the next event."""
 
     def append(self, event: SessionEvent) -> None:
-        """Write down an event. What could be redone is lost."""
+        """Record an event. Undone events can no longer be redone."""
 
     def extend(self, event: SessionEvent) -> None:
-        """Let a longer event take the place of the last one."""
+        """Replace the last event by a longer one."""
 
     def put(self, id: int, frame: int, record: MemoryRecord, tracked: TrackedObject | None = None) -> None:
-        """Write down what the last event made of an object; `tracked`, where it was tracked there."""
+        """Record the last event's result for an object; `tracked` if it was tracked there."""
 
     def end(self, id: int, frame: int | None) -> None:
-        """Let an object's record on a frame, or all its records, hold no longer from the last event on."""
+        """End the validity of an object's record on a frame, or of all its records, at the last event."""
 
     def record(self, obj: ObjectState, frame: int) -> MemoryRecord | None:
-        """An object's record that holds now on a frame."""
+        """An object's valid record on a frame."""
 
     def joined_prompt(self, obj: ObjectState, event: Prompted) -> Prompt:
-        """All prompts of an object on a frame, with that of an event that is about to be written down."""
+        """All prompts of an object on a frame, including that of an event about to be recorded."""
 
     def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
-        """An object's memories as it was tracked last: at least those that policies look at from a frame."""
+        """An object's memories when it was last tracked: at least those that policies can select on a
+        frame."""
 
     def load_policy(self, obj: ObjectState, make: Callable[[], MemoryPolicy]) -> MemoryPolicy:
-        """The policy of an object, as it was at its position."""
+        """The policy of an object, with its state at the object's position."""
 
     def save_policy(self, obj: TrackedObject) -> None:
-        """Write down what an object's policy and bank know after the last event."""
+        """Record the state of an object's policy and bank after the last event."""
 
     def missing(self, obj: ObjectState, frames: Iterable[int]) -> Iterator[tuple[int, CompactAnswer]]:
-        """Those of some frames for whose memory there was no room."""
+        """The frames, of those given, whose memory was removed."""
 
     def refill(self, obj: ObjectState, memory: Memory) -> None:
-        """Take in a memory that was made again."""
+        """Store a memory that was recomputed."""
 
     def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
-        """Forget what there is no room for, in the banks of objects that were tracked to a frame too."""
+        """Remove records beyond the budget, also from the banks of objects that were tracked to a frame."""
 
 
 @dataclass(eq=False, slots=True)
 class Entry:
-    """A record and the events at which it holds: since <= event < until; None while nothing replaced it.
+    """A record and the events for which it is valid: since <= event < until; until is None if nothing
+    replaced it.
 
     Attributes:
-        evicted: The event at which a full bank forgot its memory.
+        evicted: The event at which a full bank removed its memory.
     """
 
     serial: int
@@ -215,7 +218,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class PolicyRecord:
-    """An object's policy, and the scene cuts that its bank knew of, after an event."""
+    """An object's policy, and the scene cuts known to its bank, after an event."""
 
     number: int
     policy: MemoryPolicy
@@ -223,17 +226,17 @@ class PolicyRecord:
 
 
 class InMemoryStore:
-    """Records in a dict, in full while a budget of bytes lasts; of the oldest only the masks are kept.
+    """Records in a dict, in full up to a budget of bytes; only the masks of the oldest are kept.
 
     Args:
         size: (H, W) of the frames.
-        budget: Bytes of answers and memories in full. Those of prompts do not count, and are all kept.
+        budget: Bytes of full answers and memories. Those of prompts are not counted, and always kept.
         capacity: Memories in each object's bank; None for all.
     """
 
     def __init__(self, size: tuple[int, int], budget: float, capacity: int | None) -> None:
         self.history = History()
-        self.nbytes = 0  # of the records in full, without those of prompts
+        self.nbytes = 0  # of full records, without those of prompts
         self._size, self._budget, self._capacity = size, _check_budget(budget), capacity
         self._entries: dict[int, dict[int, list[Entry]]] = {}  # by object and frame, the newest last
         self._policies: dict[int, list[PolicyRecord]] = {}
@@ -241,7 +244,7 @@ class InMemoryStore:
         self._full: OrderedDict[Entry, tuple[int, int]] = OrderedDict()  # object and frame, by age
         self._superseded: deque[tuple[int, int, int, Entry]] = deque()  # until, object, frame
         self._undone: list[History] = []
-        self._oldest = 0  # event to which undo can go back
+        self._oldest = 0  # the earliest event to which undo can go back
         self._serial = 0
 
     @property
@@ -261,7 +264,7 @@ class InMemoryStore:
         self.history = self.history.extended(event)
 
     def undo(self) -> bool:
-        """Go back to before the last event that a person made; False where there is none."""
+        """Go back to before the user's last event; False if there is none."""
         target = next((at.before for at in self.history.back() if not isinstance(at.event, Propagated)), None)
         if target is None or target.number < self._oldest:
             return False
@@ -270,7 +273,7 @@ class InMemoryStore:
         return True
 
     def redo(self) -> bool:
-        """Go forward to where the last undo came from; False where there was none."""
+        """Go forward to the position before the last undo; False if there was none."""
         if not self._undone:
             return False
         self.history = self._undone.pop()
@@ -347,7 +350,7 @@ class InMemoryStore:
             entry, (id, at) = self._full.popitem(last=False)
             before = entry.record
             self.nbytes -= before.nbytes
-            if before.anchor:  # there are few, and they cannot be told from others once they are made again
+            if before.anchor:  # there are few, and once recomputed they cannot be distinguished from others
                 continue
             entry.record = self._compact(before)
             if id in objects and before.memory is not None:
@@ -367,12 +370,12 @@ class InMemoryStore:
         self.nbytes += entry.record.nbytes
 
     def _supersede(self, id: int, frame: int) -> None:
-        """End the newest entry of a frame, where there is one, at the last event; undo may go back to it."""
+        """End the newest entry of a frame, if any, at the last event; undo may go back to it."""
         number, entries = self.history.number, self._entries.get(id, {}).get(frame, [])
         if not entries or entries[-1].until is not None:
             return
         last = entries[-1]
-        if last.since == number:  # nothing can go back to it
+        if last.since == number:  # undo cannot go back to it
             entries.remove(last)
             self._release(last)
         else:
@@ -380,14 +383,14 @@ class InMemoryStore:
             self._superseded.append((number, id, frame, last))
 
     def _settled(self, obj: ObjectState) -> int:
-        """The event that tracked an object last; if that is still to be written, the one before it.
+        """The event that last tracked an object; if that is not recorded yet, the one before it.
 
-        Until then, its number may be that of an event that was taken back.
+        Until it is recorded, its number may be that of an undone event.
         """
         return min(obj.settled, self.history.number)
 
     def _entry_at(self, id: int, frame: int, event: int) -> Entry | None:
-        """The entry of an object on a frame that holds at an event."""
+        """The entry of an object on a frame that is valid at an event."""
         entries = self._entries.get(id, {}).get(frame, [])
         return next((entry for entry in reversed(entries) if entry.holds(event)), None)
 
@@ -406,12 +409,12 @@ class InMemoryStore:
         return {at: entry.record for at, entry in sorted(entries, key=lambda item: item[1].serial)}
 
     def _release(self, entry: Entry) -> None:
-        """Count a record's bytes no longer."""
+        """Subtract a record's bytes."""
         if self._full.pop(entry, None) is not None:
             self.nbytes -= entry.record.nbytes
 
     def _forget_undone(self) -> None:
-        """Forget what events made that were taken back: a new event ends redo."""
+        """Remove the results of undone events: a new event ends redo."""
         self._undone.clear()
         here = self.history.number
         for by_frame in self._entries.values():
@@ -432,7 +435,7 @@ class InMemoryStore:
         )
 
     def _forget_old(self) -> None:
-        """Forget records that no undo can bring back and no bank is made of."""
+        """Remove records that no undo can restore and no bank needs."""
         events = (at for at in self.history.back() if not isinstance(at.event, Propagated))
         undoable = list(islice(events, UNDO))
         assert undoable[-1].before is not None

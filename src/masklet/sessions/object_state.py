@@ -1,7 +1,7 @@
-"""What the events of a session come to: a pure reducer, (state, event) -> state, without model or database.
+"""The state of a session from its events: a pure reducer, (state, event) -> state, without model or database.
 
 `VideoSession` and the studio run it over the same events. Masks and memories are not in the state. A
-`MemoryStore` has them by object, frame and event, and the state says which of them hold.
+`MemoryStore` has them by object, frame and event, and the state determines which of them are valid.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from masklet.sessions.events import (
 )
 from masklet.types import Prompt
 
-Span = tuple[int, int]  # first frame, and the frame just behind the last
+Span = tuple[int, int]  # first frame, and the frame after the last
 
 
 @dataclass(frozen=True)
@@ -39,17 +39,17 @@ class ObjectState:
     """One object after an event.
 
     Attributes:
-        begun: The event that made it. Older results belong to another object with the same id.
+        begun: The event that created it. Older results belong to another object with the same id.
         prompts: Its prompts, by frame.
-        settled: The last event that tracked it; 0 before the first. Its bank is as it was then.
-        conditioning: Prompted and reviewed frames in its memory bank, in the order in which they joined it.
-        pending: Frames with prompts that join the bank when the object is tracked next. As published,
-            corrections that are made one after the other do not look at each other.
-        cleared: Frames whose prompts were taken back since it was last tracked.
+        settled: The last event that tracked it; 0 before the first. Its bank has the state after that event.
+        conditioning: Prompted and reviewed frames in its memory bank, in the order in which they were added.
+        pending: Frames with prompts that are added to the bank when the object is tracked next. As published,
+            successive corrections do not attend to each other.
+        cleared: Frames whose prompts were removed since it was last tracked.
         passes: Frames through which it was tracked, in order, without overlap.
-        reviewed: Frames whose masks somebody marked as right, in order. They are kept.
-        position: The frame to which it was last tracked, and whether backward. None where its policy must
-            begin anew.
+        reviewed: Frames whose masks were marked as reviewed, in order. They are kept.
+        position: The frame to which it was last tracked, and whether backward. None if its policy must
+            restart.
     """
 
     id: int
@@ -64,9 +64,9 @@ class ObjectState:
     position: tuple[int, bool] | None = None
 
     def direction(self, frame: int) -> bool | None:
-        """Whether it was last tracked through a frame backward; None where it was not tracked.
+        """Whether it was last tracked through a frame backward; None if it was not tracked.
 
-        A prompt on a tracked frame is a correction, and looks at the memory. A prompt elsewhere is answered
+        A prompt on a tracked frame is a correction, and uses the memory. A prompt elsewhere is answered
         as in a picture.
         """
         return next((pass_.reverse for pass_ in self.passes if pass_.start <= frame < pass_.stop), None)
@@ -81,15 +81,16 @@ class ObjectState:
         return join_spans([*((pass_.start, pass_.stop) for pass_ in self.passes), *prompted])
 
     def is_fixed(self, frame: int) -> bool:
-        """Whether tracking leaves its mask on a frame as it is: a prompted frame, or a reviewed one."""
+        """Whether tracking keeps its mask on a frame, because the frame is prompted or reviewed."""
         return frame in self.prompts or any(start <= frame < stop for start, stop in self.reviewed)
 
     def is_reached(self, frame: int, *, reverse: bool) -> bool:
-        """Whether it was prompted on this frame, or on one behind it in the direction of travel."""
+        """Whether it was prompted on this frame, or on an earlier one in the direction of tracking."""
         return frame <= max(self.prompts) if reverse else frame >= min(self.prompts)
 
     def continues(self, frame: int, *, reverse: bool) -> bool:
-        """Whether its policy goes on to a frame: it was tracked to just before, and nothing begins here."""
+        """Whether its policy continues to a frame: it was tracked to the frame before, and is not prompted
+        here."""
         before = frame + 1 if reverse else frame - 1
         return self.position == (before, reverse) and not self.is_fixed(frame)
 
@@ -100,14 +101,14 @@ class ObjectState:
 
     @property
     def is_settled(self) -> bool:
-        """Whether tracking it would leave its conditioning frames as they are."""
+        """Whether tracking it would not change its conditioning frames."""
         return not self.pending and self._conditioning() == self.conditioning
 
     def _conditioning(self) -> tuple[int, ...]:
-        """The bank's conditioning frames once it is tracked.
+        """The bank's conditioning frames when it is tracked next.
 
-        A reviewed span counts with its ends, so that a long one does not crowd the memory; its other frames
-        are remembered as tracked ones.
+        A reviewed span adds only its ends, so that a long span does not fill the memory; its other frames are
+        memorized as tracked ones.
         """
         ends = {end for start, stop in self.reviewed for end in (start, stop - 1)} - self.prompts.keys()
         stay = [
@@ -134,7 +135,7 @@ class SessionState:
         return join_spans(span for obj in self.objects.values() for span in obj.answered)
 
     def chosen(self, ids: Collection[int] | None) -> list[ObjectState]:
-        """The objects with these ids, as far as they are there; None for all."""
+        """The objects with these ids, if they exist; None for all."""
         return [obj for id, obj in self.objects.items() if ids is None or id in ids]
 
 
@@ -142,8 +143,8 @@ class SessionState:
 class History:
     """A position in a session's events, and the state there.
 
-    Each position knows the one before it and shares with it all that did not change. So undo only goes back,
-    and nothing is copied.
+    Each position refers to the one before it and shares with it everything unchanged. So undo only goes back,
+    without a copy.
     """
 
     number: int = 0
@@ -152,17 +153,17 @@ class History:
     before: History | None = field(default=None, repr=False)
 
     def after(self, event: SessionEvent, number: int | None = None) -> History:
-        """The position behind one more event, by default numbered one higher."""
+        """The position after one more event, by default numbered one higher."""
         number = self.number + 1 if number is None else number
         return History(number, event, apply_event(self.state, event, number), self)
 
     def extended(self, event: SessionEvent) -> History:
-        """The position behind a longer event in place of the last one."""
+        """The position after a longer event in place of the last one."""
         assert self.before is not None
         return self.before.after(event, self.number)
 
     def back(self) -> Iterator[History]:
-        """This position and those before it, the newest first, without the beginning."""
+        """This position and those before it, newest first, without the initial one."""
         here = self
         while here.before is not None:
             yield here
@@ -174,7 +175,7 @@ class History:
         return Script(reversed(events))
 
     def propagation_to(self, frame: int, ids: tuple[int, ...] | None, *, reverse: bool) -> Propagated:
-        """The event that tracks objects to a frame: the last one, made longer where it fits, or a new one."""
+        """The event that tracks objects to a frame: the last one, extended if possible, or a new one."""
         start, last = frame, self.event
         if isinstance(last, Propagated) and (last.stop, last.reverse, last.objects) == (frame, reverse, ids):
             start = last.start
@@ -182,7 +183,7 @@ class History:
 
 
 def apply_event(state: SessionState, event: SessionEvent, number: int) -> SessionState:
-    """The state after an event. What did not change is shared with the state before.
+    """The state after an event. Unchanged parts are shared with the state before.
 
     Args:
         number: The event's number. Numbers grow, and may have gaps.
@@ -257,7 +258,7 @@ def _without(objects: Mapping[int, ObjectState], id: int) -> dict[int, ObjectSta
 
 
 def join_spans(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """The same frames in as few spans as there can be, in order.
+    """The same frames in as few spans as possible, in order.
 
     >>> join_spans([(4, 6), (0, 2), (2, 3)])
     ((0, 3), (4, 6))
@@ -284,7 +285,7 @@ def cut_spans(spans: Collection[Span], cut: Span) -> tuple[Span, ...]:
 
 
 def clip_spans(spans: Iterable[Span], window: Span) -> tuple[Span, ...]:
-    """The frames of spans that lie in another span.
+    """The frames of spans that are in another span.
 
     >>> clip_spans([(0, 4), (6, 8)], (2, 7))
     ((2, 4), (6, 7))
@@ -303,7 +304,8 @@ def cut_passes(passes: Iterable[Pass], cut: Span) -> tuple[Pass, ...]:
 
 
 def add_pass(passes: tuple[Pass, ...], new: Pass) -> tuple[Pass, ...]:
-    """Passes with a new one in place of what it covers; neighbours with one direction become one."""
+    """Passes with a new one replacing the frames that it covers; adjacent ones in one direction are
+    joined."""
     joined: list[Pass] = []
     others = cut_passes(passes, (new.start, new.stop))
     for next_pass in sorted([*others, new], key=lambda pass_: pass_.start):

@@ -23,17 +23,17 @@ from masklet.types import FrameFeatures
 class Propagator:
     """Tracks objects, with the memory banks and policies that they need.
 
-    A bank belongs to a state of its object. Where the state is another one, by an undo or an edit, the bank
-    is loaded from the store again.
+    A bank belongs to a state of its object. If the state changes by an undo or an edit, the bank is loaded
+    from the store again.
 
     Args:
         model: The network.
         frames: The video.
-        store: Holds the state of the session, and takes what tracking makes.
-        cache: Keeps encoded frames.
+        store: Has the session's state, and stores the results of tracking.
+        cache: Caches encoded frames.
         policy: Makes an object's memory policy.
-        scenes: Says where scenes begin; None where cuts are not watched for.
-        capacity: Memories kept of each object; None keeps all that the store has room for.
+        scenes: Detects scene cuts; None for no detection.
+        capacity: Memories kept for each object; None keeps all within the store's budget.
         clip_length: See `VideoSession`.
     """
 
@@ -64,7 +64,7 @@ class Propagator:
         return self._store.history.state
 
     def features(self, frame: int) -> FrameFeatures:
-        """The encoded frame, from the cache where it is there."""
+        """The encoded frame, from the cache if possible."""
         features = self._cache.get(frame, self._model.device, self._model.dtype)
         if features is None:
             features = encode_frame(self._model, self._read(frame))
@@ -72,14 +72,14 @@ class Propagator:
         return features
 
     def encode(self, frame: int, *, reverse: bool) -> EncodedFrame:
-        """The encoded frame, as tracking in a direction looks at it."""
+        """The encoded frame, for tracking in a direction."""
         return EncodedFrame(self.features(frame), frame, reverse, self.clip_length)
 
     def begin(self, obj: ObjectState, frame: int, *, reverse: bool | None) -> TrackedObject:
         """An object that is about to be prompted on a frame, with a copy of its bank.
 
         Args:
-            reverse: The direction from which it was tracked there; None where it has no memory yet.
+            reverse: The direction in which it was tracked there; None if it has no memory yet.
         """
         if reverse is None:
             return TrackedObject(obj.id, MemoryBank(self.capacity), self._policy())
@@ -88,11 +88,11 @@ class Propagator:
         return TrackedObject(obj.id, tracked.bank.copy(), self._policy())
 
     def carry_over(self, before: ObjectState, after: ObjectState | None) -> TrackedObject | None:
-        """Keep the bank of an object whose state an event changed; None where there is none that fits.
+        """Keep the bank of an object whose state an event changed; None if none fits.
 
         Args:
             before: The state that the bank must fit.
-            after: The state that it is kept for; None where the object is gone.
+            after: The state for which it is kept; None if the object was removed.
         """
         state, tracked = self._tracked.pop(before.id, (None, None))
         if after is None or tracked is None or state is not before:
@@ -103,14 +103,14 @@ class Propagator:
     def run(
         self, path: range, ids: tuple[int, ...] | None, *, reverse: bool
     ) -> Iterator[tuple[int, tuple[int, ...]]]:
-        """Track objects along a path. Yields each frame whose masks are decided, with the objects there.
+        """Track objects along a path. Yields each frame with final masks, and its objects.
 
         Args:
-            path: The frames, in the order of travel.
+            path: The frames, in the order of tracking.
             ids: The objects; None for all.
             reverse: Whether the path goes backward.
         """
-        delayed: deque[tuple[int, tuple[int, ...]]] = deque()  # frames not decided yet, and their objects
+        delayed: deque[tuple[int, tuple[int, ...]]] = deque()  # frames without final masks, and their objects
         for frame in path:
             objects = [obj for obj in self._state.chosen(ids) if obj.is_reached(frame, reverse=reverse)]
             if objects:
@@ -118,7 +118,7 @@ class Propagator:
                 try:
                     self._track_to(frame, objects, ids, reverse=reverse)
                 except BaseException:
-                    self._tracked.clear()  # what is half done is loaded again
+                    self._tracked.clear()  # load unfinished objects again
                     raise
             delayed.append((frame, tuple(obj.id for obj in objects)))
             while delayed and not self._is_undecided(*delayed[0]):
@@ -126,7 +126,7 @@ class Propagator:
         yield from delayed
 
     def _encode_ahead(self, path: range, objects: Sequence[ObjectState]) -> None:
-        """Encode the next frames of a path in one call, where the backend gains by it."""
+        """Encode the next frames of a path in one call, if that is faster with the backend."""
         batch = self._cache.next_batch(self._model, path)
         frames = [frame for frame in batch if not all(obj.is_fixed(frame) for obj in objects)]
         features = encode_frames(self._model, map(self._read, frames))
@@ -140,7 +140,7 @@ class Propagator:
     def _track_to(
         self, frame: int, objects: list[ObjectState], ids: tuple[int, ...] | None, *, reverse: bool
     ) -> None:
-        """Track objects to one frame, and write down that they were."""
+        """Track objects to one frame, and record the event."""
         store, history = self._store, self._store.history
         event = history.propagation_to(frame, ids, reverse=reverse)
         is_longer = event.start != frame
@@ -164,9 +164,10 @@ class Propagator:
         store.make_room(tracked, frame)
 
     def load(self, obj: ObjectState, after: ObjectState, frame: int) -> TrackedObject:
-        """An object with its bank as it was when it was last tracked, which `obj` itself says.
+        """An object with its bank from when it was last tracked, according to `obj`.
 
-        Where it is tracked to a frame, `after` says what it is then: prompts and reviewed frames join it.
+        If it is tracked to a frame, `after` is its state then: prompts and reviewed frames are added to the
+        bank.
         """
         state, tracked = self._tracked.get(obj.id, (None, None))
         if tracked is None or state is not obj:
@@ -194,7 +195,7 @@ class Propagator:
         reverse: bool,
         same_event: bool,
     ) -> None:
-        """Give objects a new policy where a stretch begins: after a prompt, and at a cut between scenes."""
+        """Give objects a new policy after a prompt and at a scene cut."""
         border = frame + 1 if reverse else frame
         cut = self.scenes is not None and self.scenes.begins(border)
         for obj in objects:
@@ -202,11 +203,11 @@ class Propagator:
                 tracked[obj.id].bank.cut(border)
             if cut or not obj.continues(frame, reverse=reverse):
                 tracked[obj.id].policy, tracked[obj.id].undecided = self._policy(), ()
-            elif not same_event:  # an undo may go back to the policy as it is now
+            elif not same_event:  # undo may go back to the policy's current state
                 tracked[obj.id].policy = copy.deepcopy(tracked[obj.id].policy)
 
     def _put(self, tracked: TrackedObject, frame: int) -> None:
-        """Keep an object's newest answer, and those on earlier frames that it revised."""
+        """Store an object's newest answer, and its revised answers on earlier frames."""
         bank, state = tracked.bank, self._state.objects[tracked.id]
         revised = {at: newer for at, newer in tracked.revised.items() if not state.is_fixed(at)}
         assert tracked.last is not None
@@ -215,7 +216,7 @@ class Propagator:
             self._store.put(tracked.id, at, record, tracked)
 
     def _refill(self, obj: ObjectState, tracked: TrackedObject, frame: int, *, reverse: bool) -> None:
-        """Make the memories again that are about to be looked at, where there was no room for them."""
+        """Recompute removed memories that are about to be used."""
         bank, step = tracked.bank, 1 if reverse else -1
         window = [at for at in range(frame + WINDOW * step, frame, -step) if at not in bank.tracked]
         absent = [at for at in (*obj.conditioning, *window) if at not in bank.prompted]

@@ -1,4 +1,4 @@
-"""The file of a saved session: where its video is, how it was read and tracked, and its events."""
+"""The file of a saved session: its video, the settings of reading and tracking, and its events."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from masklet.tracking.policies import Policy
 from masklet.zoom import Zoom
 
 FORMAT = 1
-LATER = frozenset(("channel", "intensity_range", "length", "zoom"))  # than the first files of this format
+LATER = frozenset(("channel", "intensity_range", "length", "zoom"))  # set in later versions of this format
 
 
 @dataclass(frozen=True)
 class SavedSession:
-    """A `VideoSession` as it is written.
+    """The content of a saved `VideoSession`.
 
     Attributes:
         video: The path of the video; None for frames that came from memory.
         size: (H, W) of its frames.
-        policy: The name of the memory policy; None for one that has none.
-        channel: The channel that was chosen of picture files; None for the whole picture.
-        intensity_range: The intensities that were black and white; None for frames that were not scaled.
+        policy: The name of the memory policy; None if it has no name.
+        channel: The selected channel of picture files; None for the whole picture.
+        intensity_range: The intensities that became black and white; None for frames that were not scaled.
         length: The number of frames; None in files of earlier versions.
         zoom: Whether prompts are answered with zoom, or the fields of a `Zoom`; None, in files of earlier
-            versions, for what the network does by default.
+            versions, for the network's default.
     """
 
     video: str | None
@@ -52,11 +52,11 @@ class SavedSession:
 
     @property
     def chosen_zoom(self) -> Zoom | bool | None:
-        """The zoom as sessions take it."""
+        """The zoom in the form for sessions."""
         return Zoom(**self.zoom) if isinstance(self.zoom, Mapping) else self.zoom
 
     def write(self, path: str | Path) -> None:
-        """Write the session, whole or not at all."""
+        """Write the session, completely or not at all."""
         content = {"masklet": FORMAT, **vars(self), "script": self.script.to_json()}
         with atomic_write(check_path(path)) as part:
             part.write_text(json.dumps(content))
@@ -67,7 +67,7 @@ class SavedSession:
 
         Raises:
             MediaError: There is no such file.
-            MaskletError: The file is no session, or one of another version.
+            MaskletError: The file is not a session, or is from another version.
         """
         path = check_path(path)
         try:
@@ -102,17 +102,17 @@ class SavedSession:
         intensity_range: IntensityRange | None = None,
         max_pixels: int | None = None,
     ) -> Frames:
-        """Open the video as it was read when the session was made.
+        """Open the video with the session's settings.
 
         Args:
-            given: Where the video is now, or the video itself; by default where it was.
+            given: The current path of the video, or the video itself; by default the saved path.
             fps: See `open_frames`.
-            channel: For a session that names none; see `open_frames`.
-            intensity_range: For a session that names none; see `open_frames`.
+            channel: For a session without one; see `open_frames`.
+            intensity_range: For a session without one; see `open_frames`.
             max_pixels: See `open_frames`.
 
         Raises:
-            MediaError: It cannot be opened, or cannot be the video that the session was made on.
+            MediaError: It cannot be opened, or is not the video of the session.
         """
         frames = source = self.source(given)
         if not isinstance(source, Frames):
@@ -129,21 +129,21 @@ class SavedSession:
         return frames
 
     def source(self, given: object) -> object:
-        """The video: the one that is given, else where it was when the session was saved."""
+        """The given video, otherwise the one at the saved path."""
         source = self.video if given is None else given
         if source is None:
-            raise MediaError("the saved session was made from frames in memory: give them as video=...")
+            raise MediaError("the saved session was made from frames in memory: pass them as video=...")
         return source
 
     def policy_or(self, given: Policy | None) -> Policy:
-        """The policy that is given, else the one that the session was made with."""
+        """The given policy, otherwise the session's policy."""
         policy = self.policy if given is None else given
         if policy is None:
-            raise MaskletError("the saved session had a memory policy without a name: give it as policy=...")
+            raise MaskletError("the saved session had a memory policy without a name: pass it as policy=...")
         return policy
 
     def check(self, frames: Frames) -> None:
-        """Raise a MediaError where this cannot be the session's video, or is read in another way."""
+        """Raise a MediaError if this cannot be the session's video, or was opened with other settings."""
         if frames.size != self.size:
             raise MediaError(
                 f"the saved session was made on a video {self.size[1]} wide and {self.size[0]} high. "
@@ -152,23 +152,23 @@ class SavedSession:
         if self.length is not None and len(frames) != self.length:
             raise MediaError(
                 f"the saved session was made on a video of {self.length} frames, and {frames.name} has "
-                f"{len(frames)}: is it another video, or was it opened with another frame rate (fps)?"
+                f"{len(frames)}. Is it another video, or was it opened with another frame rate (fps)?"
             )
         if self.channel is not None and not _shows_channel(frames, self.channel):
             opened = "all channels" if frames.channel is None else f"channel {frames.channel!r}"
             raise MediaError(
                 f"the saved session was made on channel {self.channel!r}. {frames.name} was opened with "
-                f"{opened}: leave the channel out, or choose that one."
+                f"{opened}: leave the channel out, or use the session's."
             )
         if self.intensity_range is not None and frames.intensity_range != self.intensity_range:
             raise MediaError(
                 f"the saved session was made with {_words(self.intensity_range)}. {frames.name} was opened "
-                f"with {_words(frames.intensity_range)}: leave the range out, or give that one."
+                f"with {_words(frames.intensity_range)}: leave the range out, or use the session's."
             )
 
 
 def _shows_channel(frames: Frames, channel: Channel) -> bool:
-    """Whether frames are of this channel; also those in memory, which do not say what they are of."""
+    """Whether frames are of this channel; True for frames in memory, whose channel is unknown."""
     if frames.axes is not None:
         return frames.axes.choose(frames.channel, frames.name) == frames.axes.choose(channel, frames.name)
     return frames.channel is None or str(frames.channel) == str(channel)
@@ -181,7 +181,7 @@ def _words(intensity_range: IntensityRange | None) -> str:
 
 
 def saved_zoom(zoom: Zoom | None) -> bool | dict[str, Any]:
-    """A session's zoom as `SavedSession` has it."""
+    """A session's zoom in the form for `SavedSession`."""
     if zoom is None or zoom == Zoom(mirrored=zoom.mirrored):
         return zoom is not None
     return {name: value for name, value in asdict(zoom).items() if name != "mirrored"}  # no frame is
@@ -192,7 +192,8 @@ def _is_zoom(value: object) -> bool:
     if isinstance(value, bool | None):
         return True
     try:
-        Zoom(**value, mirrored=False)  # type: ignore[arg-type]  # no frame is mirrored, and no file says it
+        # Frames are not mirrored, and files omit the field.
+        Zoom(**value, mirrored=False)  # type: ignore[arg-type]
     except (TypeError, OptionError):
         return False
     return True
@@ -207,7 +208,7 @@ def _is_list(value: object, kind: Callable[[object], bool], length: int | None =
 
 
 def _is_channel(value: object) -> bool:
-    """A number from 0, a name, a list of them, or names with colours; as JSON has it."""
+    """A number from 0, a name, a list of them, or names with colours, from JSON."""
     if isinstance(value, dict):
         return bool(value) and all(isinstance(color, str) for color in value.values())
     if isinstance(value, list):
@@ -223,11 +224,11 @@ def _is_range(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    """A number that float can hold."""
+    """A number in the range of float."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
-_FORMS: dict[str, tuple[Callable[[object], bool], str]] = {  # of the fields of a saved session
+_FORMS: dict[str, tuple[Callable[[object], bool], str]] = {  # forms of the fields of a saved session
     "size": (lambda value: _is_list(value, _is_count, 2), "[height, width] in pixels"),
     "video": (lambda value: isinstance(value, str | None), "text or null"),
     "policy": (lambda value: isinstance(value, str | None), "text or null"),

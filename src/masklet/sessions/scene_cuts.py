@@ -1,4 +1,4 @@
-"""Where the scenes of a video begin: two frames are compared as small pictures."""
+"""Detects scene cuts in a video by comparing thumbnails of two frames."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from jaxtyping import UInt8
 from masklet.media import Frames
 
 THUMBNAIL_SIDE = 32
-COLOUR_BINS = 4  # for each channel
-COLOUR_CHANGE = 0.2  # share of pixels that changed colour, above which there may be a cut
-BRIGHTNESS_CORRELATION = 0.6  # of two thumbnails, below which there may be a cut
+COLOUR_BINS = 4  # bins for each channel
+COLOUR_CHANGE = 0.2  # fraction of pixels with changed colour above which there may be a cut
+BRIGHTNESS_CORRELATION = 0.6  # correlation of two thumbnails below which there may be a cut
 
 
 class Scenes:
@@ -29,7 +29,7 @@ class Scenes:
         return image
 
     def begins(self, frame: int) -> bool:
-        """Whether a scene begins on a frame, which is not the video's first."""
+        """Whether a scene begins on a frame other than the video's first."""
         if not 0 < frame < len(self._frames):
             return False
         for number in (frame - 1, frame):
@@ -39,22 +39,22 @@ class Scenes:
 
 
 def thumbnail(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "s s 3"]:
-    """The small picture by which scenes are compared."""
+    """The thumbnail by which scenes are compared."""
     return np.asarray(cv2.resize(image, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA))
 
 
 def is_cut(before: UInt8[np.ndarray, "s s 3"], after: UInt8[np.ndarray, "s s 3"]) -> bool:
     """Whether another scene begins between two neighbouring frames, given as thumbnails.
 
-    Two things must change: the colours, which stay when the camera moves, and where light and dark lie, which
-    stays when the light changes.
+    Two things must change: the colours, which are stable when the camera moves, and the spatial pattern of
+    brightness, which is stable when the light changes.
     """
     changed = np.abs(_colour_histogram(before) - _colour_histogram(after)).sum() / 2
     return bool(changed > COLOUR_CHANGE and _correlate_brightness(before, after) < BRIGHTNESS_CORRELATION)
 
 
 def _colour_histogram(picture: np.ndarray) -> np.ndarray:
-    """The share of pixels in each bin of colours."""
+    """The fraction of pixels in each colour bin."""
     bins = picture.reshape(-1, 3).astype(np.int64) * COLOUR_BINS // 256
     counts = np.bincount(bins @ (COLOUR_BINS**2, COLOUR_BINS, 1), minlength=COLOUR_BINS**3)
     shares: np.ndarray = counts / counts.sum()

@@ -1,4 +1,4 @@
-"""Live tracking: frames come one after the other, objects join and leave."""
+"""Live tracking: frames arrive one at a time, and objects can be added and removed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from masklet.zoom import Zoom, find_zoom
 
 @dataclass(frozen=True)
 class FrameAnswers:
-    """The answers of a frame, which may still be revised, and the masks that are finer than them."""
+    """The answers of a frame, which may still be revised, and finer masks."""
 
     frame: int
     size: tuple[int, int]
@@ -57,7 +57,7 @@ class Tracker:
     Args:
         model: A network, as `masklet.load` returns it.
         policy: The name of a memory policy, or a callable that makes one for each object.
-        cuts: Detect scene cuts. Of other scenes, only the memories of prompts are then used.
+        cuts: Detect scene cuts. From other scenes, only the memories of prompts are used.
         delay: The number of frames by which answers are delayed, so that policies with a latency can revise
             them. At most `capacity`.
         capacity: The number of memories to keep for each object. By default, as many as the policy needs.
@@ -97,12 +97,12 @@ class Tracker:
     ) -> None:
         self.model = check_model(model)
         self._zoom = find_zoom(zoom, default=model.config.zoom, frames=True)
-        self.frame = 0  # the number that the next frame will have
+        self.frame = 0  # the number of the next frame
         self._policy = find_policy(policy)
         self._capacity = None if capacity is None else check_count(capacity, "capacity")
         longest = POINTERS if capacity is None else capacity
         if check_count(delay, "delay", 0) > longest:
-            raise OptionError(f"delay must lie between 0 and {longest} frames. Got {delay}.")
+            raise OptionError(f"delay must be from 0 to {longest} frames. Got {delay}.")
         self._delay = delay
         self._delayed: deque[FrameAnswers] = deque()
         self._cuts = cuts
@@ -166,7 +166,7 @@ class Tracker:
         return Masks.empty(self.frame - 1 - self._delay, size)
 
     def rest(self) -> Iterator[Masks]:
-        """Return the masks of the last frames, which were delayed."""
+        """Return the delayed masks of the last frames."""
         while self._delayed:
             yield self._delayed.popleft().masks()
 
@@ -182,12 +182,12 @@ class Tracker:
         ids = tuple(dict.fromkeys(map(check_id, ids)))
         for id in ids:
             if id not in self._objects:
-                raise PromptError(f"no object {id} is tracked. There are {_listed(self._objects)}.")
+                raise PromptError(f"no object {id} is tracked. Tracked are {_listed(self._objects)}.")
         for id in ids:
             del self._objects[id]
 
     def _handle_cut(self, picture: np.ndarray) -> None:
-        """Where a scene begins, note it in the banks and give each object a new policy."""
+        """At a scene cut, record it in the banks and give each object a new policy."""
         before, self._thumbnail = self._thumbnail, thumbnail(picture)
         if before is not None and is_cut(before, self._thumbnail):
             for obj in self._objects.values():
@@ -197,7 +197,7 @@ class Tracker:
     def _prepare(
         self, frame: EncodedFrame, prompts: Mapping[int, Prompt], picture: np.ndarray
     ) -> dict[int, PreparedPrompt]:
-        """Prepare prompts on a frame, and begin a new stretch for each of their objects."""
+        """Prepare prompts on a frame, and give each of their objects a new policy."""
         size = picture.shape[0], picture.shape[1]
         previews = self._preview(frame, [self._objects[id] for id in prompts if id in self._objects])
 
@@ -292,7 +292,7 @@ def _through(
     source: Frames | Stream, tracker: Tracker, prompts: Mapping[int, Mapping[int, Prompt]], last: int
 ) -> Iterator[Masks]:
     first = tracker.frame
-    is_stored = isinstance(source, Frames)  # a stream's next frames are not there yet
+    is_stored = isinstance(source, Frames)  # a stream's next frames are not available yet
     images = source.play(first) if isinstance(source, Frames) else islice(source, first, None)
     ahead = tracker.model.backend.frames_per_batch if is_stored else 1
     for image, features in encode_ahead(tracker.model, images, ahead):
@@ -301,14 +301,15 @@ def _through(
             yield _with_frame(masks, source)
     for masks in tracker.rest():
         yield _with_frame(masks, source)
-    if tracker.frame <= last:  # only a stream's length is not known before
+    if tracker.frame <= last:  # only a stream's length is unknown before the end
         raise PromptError(f"{source.name} ended before frame {last}, on which there is a prompt.")
 
 
 def encode_ahead(
     model: Sam2, images: Iterable[np.ndarray], count: int
 ) -> Iterator[tuple[np.ndarray, FrameFeatures | None]]:
-    """Frames with their features, `count` of them encoded in one call. One alone is left to the tracker."""
+    """Frames with their features, `count` of them encoded in one call. A single frame is left to the
+    tracker."""
     if count == 1:
         yield from ((image, None) for image in images)
         return
@@ -320,8 +321,8 @@ def encode_ahead(
 def _with_frame(masks: Masks, source: Frames | Stream) -> Masks:
     if isinstance(source, Frames):
         return masks.with_image(partial(source.__getitem__, masks.frame))
-    return masks  # a stream is seen once, and its frames would fill the memory
+    return masks  # a stream's frames would fill the memory
 
 
 def _listed(objects: Mapping[int, object]) -> str:
-    return f"objects {', '.join(map(str, objects))}" if objects else "none yet: prompt one first"
+    return f"objects {', '.join(map(str, objects))}" if objects else "no objects yet: prompt one first"

@@ -37,7 +37,7 @@ class VideoSession:
         model: A network, as `masklet.load` returns it.
         video: A file, folder, glob, array (T, H, W, 3) or `Frames`; see `masklet.media.open_frames`.
         policy: The name of a memory policy, or a callable that makes one for each object.
-        cuts: Detect scene cuts. Of other scenes, only the memories of prompts are then used.
+        cuts: Detect scene cuts. From other scenes, only the memories of prompts are used.
         capacity: Memories to keep for each object. None keeps as many as `budget` allows.
         budget: Bytes for answers and memories. Beyond it, only the masks of the oldest frames are kept, and
             their memories are recomputed from the masks when needed. Memories of prompts are always kept.
@@ -261,7 +261,9 @@ class VideoSession:
         ids = None if objects is None else tuple(sorted({self._existing(id) for id in check_ids(objects)}))
         prompted = sorted({frame for obj in self.state.chosen(ids) for frame in obj.prompts})
         if ids == ():
-            raise PromptError("objects must name those to track, such as [1]; None tracks all. Got none.")
+            raise PromptError(
+                "objects must be a list of the ids to track, such as [1]; None tracks all. Got an empty list."
+            )
         if not prompted:
             raise PromptError(
                 "tracking needs at least one prompt: video.prompt(0, 1, Prompt(positive=[(x, y)]))."
@@ -275,7 +277,7 @@ class VideoSession:
         if not path and first != end:
             way = "backward, with reverse=True," if reverse else "forward"
             raise PromptError(
-                f"no frame lies between start and stop {way}. Got start {first} and stop {end}."
+                f"there is no frame between start and stop {way}. Got start {first} and stop {end}."
             )
         decided = self._propagator.run(path, ids, reverse=reverse)
         return MaskIterator((self._masks(frame, present) for frame, present in decided), len(path))
@@ -318,7 +320,7 @@ class VideoSession:
         obj = self.state.objects.get(id := check_id(id))
         if obj is None or (frame := check_frame(frame)) not in obj.prompts:
             frames = ", ".join(map(str, sorted(obj.prompts))) if obj is not None else ""
-            where = f"It has prompts on frames {frames}." if frames else "It has none at all."
+            where = f"It has prompts on frames {frames}." if frames else "It has no prompts."
             raise PromptError(f"object {id} has no prompt on frame {frame}. {where}")
         self._store.append(Cleared(frame, id))
         left = self.state.objects.get(id)
@@ -370,7 +372,7 @@ class VideoSession:
             raise PromptError("there is nothing to undo: nothing was prompted, cleared, removed or reviewed.")
 
     def redo(self) -> None:
-        """Redo what the last `undo` took back, unless something else was done since.
+        """Redo the events of the last `undo`, unless something else was done since.
 
         Raises:
             PromptError: There is nothing to redo.
@@ -452,7 +454,7 @@ class VideoSession:
             A session with the masks of the saved one.
 
         Raises:
-            MediaError: There is no such file, or the video is another one.
+            MediaError: There is no such file, or the video is a different one.
             MaskletError: The file is not a saved session.
         """
         saved = SavedSession.read(path)
@@ -471,7 +473,7 @@ class VideoSession:
 
     @property
     def _in_memory(self) -> InMemoryStore:
-        assert isinstance(self._store, InMemoryStore)  # other stores move their own position
+        assert isinstance(self._store, InMemoryStore)  # other stores change their own position
         return self._store
 
     def _segment(self, frame: int, prompt: Prompt, hint: Masks | None) -> ImageCandidates:

@@ -1,4 +1,4 @@
-"""Whether objects are still visible, by their masks. It knows neither the network nor how it tracks."""
+"""Whether objects are still visible, by their masks. It depends neither on the network nor on tracking."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Event:
 
 @dataclass
 class _Visibility:
-    """The state of one object, and the run of frames that may change it.
+    """The state of one object, and the current run of frames that may change it.
 
     Attributes:
         since: The first frame of the run.
-        run: The number of frames in a row that speak for `lost`, or for `found`.
+        run: The number of consecutive frames that indicate `lost` or `found`.
     """
 
     state: State
@@ -95,7 +95,7 @@ class VisibilityMonitor:
         """Return the events of the next frame, in the direction of tracking. It reads masks from the device.
 
         Args:
-            masks: Of the next frame.
+            masks: The masks of the next frame.
         """
         if not masks.ids:
             return []

@@ -197,7 +197,7 @@ def test_what_cannot_be_meant_is_refused(
     tracker = Tracker(fp32)
     with pytest.raises(PromptError, match="no object 3 is tracked"):
         tracker.forget(3)
-    with pytest.raises(PromptError, match="whole number from 1 on"):
+    with pytest.raises(PromptError, match="whole number from 1;"):
         tracker.step(frames[0], {0: SCRIPT[0][1]})
     with pytest.raises(MediaError, match="uint8 array"):
         tracker.step(frames[0].astype(float))
@@ -213,7 +213,7 @@ def test_what_cannot_be_meant_is_refused(
         Tracker(fp32, capacity=0)
     with pytest.raises(OptionError, match="clip_length must be a whole number"):
         Tracker(fp32, clip_length=2.5)  # type: ignore[arg-type]
-    with pytest.raises(PromptError, match="prompts are given by object"):
+    with pytest.raises(PromptError, match="prompts must be given by object"):
         tracker.step(frames[0], [SCRIPT[0][1]])  # type: ignore[arg-type]
     with pytest.raises(MediaError, match=r"frames are pictures in order.*Got the path clip\.mp4"):
         track(fp32, "clip.mp4", SCRIPT)

@@ -124,7 +124,7 @@ def test_a_stream_waits_as_long_as_it_is_told(fake: Fake) -> None:
         (2, (1,)),
     ]
     assert [masks.frame for masks in tracker.rest()] == [3, 4]
-    with pytest.raises(ValueError, match=r"delay must lie between 0 and 16 frames\. Got 17"):
+    with pytest.raises(ValueError, match=r"delay must be from 0 to 16 frames\. Got 17"):
         Tracker(fake, policy="long", delay=17)
 
 
@@ -151,7 +151,7 @@ def test_a_session_with_a_policy_of_its_own_says_so(fake: Fake, frames: np.ndarr
     session = VideoSession(fake, frames, policy=Recency)
     session.prompt(0, 1, click())
     session.save(tmp_path / "session.json")
-    with pytest.raises(MaskletError, match="without a name: give it as policy="):
+    with pytest.raises(MaskletError, match="without a name: pass it as policy="):
         VideoSession.restore(fake, tmp_path / "session.json", frames)
     VideoSession.restore(fake, tmp_path / "session.json", frames, policy="gated")
 

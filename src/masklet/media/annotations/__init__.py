@@ -1,7 +1,8 @@
 """Annotation files of other tools: COCO, YouTube-VIS, CVAT, Label Studio, YOLO; alone or in a zip file.
 
-Reading is tolerant: what is clear is read, and every other entry is named with the reason. A file may name
-pictures by paths that exist nowhere here. Which picture an annotation belongs to is for the caller to decide.
+Reading is tolerant: valid entries are read, and every other entry is reported with a reason. A file may refer
+to pictures by paths that do not exist on this machine, so the caller decides which picture an annotation
+belongs to.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from masklet.media.annotations.yolo import read_yolo
 
 MAX_BYTES = 256 * 2**20  # of a file, and of all files in a zip together
 MAX_MEMBERS = 200_000
-KINDS = "COCO or Label Studio (.json), CVAT (.xml), YOLO (.txt), or a .zip with such files"
+KINDS = "COCO or Label Studio (.json), CVAT (.xml), YOLO (.txt), or a .zip of such files"
 
 
 def read_annotations(path: Path, name: str | None = None) -> list[AnnotationFile]:
@@ -29,14 +30,14 @@ def read_annotations(path: Path, name: str | None = None) -> list[AnnotationFile
 
     Args:
         path: The file.
-        name: What people call it; by default its own name. Its suffix says how it is read.
+        name: The name shown to users; by default the file's own. Its suffix determines how the file is read.
 
     Raises:
-        MediaError: It is none that can be read.
+        MediaError: The file is not an annotation file that can be read.
     """
     name = path.name if name is None else PurePosixPath(name.replace("\\", "/")).name
     if path.stat().st_size > MAX_BYTES:
-        raise MediaError(f"{name} is larger than {MAX_BYTES >> 20} MiB. Split it first.")
+        raise MediaError(f"{name} is larger than the limit of {MAX_BYTES >> 20} MiB. Split it first.")
     suffix = PurePosixPath(name).suffix.lower()
     if suffix == ".zip" or zipfile.is_zipfile(path):
         return _read_zip(path, name)
@@ -47,13 +48,13 @@ def read_annotations(path: Path, name: str | None = None) -> list[AnnotationFile
 
 
 def _read_one(content: bytes, name: str) -> AnnotationFile:
-    """JSON or XML, by its first letter."""
+    """JSON or XML, by its first character."""
     start = content.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     if start == b"<":
         return read_cvat(content, name)
     if start in (b"{", b"["):
         return _read_json(content, name)
-    raise MediaError(f"{name} is no annotation file that can be read. Use {KINDS}.")
+    raise MediaError(f"{name} is not an annotation file of a supported kind. Use {KINDS}.")
 
 
 def _read_json(content: bytes, name: str) -> AnnotationFile:
@@ -61,7 +62,7 @@ def _read_json(content: bytes, name: str) -> AnnotationFile:
         parsed = parse_json(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise MediaError(
-            f"{name} cannot be read as JSON: {error}. Is it complete? Export or copy it again."
+            f"{name} is not valid JSON: {error}. It may be incomplete: export or copy it again."
         ) from None
     if is_label_studio(parsed):
         return read_label_studio(parsed, name)
@@ -70,7 +71,7 @@ def _read_json(content: bytes, name: str) -> AnnotationFile:
             return read_coco(parsed, name)
         if isinstance(parsed.get("videos"), list):
             return read_youtube_vis(parsed, name)
-    raise MediaError(f"{name} is neither COCO nor Label Studio's JSON. Use {KINDS}.")
+    raise MediaError(f"{name} is JSON, but neither COCO nor Label Studio. Use {KINDS}.")
 
 
 def _read_zip(path: Path, name: str) -> list[AnnotationFile]:
@@ -90,7 +91,7 @@ def _read_zip(path: Path, name: str) -> list[AnnotationFile]:
     if any(member.lower().endswith(".txt") for member in texts):
         files.append(read_yolo(texts, name))
     if not any(file.annotations or file.skipped for file in files):
-        raise MediaError(f"{name} holds no annotation file that can be read. Use {KINDS}.")
+        raise MediaError(f"{name} contains no annotation file of a supported kind. Use {KINDS}.")
     return files
 
 
@@ -101,7 +102,9 @@ def _zip_members(path: Path, name: str) -> Iterator[tuple[str, bytes]]:
         with zipfile.ZipFile(path) as archive:
             members = [info for info in archive.infolist() if not info.is_dir()]
             if len(members) > MAX_MEMBERS:
-                raise MediaError(f"{name} holds {len(members)} files; up to {MAX_MEMBERS} are read.")
+                raise MediaError(
+                    f"{name} contains {len(members)} files; the limit is {MAX_MEMBERS}. Split it first."
+                )
             for info in members:
                 inner = PurePosixPath(info.filename)
                 if inner.suffix.lower() not in (".json", ".xml", ".txt", ".names", ".yaml", ".yml"):
@@ -112,7 +115,9 @@ def _zip_members(path: Path, name: str) -> Iterator[tuple[str, bytes]]:
                     content = opened.read(left + 1)
                 left -= len(content)
                 if left < 0:
-                    raise MediaError(f"{name} unpacks to more than {MAX_BYTES >> 20} MiB. Split it first.")
+                    raise MediaError(
+                        f"{name} is larger than {MAX_BYTES >> 20} MiB when unpacked. Split it first."
+                    )
                 yield info.filename, content
     except MediaError:
         raise

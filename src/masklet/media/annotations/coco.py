@@ -1,7 +1,7 @@
-"""COCO JSON files as people have them: read tolerantly, and what cannot be read is named.
+"""COCO JSON files from many tools: read tolerantly, and entries that cannot be read are reported.
 
 Annotation tools write COCO in many ways: one outline without the list around it, ids as text, the same id
-twice, boxes of no width, a byte order mark. What is clear is read; other entries are left out, with a reason.
+twice, boxes of no width, a byte order mark. Valid entries are read; others are left out, with a reason.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ log = logging.getLogger(__name__)
 
 
 class LabelSizeError(MediaError):
-    """Labels are of an image of another size: then none of the image's labels can be trusted."""
+    """The labels were made for another image size, so none of the image's labels can be trusted."""
 
 
 def check_image_size(stated: tuple[int, int] | None, size: tuple[int, int], name: str) -> None:
-    """Compare the size (H, W) that a file states for an image, if any, with the image's own.
+    """Compare the size (H, W) that a file states for an image, if any, with the actual size.
 
     Raises:
         LabelSizeError: They differ.
@@ -55,8 +55,8 @@ def check_image_size(stated: tuple[int, int] | None, size: tuple[int, int], name
         return
     cause = "turned" if stated == size[::-1] else "resized"
     raise LabelSizeError(
-        f"{name}: its labels are of an image of (H, W) = {list(stated)}, and the image has {list(size)}: "
-        f"were the images {cause} without their labels?"
+        f"{name}: the labels are for an image of (H, W) = {list(stated)}, but the image has {list(size)}. "
+        f"Were the images {cause} without their labels?"
     )
 
 
@@ -76,10 +76,9 @@ class CocoImage:
 
     Attributes:
         id: As text: files mix 1, 1.0 and "1".
-        frame: Its place in a video, where the file says so.
-        size: (H, W), where the file says so.
-        place: The video's name and the frame in it, where the file says both, as masklet's project exports
-            do.
+        frame: Its frame number in a video, if the file has it.
+        size: (H, W), if the file has it.
+        place: The video's name and the frame in it, if the file has both, as masklet's project exports do.
     """
 
     id: str
@@ -94,12 +93,12 @@ class CocoAnnotation:
     """One object on one image.
 
     Attributes:
-        number: Its place in the file, from 0.
-        segmentation: Outlines, or run lengths; None where it has only a box.
-        box: None where it has none of a size.
-        category: The class's name, where the file says so.
-        object: What tells the object from others on other frames, where the file says so.
-        attributes: As the file has them.
+        number: Its index in the file, from 0.
+        segmentation: Outlines or run lengths; None if it has only a box.
+        box: None if it has no box with a width and height.
+        category: The class name, if the file has it.
+        object: Identifies the object across frames, if the file has such an id.
+        attributes: As in the file.
     """
 
     number: int
@@ -117,7 +116,7 @@ class CocoAnnotation:
         """Its segmentation as a mask on an image of `size` (H, W).
 
         Raises:
-            MediaError: The run lengths are broken, or of an image of another size.
+            MediaError: The run lengths are invalid, or belong to an image of another size.
         """
         return segmentation_mask(self.segmentation, size, f"annotation {self.id}")
 
@@ -140,7 +139,7 @@ class CocoFile:
         """Read a file; entries that cannot be used are logged as one warning.
 
         Raises:
-            MediaError: It is missing, or is not COCO at all.
+            MediaError: The file is missing or is not COCO.
         """
         file = cls.parse(read_json(path), path)
         skipped = file.skipped
@@ -153,7 +152,7 @@ class CocoFile:
 
     @classmethod
     def parse(cls, content: Any, path: Path) -> CocoFile:
-        """The same, of JSON that was read already."""
+        """The same, from JSON that is already loaded."""
         if not isinstance(content, dict) or not all(
             isinstance(content.get(key), list) for key in ("images", "annotations")
         ):
@@ -183,7 +182,7 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file, with or without a byte order mark.
 
     Raises:
-        MediaError: It is missing, or is not JSON.
+        MediaError: The file is missing or is not JSON.
     """
     try:
         return parse_json(path.read_text(encoding="utf-8-sig"))
@@ -197,9 +196,9 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int], name: str) -> Bo
     """A segmentation in any of COCO's forms (outlines, run lengths, compressed run lengths) as a mask.
 
     Args:
-        segmentation: As the file has it.
+        segmentation: As in the file.
         size: (H, W) of the image.
-        name: What the segmentation is of, for the error.
+        name: The annotation's name, for the error message.
     """
     try:
         shape = _readable_segmentation(segmentation)
@@ -208,8 +207,8 @@ def segmentation_mask(segmentation: Any, size: tuple[int, int], name: str) -> Bo
         recorded = rle.pack(shape)["size"]
         if recorded != list(size):
             raise LabelSizeError(
-                f"{name}: its mask is of an image of (H, W) = {recorded}, and the image has {list(size)}: "
-                "were the images resized without their labels?"
+                f"{name}: the mask is for an image of (H, W) = {recorded}, but the image has {list(size)}. "
+                "Were the images resized without their labels?"
             )
         return rle.decode(shape)
     except LabelSizeError:
@@ -261,7 +260,7 @@ def read_youtube_vis(content: Mapping[str, Any], name: str) -> AnnotationFile:
         where = f"annotation {entry.get('id', number + 1) if isinstance(entry, dict) else number + 1}"[:60]
         with file.reading(where):
             if not isinstance(entry, dict) or read_id(entry.get("video_id")) not in videos:
-                raise MediaError("it names no video of the file")
+                raise MediaError("its video_id is not a video of the file")
             frames, size = videos[read_id(entry["video_id"])]
             masks, boxes = (entry.get(key) for key in ("segmentations", "bboxes"))
             masks = masks if isinstance(masks, list) else []
@@ -282,7 +281,7 @@ def read_youtube_vis(content: Mapping[str, Any], name: str) -> AnnotationFile:
 
 
 def _coco_shape(mask: Any, box: Any) -> Shape:
-    """A mask where there is one, else a box."""
+    """The mask if there is one, otherwise the box."""
     if mask is not None:
         return CocoShape(mask)
     corners, fault = read_box(box)
@@ -316,27 +315,27 @@ def _read_images(entries: Sequence[Any], skipped: list[str]) -> tuple[CocoImage,
         )
         if images.setdefault(id, image) != image:
             raise MediaError(
-                f"two images have the id {id}: {images[id].file_name} and {image.file_name}. Give each image "
-                "an id of its own, as its annotations' image_id."
+                f"two images have the id {id}: {images[id].file_name} and {image.file_name}. Give each "
+                "image its own id, and use it as image_id in the annotations."
             )
     return tuple(images.values())
 
 
 def read_id(id: Any) -> str | None:
-    """An id as text; None where it is none."""
+    """An id as text; None if it is not an id."""
     if isinstance(id, float) and id.is_integer():
         id = int(id)
     return str(id) if isinstance(id, int | str) and not isinstance(id, bool) else None
 
 
 def _read_index(value: Any) -> int | None:
-    """A number from 0 on, which files also write as 1.0 or "1"; None where it is none."""
+    """A number from 0, which files also write as 1.0 or "1"; None if it is not one."""
     text = read_id(value)
     return int(text) if text is not None and text.isdecimal() and len(text) <= LONGEST_NUMBER else None
 
 
 def read_category_names(categories: Any) -> dict[str, str]:
-    """The names of a file's categories by id; those without a name are left out.
+    """The names of a file's categories by id; categories without a name are left out.
 
     Raises:
         MediaError: Two categories have one id.
@@ -347,8 +346,8 @@ def read_category_names(categories: Any) -> dict[str, str]:
         name = "" if id is None else str(entry.get("name") or "").strip()
         if id is not None and name and names.setdefault(id, name) != name:
             raise MediaError(
-                f"two categories have the id {id}: {names[id]} and {name}. Give each category an id of its "
-                "own, as its annotations' category_id."
+                f"two categories have the id {id}: {names[id]} and {name}. Give each category its own id, "
+                "and use it as category_id in the annotations."
             )
     return names
 
@@ -385,7 +384,7 @@ def _read_annotation(entry: Any, number: int, names: Mapping[str, str]) -> CocoA
 
 
 def _find_object(entry: Mapping[str, Any]) -> str | None:
-    """The number of the object in its video: of masklet, TAO and BURST, or of CVAT and datumaro."""
+    """The object's number in its video, from the keys of masklet, TAO and BURST, or of CVAT and datumaro."""
     attributes = entry.get("attributes")
     for fields in (entry, attributes if isinstance(attributes, dict) else {}):
         for key in ("object_id", "track_id", "instance_id"):
@@ -395,7 +394,7 @@ def _find_object(entry: Mapping[str, Any]) -> str | None:
 
 
 def read_box(box: Any) -> tuple[Box | None, str]:
-    """A box x, y, width, height as its corners; or None, and why."""
+    """A box x, y, width, height as its corners; or None and the reason."""
     if box is None:
         return None, "it has neither a segmentation nor a bbox"
     numbers = finite_numbers(box)
@@ -403,7 +402,7 @@ def read_box(box: Any) -> tuple[Box | None, str]:
         return None, f"bbox must be four finite numbers x, y, width, height. Got {box!r:.60}"
     x, y, width, height = numbers
     if width <= 0 or height <= 0:
-        return None, f"bbox must have a width and a height. Got {width:g} x {height:g}"
+        return None, f"bbox must have a width and height above 0. Got {width:g} x {height:g}"
     return (x, y, x + width, y + height), ""
 
 
@@ -432,7 +431,7 @@ def _flat(outline: Any) -> Any:
 
 
 def finite_numbers(values: Any) -> list[float] | None:
-    """The finite numbers of a list; None where it is not one."""
+    """A list's finite numbers; None if it is not such a list."""
     if not isinstance(values, list) or not values:
         return None
     if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
@@ -451,5 +450,5 @@ def _bytes_in_text(counts: str) -> bytes:
     except (ValueError, SyntaxError):
         value = None
     if not isinstance(value, bytes):
-        raise MediaError(f"counts are not COCO's text for run lengths. Got {counts:.40}")
+        raise MediaError(f"counts are not a COCO run-length string. Got {counts:.40}")
     return value

@@ -27,13 +27,13 @@ from masklet.media.annotations.types import (
 )
 from masklet.prompts import Prompt
 
-UNDEFINED = "__undefined__"  # CVAT's word for a choice that nobody made
+UNDEFINED = "__undefined__"  # CVAT's value for "no choice made"
 DOCTYPE = re.compile(rb"<!\s*(doctype|entity)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class RowRunsShape:
-    """CVAT's mask: runs of background and object in turn, row by row in a rectangle.
+    """CVAT's mask: alternating runs of background and object, row by row in a rectangle.
 
     Attributes:
         rectangle: Left, top, width, height.
@@ -56,7 +56,7 @@ def read_cvat(content: bytes, name: str) -> AnnotationFile:
     root = _parse_xml(content, name)
     if root.tag != "annotations":
         raise MediaError(
-            f"{name} is not CVAT's XML: it begins with <{root.tag[:40]}> and not with <annotations>."
+            f"{name} is not CVAT XML: it must begin with <annotations>, and begins with <{root.tag[:40]}>."
         )
     file = AnnotationFile(name, "CVAT")
     file.title = next((title.text.strip() for title in root.iterfind("meta//name") if title.text), "")
@@ -100,17 +100,18 @@ def _read_image(file: AnnotationFile, image: ElementTree.Element) -> None:
 
 
 def _parse_xml(content: bytes, name: str) -> ElementTree.Element:
-    """The root of an XML file without a document type or entities, which can grow without end."""
+    """The root of an XML file. Document types and entities are refused, since they can expand without
+    limit."""
     if DOCTYPE.search(content):
-        raise MediaError(f"{name} declares a document type or entities, which are not read.")
+        raise MediaError(f"{name} declares a document type or entities, which are not allowed. Remove them.")
     try:
         return ElementTree.fromstring(content)
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
-        raise MediaError(f"{name} is not XML: {error}.") from None
+        raise MediaError(f"{name} is not valid XML: {error}.") from None
 
 
 def _read_choices(label: ElementTree.Element) -> dict[str, list[str]]:
-    """The attributes of a class, and the values that they may have; none where any text may be written."""
+    """The attributes of a class, and the values that they may have; none if any text is allowed."""
     choices = {}
     for attribute in label.iterfind("attributes/attribute"):
         name = (attribute.findtext("name") or "").strip()
@@ -150,14 +151,14 @@ def _read_shape(element: ElementTree.Element) -> Shape:
                 _whole_number(element, side) for side in ("left", "top", "width", "height")
             )
             return RowRunsShape(runs, (left, top, width, height))
-    raise MediaError(f"masks, polygons, ellipses and boxes are read, and no {element.tag[:20]}")
+    raise MediaError(f"only masks, polygons, ellipses and boxes are read. Got {element.tag[:20]}")
 
 
 def _upright_box(box: Box, degrees: float) -> Box:
-    """The upright box around one that is turned around its middle."""
+    """The upright box around a box that is rotated around its centre."""
     x0, y0, x1, y1 = box
     if x1 <= x0 or y1 <= y0:
-        raise MediaError(f"a box needs a width and a height. Got {x1 - x0:g} x {y1 - y0:g}")
+        raise MediaError(f"a box needs a width and height above 0. Got {x1 - x0:g} x {y1 - y0:g}")
     if not degrees % 180:
         return box
     turn = math.radians(degrees)

@@ -48,14 +48,14 @@ def is_label_studio(content: Any) -> bool:
 def read_label_studio(content: Any, name: str) -> AnnotationFile:
     """Label Studio's JSON: brushes, polygons, ellipses and boxes on pictures, and boxes in videos.
 
-    Of a task the newest annotation counts that was not cancelled, else the newest prediction.
+    A task's newest annotation that was not cancelled is used, or else its newest prediction.
     """
     file = AnnotationFile(name, "Label Studio")
     for number, task in enumerate(content if isinstance(content, list) else [content]):
         entry = f"task {task.get('id', number + 1)}" if isinstance(task, dict) else f"task {number + 1}"
         with file.reading(entry[:60]):
             if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
-                raise MediaError("it has no data that names a picture or video")
+                raise MediaError("its data has no picture or video")
             results = _task_results(task)
             labels = {result.get("id"): label for result in results if (label := _find_label(result))}
             drawn = {result.get("id") for result in results if result.get("type") not in (None, "labels")}
@@ -139,7 +139,7 @@ def _read_object(result: Mapping[str, Any]) -> str | None:
 
 def _read_shape(kind: str, value: Mapping[str, Any], result: Mapping[str, Any]) -> Shape:
     if result.get("image_rotation"):
-        raise MediaError("its picture is turned in Label Studio")
+        raise MediaError("its picture is rotated in Label Studio")
     match kind:
         case "rectangle":
             return BoxShape(_percent_box(value), relative=True)
@@ -157,7 +157,7 @@ def _read_shape(kind: str, value: Mapping[str, Any], result: Mapping[str, Any]) 
             numbers = [value.get(key) for key in ("x", "y", "radiusX", "radiusY")]
             x, y, rx, ry = _percents(numbers, 4)
             if value.get("rotation"):
-                raise MediaError("a turned ellipse is not read")
+                raise MediaError("rotated ellipses are not read")
             return OutlineShape([ellipse_outline(x, y, rx, ry, 0.0)], relative=True)
         case "brush":
             size = recorded_size(result.get("original_height"), result.get("original_width"))
@@ -165,23 +165,25 @@ def _read_shape(kind: str, value: Mapping[str, Any], result: Mapping[str, Any]) 
             if size is None or not isinstance(code, list) or value.get("format", "rle") != "rle":
                 raise MediaError("a brush needs rle, original_width and original_height")
             return SizedShape(BrushShape(code), size)
-    raise MediaError(f"brushes, polygons, ellipses and boxes are read, and no {kind[:40] or 'such region'}")
+    raise MediaError(
+        f"only brushes, polygons, ellipses and boxes are read. Got {kind[:40] or 'another region'}"
+    )
 
 
 def _percent_box(value: Mapping[str, Any]) -> Box:
     x, y, width, height = _percents([value.get(key) for key in ("x", "y", "width", "height")], 4)
     if value.get("rotation"):
-        raise MediaError("a turned box is not read")
+        raise MediaError("rotated boxes are not read")
     if width <= 0 or height <= 0:
-        raise MediaError(f"a box needs a width and a height. Got {width:g} x {height:g}")
+        raise MediaError(f"a box needs a width and height above 0. Got {width:g} x {height:g}")
     return x, y, x + width, y + height
 
 
 def _percents(values: Any, count: int) -> list[float]:
-    """Percent as shares."""
+    """Percentages as fractions."""
     numbers = finite_numbers(values)
     if numbers is None or len(numbers) != count:
-        raise MediaError(f"{count} numbers in percent are needed. Got {values!r:.60}")
+        raise MediaError(f"expected {count} numbers in percent. Got {values!r:.60}")
     return [number / 100 for number in numbers]
 
 
@@ -189,7 +191,7 @@ def decode_brush(code: Sequence[int], size: Size) -> np.ndarray:
     """Label Studio's brush as a mask, bool (H, W). `brush_rle` says what its bits are.
 
     Raises:
-        MediaError: The bytes are no brush of a picture of this size.
+        MediaError: The bytes are not a brush of a picture of this size.
     """
     if not all(isinstance(byte, int) and 0 <= byte <= 255 for byte in code):
         raise MediaError("a brush's rle must be numbers from 0 to 255")
@@ -199,7 +201,7 @@ def decode_brush(code: Sequence[int], size: Size) -> np.ndarray:
     def take(count: int) -> int:
         nonlocal place
         if place + count > len(bits):
-            raise MediaError("a brush's rle breaks off before its end")
+            raise MediaError("a brush's rle is truncated")
         value = int(bits[place : place + count], 2)
         place += count
         return value
@@ -207,7 +209,7 @@ def decode_brush(code: Sequence[int], size: Size) -> np.ndarray:
     length, word = take(32), take(5) + 1
     sizes = [take(4) + 1 for _ in range(4)]
     if length != 4 * size[0] * size[1] or word != 8:
-        raise MediaError(f"a brush of {length // 4} pixels is not of a picture of {size[1]} x {size[0]}")
+        raise MediaError(f"a brush of {length // 4} pixels does not fit a picture of {size[1]} x {size[0]}")
     values = np.empty(length, dtype=np.uint8)
     written = 0
     while written < length:

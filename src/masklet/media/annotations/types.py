@@ -1,7 +1,7 @@
-"""Annotations as other tools have them.
+"""Annotations of other tools.
 
 An annotation is one object on one frame. Its shape becomes a prompt once the frame's size is known: masks and
-outlines become masks, boxes become boxes. Entries that cannot be used are named with the reason.
+outlines become masks, boxes become boxes. Entries that cannot be used are reported with a reason.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ MAX_NAME, MAX_VALUE = 100, 200  # characters of an attribute
 
 
 class Shape(Protocol):
-    """What an annotation says of a frame's pixels."""
+    """The region that an annotation marks on a frame."""
 
     def to_prompt(self, size: Size) -> Prompt:
         """The shape on a frame of `size` (H, W).
 
         Raises:
-            MaskletError: It is broken, or of a frame of another size.
+            MaskletError: The shape is invalid, or belongs to a frame of another size.
         """
 
 
@@ -43,13 +43,13 @@ class Annotation:
 
     Attributes:
         file: The annotation file, for messages.
-        entry: The place in it, for messages.
-        source: The picture's or video's file name, as the file has it; empty where it has none.
-        frame: The frame's number, where the file says so.
-        object: What tells the object from others on other frames; None where nothing does.
-        label: Its class; empty where it has none.
-        shape: Where it is.
-        attributes: What else is said of the object, by name.
+        entry: The entry in the file, for messages.
+        source: The file name of the picture or video, as in the file; empty if it has none.
+        frame: The frame number, if the file has it.
+        object: Identifies the object across frames; None if nothing does.
+        label: Its class; empty if it has none.
+        shape: Its mask, outlines or box.
+        attributes: The object's other attributes, by name.
     """
 
     file: str
@@ -64,7 +64,7 @@ class Annotation:
 
 @dataclass(frozen=True)
 class SkippedEntry:
-    """An entry that is left out, and why."""
+    """An entry that is left out, and the reason."""
 
     file: str
     entry: str
@@ -73,14 +73,14 @@ class SkippedEntry:
 
 @dataclass
 class AnnotationFile:
-    """What one file holds.
+    """The content of one file.
 
     Attributes:
-        format: What kind of file it is, for people.
-        title: What it calls its video or task; empty where it does not say.
-        labels: Colours of classes by name; None where the file has no colour for it.
-        choices: Attributes of classes, by class and name: the values to choose from; any text where empty.
-        notes: What people should know of it.
+        format: The kind of file, as shown to users.
+        title: Its name for the video or task; empty if it has none.
+        labels: Colours of classes by name; None if the file has no colour for it.
+        choices: Attributes of classes, by class and name: the values to choose from; if empty, any text.
+        notes: Remarks for the user.
     """
 
     name: str
@@ -115,7 +115,7 @@ class AnnotationFile:
 
     @contextmanager
     def reading(self, entry: str) -> Iterator[None]:
-        """Read one entry; a MediaError in it is noted, and reading goes on behind it."""
+        """Read one entry; a MediaError in it is recorded, and reading continues after it."""
         try:
             yield
         except MediaError as error:
@@ -128,7 +128,7 @@ class BoxShape:
 
     Attributes:
         corners: x0, y0, x1, y1.
-        relative: Whether they are shares of the frame's width and height.
+        relative: Whether they are fractions of the frame's width and height.
     """
 
     corners: Box
@@ -142,7 +142,7 @@ class BoxShape:
 
 @dataclass(frozen=True)
 class OutlineShape:
-    """Outlines, each x0, y0, x1, y1, ...; as shares of the frame's sides where `relative`."""
+    """Outlines, each x0, y0, x1, y1, ...; as fractions of the frame's width and height if `relative`."""
 
     outlines: Sequence[Sequence[float]]
     relative: bool = False
@@ -165,8 +165,8 @@ class SizedShape:
     def to_prompt(self, size: Size) -> Prompt:
         if not is_same_size(self.size, size):
             raise MediaError(
-                f"it was drawn on a picture of {self.size[1]} x {self.size[0]}, and the file here has "
-                f"{size[1]} x {size[0]}"
+                f"it was drawn on a picture of {self.size[1]} x {self.size[0]}, but this file has {size[1]} "
+                f"x {size[0]}"
             )
         return self.shape.to_prompt(size)
 
@@ -183,12 +183,13 @@ def mask_prompt(mask: np.ndarray) -> Prompt:
 
 
 def is_same_size(stated: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether a stated size (H, W) is an image's own. A pixel or a hundredth more or less is rounding."""
+    """Whether a stated size (H, W) is the image's actual size. A difference of one pixel or 1 % is
+    rounding."""
     return all(abs(a - b) <= 1 + b / 100 for a, b in zip(stated, size, strict=True))
 
 
 def recorded_size(height: object, width: object) -> Size | None:
-    """The size that a file states; None where it does not."""
+    """The size that a file states; None if it has none."""
     numbers = parse_floats([str(height), str(width)])
     if numbers is None or min(numbers) < 1 or max(numbers) > 1e6:
         return None
@@ -196,7 +197,7 @@ def recorded_size(height: object, width: object) -> Size | None:
 
 
 def read_attributes(values: object) -> dict[str, str]:
-    """Attributes of an object as text, without those that tools keep for themselves.
+    """Attributes of an object as text, without those that tools use internally.
 
     >>> read_attributes({"pose": "lying", "occluded": False, "age": 3, "track_id": 7, "note": ""})
     {'pose': 'lying', 'age': '3'}
@@ -212,7 +213,7 @@ def read_attributes(values: object) -> dict[str, str]:
 
 
 def ellipse_outline(cx: float, cy: float, rx: float, ry: float, degrees: float) -> list[float]:
-    """The corners x0, y0, ... of an ellipse, turned clockwise around its centre."""
+    """The corners x0, y0, ... of an ellipse, rotated clockwise around its centre."""
     angles = np.linspace(0, 2 * math.pi, ELLIPSE_CORNERS, endpoint=False)
     x, y = rx * np.cos(angles), ry * np.sin(angles)
     turn = math.radians(degrees)
@@ -223,7 +224,7 @@ def ellipse_outline(cx: float, cy: float, rx: float, ry: float, degrees: float) 
 
 
 def parse_floats(texts: Sequence[str]) -> list[float] | None:
-    """Finite numbers from texts; None where one is not."""
+    """Finite numbers from texts; None if a text is not one."""
     try:
         numbers = [float(text) for text in texts]
     except ValueError:

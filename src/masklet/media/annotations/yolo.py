@@ -1,4 +1,5 @@
-"""YOLO's labels: a text file for each picture, a line for each object. Shares of the picture's sides."""
+"""YOLO's labels: a text file for each picture, a line for each object. Coordinates are fractions of the
+picture's width and height."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ PICTURE_LINE = re.compile(r"\.(jpe?g|png|bmp|tiff?|webp|gif)\s*$", re.IGNORECASE
 
 
 def read_yolo(texts: Mapping[str, bytes], name: str) -> AnnotationFile:
-    """YOLO's labels: a text file for each picture, a line for each object. Shares of the picture's sides."""
+    """YOLO's labels: a text file for each picture, a line for each object. Coordinates are fractions of the
+    picture's width and height."""
     file = AnnotationFile(name, "YOLO")
     names = _read_class_names(texts, file)
     file.labels.update(dict.fromkeys(names.values()))
@@ -45,22 +47,22 @@ def _read_shape(values: Sequence[str], names: Mapping[int, str]) -> tuple[str, B
     except ValueError:
         number, shares = -1, None
     if shares is None or not 0 <= number < 10**6 or max(map(abs, shares)) > 10:
-        raise MediaError(
-            f"a line must be a class and shares of the picture's sides. Got {' '.join(values):.60}"
-        )
+        raise MediaError(f"a line must be a class and coordinates from 0 to 1. Got {' '.join(values):.60}")
     label = names.get(number, f"class {number}")
-    if len(shares) in (4, 5):  # a fifth is a confidence
+    if len(shares) in (4, 5):  # a fifth number is a confidence
         x, y, width, height = shares[:4]
         if width <= 0 or height <= 0:
-            raise MediaError(f"a box needs a width and a height. Got {width:g} x {height:g}")
+            raise MediaError(f"a box needs a width and height above 0. Got {width:g} x {height:g}")
         return label, BoxShape((x - width / 2, y - height / 2, x + width / 2, y + height / 2), relative=True)
     if len(shares) < 6 or len(shares) % 2:
-        raise MediaError(f"a box has 4 numbers behind its class, an outline 6 or more. Got {len(shares)}")
+        raise MediaError(
+            f"a class must be followed by 4 numbers for a box, or 6 or more for an outline. Got {len(shares)}"
+        )
     return label, OutlineShape([shares], relative=True)
 
 
 def _read_class_names(texts: Mapping[str, bytes], file: AnnotationFile) -> dict[int, str]:
-    """The names of classes by number: from data.yaml, or a text file with a name a line."""
+    """The names of classes by number: from data.yaml, or a text file with one name per line."""
     for member, content in texts.items():
         path = PurePosixPath(member)
         text = content.decode("utf-8-sig", "replace")
@@ -68,7 +70,7 @@ def _read_class_names(texts: Mapping[str, bytes], file: AnnotationFile) -> dict[
             try:
                 parsed = yaml.safe_load(text)
             except (yaml.YAMLError, ValueError, RecursionError) as error:
-                file.skip(path.name, f"it is not YAML: {' '.join(str(error).split())[:200]}")
+                file.skip(path.name, f"it is not valid YAML: {' '.join(str(error).split())[:200]}")
                 continue
             names = parsed.get("names") if isinstance(parsed, dict) else None
             pairs = list(enumerate(names)) if isinstance(names, list) else []

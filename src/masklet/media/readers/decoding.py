@@ -1,4 +1,4 @@
-"""One pass over a video's packets, and its pictures turned upright. Damaged packets are skipped."""
+"""One pass over a video's packets. Pictures are rotated upright, and damaged packets skipped."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from masklet.media.readers.intensity import RawPicture
 from masklet.media.readers.source import SQUARE, printable
 
 Threading = Literal["AUTO", "SLICE"]
-# What H.273 reserves for later, and damaged heads hold: players take the usual matrix for it.
+# Values that H.273 reserves and that damaged headers contain: players use the usual matrix for them.
 RESERVED_MATRICES, UNSPECIFIED_MATRIX = (3, *range(15, 256)), 2
 SUPPORTED_RANGES = (ColorRange.UNSPECIFIED, ColorRange.MPEG, ColorRange.JPEG)
-# What reads the files or addresses that a text names, and how such texts begin.
+# Demuxers that open the files or addresses listed in a text, and how such texts begin.
 REFERRING_FORMATS = {"concat", "dash", "hls", "imf", "lavfi", "rtp", "rtsp", "sap", "sdp"}
 PLAYLIST = re.compile(
     rb"(\xef\xbb\xbf)?\s*(#EXTM3U|ffconcat version|v=0\r?\n|\[playlist\]"
@@ -45,25 +45,27 @@ VideoFile = str | bytes  # a path or URL, or the whole file in memory
 
 
 def open_container(file: VideoFile, name: str, threading: Threading = "AUTO") -> InputContainer:
-    """Open a video for decoding; what is not one is a MediaError."""
+    """Open a video for decoding; raises MediaError if it is not a video."""
     try:
         container = open_file(file, name)
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise MediaError(f"{name} is not a video, or is cut short: {reason}.") from error
+        raise MediaError(f"{name} is not a video, or is truncated: {reason}.") from error
     stream = video_stream(container)
     if stream is None:
         container.close()
-        raise MediaError(f"{name} holds no video. Give a file with pictures in it.")
+        raise MediaError(f"{name} contains no video stream. Give a video file.")
     if getattr(stream, "codec_context", None) is None:
         container.close()
-        raise MediaError(f"{name} holds a video of a codec that FFmpeg does not know here. Convert it first.")
+        raise MediaError(
+            f"{name} has a video codec that this build of FFmpeg does not support. Convert the file first."
+        )
     stream.thread_type = threading
     return container
 
 
 def open_file(file: VideoFile, name: str) -> InputContainer:
-    """Open a container with FFmpeg, and no other file with it.
+    """Open a container with FFmpeg, and no other files that it refers to.
 
     A playlist from a web server is read: FFmpeg itself lets it name nothing but web addresses.
 
@@ -79,8 +81,8 @@ def open_file(file: VideoFile, name: str) -> InputContainer:
     except (av.FFmpegError, OSError, ValueError) as error:
         if PLAYLIST.match(_head(file)):
             raise MediaError(
-                f"{name} is a playlist: it names other files, wherever they lie, and holds no pictures. "
-                "Give the video that it names, or put its parts into one file first (ffmpeg -i ... -c copy)."
+                f"{name} is a playlist, which lists other files and contains no video. Give one of the "
+                "listed videos, or join its parts into one file first (ffmpeg -i ... -c copy)."
             ) from error
         raise
 
@@ -107,7 +109,7 @@ def _head(file: VideoFile) -> bytes:
 def video_stream(container: InputContainer) -> VideoStream | None:
     """The stream that a player shows, which is not a cover picture if there is another.
 
-    A stream without a decoder does not count: damaged heads name codecs that there are not.
+    A stream without a decoder does not count: damaged headers name codecs that do not exist.
     """
     stream = container.streams.best("video")
     return stream if isinstance(stream, VideoStream) and stream.codec_context is not None else None
@@ -142,7 +144,7 @@ class DecodingPass:
             return next(self._packets, None)
         except av.FFmpegError:
             self.damaged += 1
-            self._packets = self._container.demux(self._stream)  # goes on behind the damage
+            self._packets = self._container.demux(self._stream)  # continue after the damage
         try:
             return next(self._packets, None)
         except av.FFmpegError:
@@ -159,7 +161,7 @@ class DecodingPass:
 
 
 def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
-    """A decoder that knows the transparency of WebM, which FFmpeg's own decoders of VP8 and VP9 leave out."""
+    """A decoder that supports transparency in WebM; FFmpeg's own decoders of VP8 and VP9 ignore it."""
     names = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
     name = names.get(stream.codec_context.name)
     metadata = {key.lower(): value for key, value in stream.metadata.items()}
@@ -171,11 +173,11 @@ def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How the coded pictures of a video are shown; taken from its first picture.
+    """How a video's coded pictures are displayed; taken from the first picture.
 
     Attributes:
         coded: (H, W) as coded.
-        is_transposed, is_mirrored, is_upside_down: Done in this order, as the display matrix says.
+        is_transposed, is_mirrored, is_upside_down: Applied in this order, as in the display matrix.
     """
 
     coded: tuple[int, int]
@@ -186,13 +188,13 @@ class Geometry:
 
     @classmethod
     def of(cls, picture: VideoFrame, coded_aspect: Fraction | None) -> Geometry:
-        """Of the first picture of a video, and the aspect of its pixels by the container."""
+        """Make it from a video's first picture and the container's pixel aspect."""
         aspect = coded_aspect if coded_aspect and coded_aspect > 0 else SQUARE
         coded = picture.height, picture.width
         try:
             matrix = picture.side_data.get("DISPLAYMATRIX")
-        except ValueError:  # PyAV does not know all kinds of data that FFmpeg adds
-            turns = round(picture.rotation / 90) % 4  # quarters, counterclockwise; mirrors are not in it
+        except ValueError:  # PyAV does not know all kinds of side data
+            turns = round(picture.rotation / 90) % 4  # counterclockwise; without mirroring
             return cls(coded, turns in (1, 3), turns in (2, 3), turns in (1, 2), aspect)
         if not isinstance(matrix, SideData):
             return cls(coded, coded_aspect=aspect)
@@ -217,7 +219,7 @@ class Geometry:
         return np.ascontiguousarray(array[::-1] if self.is_upside_down else array)
 
     def raw(self, picture: VideoFrame, name: str) -> RawPicture:
-        """A picture's pixels, upright. Should the size change midway, pictures keep that of the first.
+        """A picture's pixels, upright. If the size changes midway, later pictures are resized to the first.
 
         Raises:
             MediaError: Its colours cannot be converted to RGB.
@@ -250,7 +252,7 @@ class Geometry:
 
 
 class _OpenFile(io.FileIO):
-    """A file that is closed with its container."""
+    """A file that is closed together with its container."""
 
     def __del__(self) -> None:
         self.close()
@@ -261,14 +263,14 @@ def _openable(file: VideoFile) -> str | io.IOBase:
         return io.BytesIO(file)
     if printable(file) != file:  # FFmpeg takes names in UTF-8 only
         return _OpenFile(os.fsencode(file))
-    return file if "://" in file else f"file:{file}"  # else what stands before a colon would be a protocol
+    return file if "://" in file else f"file:{file}"  # otherwise text before a colon would be a protocol
 
 
 class PacketIndex:
     """Presentation times (pts) of a video's frames and keyframes, in order; read only as far as needed.
 
     Attributes:
-        exact: False where packets carry no usable times, as in a raw H.264 file; then nothing here is right.
+        exact: False if packets have no usable times, as in a raw H.264 file; then nothing here is reliable.
     """
 
     def __init__(self, packets: Iterator[Packet]) -> None:
@@ -276,10 +278,10 @@ class PacketIndex:
         self._packets = packets
         self._pts = array("q")
         self._keyframe_pts = array("q")
-        self._pending: list[int] = []  # read, but a frame shown earlier may still follow
+        self._pending: list[int] = []  # read, but a frame with an earlier time may still follow
 
     def pts_of(self, frame: int) -> int | None:
-        """The pts of a frame, or None behind the last."""
+        """The pts of a frame, or None after the last."""
         while len(self._pts) <= frame and self._read_packet():
             pass
         return self._pts[frame] if frame < len(self._pts) else None
@@ -305,7 +307,7 @@ class PacketIndex:
         """Read one packet; False at the end."""
         try:
             packet = next(self._packets, None)
-        except av.FFmpegError:  # a file that breaks off: what was read is what there is
+        except av.FFmpegError:  # a truncated file: use what was read
             packet = None
         if packet is None:
             while self._pending:
@@ -320,7 +322,7 @@ class PacketIndex:
         heapq.heappush(self._pending, packet.pts)
         if packet.is_keyframe:
             self._keyframe_pts.insert(bisect_left(self._keyframe_pts, packet.pts), packet.pts)
-        # Nothing that follows is shown before its own decoding time.
+        # No later packet is shown before its own decoding time.
         while packet.dts is not None and self._pending and self._pending[0] <= packet.dts:
             self._add_first_pending()
         return True
@@ -328,6 +330,6 @@ class PacketIndex:
     def _add_first_pending(self) -> None:
         pts = heapq.heappop(self._pending)
         if self._pts and pts <= self._pts[-1]:
-            self.exact = False  # two frames at one time, or times that run backwards
+            self.exact = False  # two frames with one time, or decreasing times
             return
         self._pts.append(pts)

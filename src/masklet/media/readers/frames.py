@@ -1,4 +1,4 @@
-"""Everything that is stored, as frames: files, folders, URLs, arrays. Frames are decoded when asked for."""
+"""Stored sources as frames: files, folders, URLs, arrays. Frames are decoded when requested."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Frames:
             self._cached_frames * height * width * 3, size=lambda image: image.nbytes
         )
         self._last = 0
-        self._played: tuple[int, Image] | None = None  # who plays a video often asks for the frame again
+        self._played: tuple[int, Image] | None = None  # a player often requests the same frame again
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -155,7 +155,7 @@ class Frames:
         return self._reader.count()
 
     def __getitem__(self, frame: int) -> Image:
-        # People draw into pictures: the cache and the source stay as they are.
+        # Callers may draw on the picture, so the cache and the source are copied.
         return self._image(frame).copy()
 
     def _image(self, frame: int) -> Image:
@@ -245,19 +245,21 @@ def open_frames(
         reader, size = source._reader, size or source._given_size
         if intensity_range is not None or channel is not None:
             raise MediaError(
-                "these frames are open already: give intensity_range and channel when opening their file."
+                "these frames are already open: pass intensity_range and channel when you open their file."
             )
     else:
         reader = _open_reader(source, ReadingOptions(channel, intensity_range, max_pixels))
     if fps is None:
         return Frames(reader, kept_bytes=kept_bytes, pixel_size=size)
     if not (isinstance(reader, Video) or (isinstance(reader, ImageStack) and reader.has_times)):
-        raise MediaError(f"fps samples a video in time, and {reader.name} has no times. Leave fps out.")
+        raise MediaError(
+            f"fps needs a source whose frames have times, and {reader.name} has none. Leave fps out."
+        )
     return Frames(SampledFrames(reader, fps), kept_bytes=kept_bytes, pixel_size=size)
 
 
 def is_still(source: object) -> bool:
-    """Whether a source is one picture, and not a video or stream."""
+    """Whether a source is a single picture, not a video or stream."""
     if isinstance(source, np.ndarray | torch.Tensor):
         return is_single_array(source)
     if isinstance(source, PIL.Image.Image):
@@ -288,9 +290,9 @@ def _open_reader(source: object, options: ReadingOptions) -> Reader:
     if data is not None:
         return _open_bytes(data, "the file", options)
     raise MediaError(
-        "frames come from a path, URL, bytes, an array (T, H, W, 3) or a list of pictures. "
-        f"Got {type(source).__name__}"
-        + (": use stream() for what is seen once." if hasattr(source, "__next__") else ".")
+        "frames must be a path, URL, bytes, an array (T, H, W, 3) or a list of pictures. Got "
+        f"{type(source).__name__}"
+        + (": use stream() for sources that can be read only once." if hasattr(source, "__next__") else ".")
     )
 
 
@@ -313,8 +315,8 @@ def _open_path(source: str, options: ReadingOptions) -> Reader:
         raise MediaError(f"there is no file {printable(source)}.")
     if not path.is_file():
         raise MediaError(
-            f"{printable(source)} is a pipe or a device. Expected a file: "
-            "live input is read by masklet.media.stream."
+            f"{printable(source)} is a pipe or a device. Expected a file: read live input with "
+            "masklet.media.stream."
         )
     if path.stat().st_size == 0:
         raise MediaError(f"{printable(source)} is empty (0 bytes).")
@@ -340,7 +342,10 @@ def _open_video(source: str | bytes, options: ReadingOptions) -> Video:
 
 def _refuse_channel(source: str, options: ReadingOptions) -> None:
     if options.channel is not None:
-        raise MediaError(f"channel chooses in picture files. Got {source}: take the channel from it.")
+        raise MediaError(
+            f"channel selects a channel of picture files. Got {source}: select the channel yourself before "
+            "you pass it."
+        )
 
 
 def _reopen(kind: type[Frames], reader: Reader, kept_bytes: int, pixel_size: PixelSize | None) -> Frames:
@@ -348,10 +353,10 @@ def _reopen(kind: type[Frames], reader: Reader, kept_bytes: int, pixel_size: Pix
 
 
 def read_ahead(values: Iterator[Value], count: int) -> Iterator[Value]:
-    """The same values in the same order, up to `count` of them made before they are asked for.
+    """The same values in the same order, with up to `count` of them computed ahead.
 
-    An error is raised where its value would have come. Where the caller stops early, what is being made is
-    finished and dropped, and a generator is closed.
+    An error is raised in place of its value. If the caller stops early, the value in progress is finished and
+    dropped, and a generator is closed.
 
     Example:
         >>> list(read_ahead(iter("abc"), 2))
@@ -363,7 +368,7 @@ def read_ahead(values: Iterator[Value], count: int) -> Iterator[Value]:
     try:
         while (value := futures.popleft().result()) is not end:
             futures.append(thread.submit(next, values, end))
-            yield value  # type: ignore[misc]  # it is not the end
+            yield value  # type: ignore[misc]  # not the end marker
     finally:
         thread.shutdown(cancel_futures=True)
         if isinstance(values, Generator):
@@ -371,7 +376,7 @@ def read_ahead(values: Iterator[Value], count: int) -> Iterator[Value]:
 
 
 class SampledFrames:
-    """Frame k is what the source shows k / fps seconds after its first frame."""
+    """Frame k is the source's frame k / fps seconds after its first frame."""
 
     def __init__(self, reader: TimedReader, fps: float) -> None:
         self._reader = reader
@@ -408,7 +413,7 @@ class SampledFrames:
         )
 
     def _source_frame(self, frame: int) -> int | None:
-        """The number of the source's own frame."""
+        """The number of the frame in the source."""
         return self._reader.frame_at(frame / self.fps)
 
 
@@ -419,7 +424,7 @@ def _check_fps(value: object) -> float:
     if not 0 < fps < math.inf:
         raise MediaError(f"fps must be above 0. Got {fps:g}.")
     if not SLOWEST <= fps <= FASTEST:
-        raise MediaError(f"fps must lie between {SLOWEST} and {FASTEST} frames a second. Got {fps:g}.")
+        raise MediaError(f"fps must be from {SLOWEST} to {FASTEST} frames per second. Got {fps:g}.")
     return fps
 
 
@@ -428,7 +433,7 @@ class FrameRange:
 
     def __init__(self, reader: Reader, start: int, stop: int) -> None:
         if not 0 <= start < stop:
-            raise MediaError(f"a range of frames runs from 0 or more to a later one. Got {start} to {stop}.")
+            raise MediaError(f"start must be 0 or more, and stop larger than start. Got {start} to {stop}.")
         self._reader = reader
         self._start = start
         self._stop = stop

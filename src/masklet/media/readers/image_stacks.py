@@ -37,7 +37,7 @@ from masklet.media.readers.source import (
     printable,
 )
 
-SAMPLED_FRAMES = 9  # that the range of intensities is chosen from
+SAMPLED_FRAMES = 9  # frames from which the intensity range is chosen
 
 Page = Callable[[], RawPicture]
 
@@ -45,19 +45,19 @@ Page = Callable[[], RawPicture]
 class ImageStack:
     """Pictures of one size as frames.
 
-    All are converted to 8 bits with one range of intensities, so that a stack does not flicker. Pages of an
+    All are converted to 8 bits with one intensity range, so that a stack does not flicker. Pages of an
     animation have times; other pictures play at 24 a second.
 
     Args:
-        name: What messages call it.
-        pages: Each reads one picture.
-        file_names: The pictures' own names, where they have them.
+        name: Its name in messages.
+        pages: Functions that each read one picture.
+        file_names: The pictures' file names, if they have any.
         durations: Seconds for which each picture is on show.
         intensity_range: The intensities that become black and white; by default chosen from a sample.
-        axes: What the pages are, where the file says so.
-        channel: Which channels the pages are of, as a caller chose them.
-        mixed_range: By what the channels that are mixed in the pages were scaled, if a caller said so.
-        pixel_size: Of a pixel in the sample, where the file says it.
+        axes: What the pages are, if the file says so.
+        channel: The channels that the caller selected for the pages.
+        mixed_range: The intensity range by which mixed channels were scaled, if the caller gave one.
+        pixel_size: The size of a pixel in the sample, if the file has it.
     """
 
     pixel_aspect = SQUARE
@@ -121,8 +121,8 @@ class ImageStack:
         picture = self._pages[frame]()
         if picture.size != self.size:
             raise MediaError(
-                f"the pictures of {self.name} must have one size, (H, W) = {self.size}, that of the first. "
-                f"Frame {frame} ({self.file_name(frame)}) has {picture.size}."
+                f"the pictures of {self.name} must all have one size. The first has (H, W) = {self.size}, "
+                f"and frame {frame} ({self.file_name(frame)}) has {picture.size}."
             )
         return {frame: self._converter.convert(picture)}
 
@@ -140,7 +140,8 @@ class ImageStack:
 
 
 class _PagedFile:
-    """One file of many pages, kept open so that page after page costs no search. Threads can share it."""
+    """One file of many pages, kept open so that the next page is found without a search. Threads can share
+    it."""
 
     def __init__(self, file: File, max_pixels: int | None) -> None:
         self._file = file
@@ -166,7 +167,7 @@ class _PagedFile:
 
 @dataclass(frozen=True)
 class _ChannelMix:
-    """Channels as one stack in colours. Each has a range of intensities of its own."""
+    """Channels as one stack in colours. Each has its own intensity range."""
 
     stacks: Sequence[ImageStack]
     colors: Sequence[Color]
@@ -189,7 +190,7 @@ def open_picture_files(paths: Sequence[Path], name: str, options: ReadingOptions
     """Picture files as frames. A single file may hold many: the pages of a TIFF, an animated WebP or PNG.
 
     Raises:
-        MediaError: A file cannot be read, or has no channel that was chosen.
+        MediaError: A file cannot be read, or does not have the selected channel.
     """
     if len(paths) == 1:
         return open_picture_file(paths[0], name, options, file_name=paths[0].name)
@@ -274,7 +275,7 @@ def _open_channels(
     open_channel: Callable[[int], ImageStack],
     intensity_range: IntensityRange | None,
 ) -> ImageStack:
-    """One channel as a stack, or several mixed in their colours, each scaled by a range of its own."""
+    """One channel as a stack, or several mixed in their colours, each scaled by its own range."""
     if isinstance(chosen, int):
         return open_channel(chosen)
     stacks = [open_channel(channel) for channel in chosen]
@@ -311,7 +312,7 @@ def open_sequence(
 
 
 def _unique_names(paths: Sequence[Path]) -> list[str]:
-    """The files' names; where two share one, their paths below the folder that holds all of them."""
+    """The files' names; if two are equal, their paths below the common folder."""
     names = [path.name for path in paths]
     if len(set(names)) < len(names):
         root = os.path.commonpath([path.absolute().parent for path in paths])

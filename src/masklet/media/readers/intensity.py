@@ -1,4 +1,5 @@
-"""Pictures of any depth as 8-bit RGB: one range of intensities for a whole source, from black to white."""
+"""Pictures of any bit depth as 8-bit RGB, with one intensity range, from black to white, for a whole
+source."""
 
 from __future__ import annotations
 
@@ -12,12 +13,12 @@ import numpy as np
 from masklet.errors import MediaError
 from masklet.media.readers.source import Image, IntensityRange
 
-BACKGROUND = 255  # what shows through transparent pixels: white
-TAILS = 0.1, 99.9  # percentiles; what lies outside of them is clipped
-NATURAL_SHARE = 0.25  # of a natural range (0 to 4095 for 12 bits) that a source must use to keep it
-PADDING_SHARES = 0.01, 0.5  # of the pixels, so many are padding where one value stands apart
-PADDING_GAP = 2.0  # times the range of the others that it stands apart
-SAMPLE_PIXELS = 2**20  # of each picture that is looked at
+BACKGROUND = 255  # the colour behind transparent pixels: white
+TAILS = 0.1, 99.9  # percentiles; values outside them are clipped
+NATURAL_SHARE = 0.25  # the part of a natural range (0 to 4095 for 12 bits) that a source must use to keep it
+PADDING_SHARES = 0.01, 0.5  # the part of the pixels above which an outlying value counts as padding
+PADDING_GAP = 2.0  # how far it must lie from the other values, in units of their range
+SAMPLE_PIXELS = 2**20  # pixels of each picture that are sampled
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class RawPicture:
     """A picture as it is stored.
 
     Attributes:
-        values: (H, W) grey or (H, W, 3) RGB, of any real type.
-        alpha: float32 (H, W), 0 to 1; None where all is opaque.
+        values: (H, W) grey or (H, W, 3) RGB, of any real dtype.
+        alpha: float32 (H, W), 0 to 1; None if all pixels are opaque.
     """
 
     values: np.ndarray
@@ -38,16 +39,17 @@ class RawPicture:
 
     @property
     def is_deep(self) -> bool:
-        """Whether it has more than 8 bits, and so needs a range of intensities."""
+        """Whether it has more than 8 bits, and so needs an intensity range."""
         return self.values.dtype not in (np.dtype(np.uint8), np.dtype(np.bool_))
 
 
 class RgbConverter:
-    """Converts the pictures of one source to RGB, all with the same range of intensities.
+    """Converts the pictures of one source to RGB, all with the same intensity range.
 
     Args:
-        intensity_range: The intensities that become black and white. By default pictures of 8 bits stay as
-            they are, and the first deeper picture decides, see `estimate_intensity_range`.
+        intensity_range: The intensities that become black and white. By default, 8-bit pictures are not
+            changed, and the range is estimated from the first deeper picture (see
+            `estimate_intensity_range`).
     """
 
     def __init__(self, intensity_range: IntensityRange | None = None) -> None:
@@ -66,12 +68,12 @@ def check_intensity_range(intensity_range: IntensityRange) -> IntensityRange:
         low, high = map(float, intensity_range)
     except (TypeError, ValueError):
         raise MediaError(
-            f"intensity_range is (black, white), such as (0, 4095). Got {intensity_range!r:.60}."
+            f"intensity_range must be (black, white), such as (0, 4095). Got {intensity_range!r:.60}."
         ) from None
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise MediaError(
-            "intensity_range is (black, white), two numbers of which the second is larger. "
-            f"Got ({low:g}, {high:g})."
+            f"intensity_range must be (black, white), two numbers with black below white. Got ({low:g}, "
+            f"{high:g})."
         )
     return low, high
 
@@ -80,9 +82,8 @@ def estimate_intensity_range(pictures: Iterable[np.ndarray]) -> IntensityRange:
     """Choose which intensities become black and white, from some pictures of a source.
 
     A sensor's or file's own range (0 to 4095 for 12 bits, 0 to 65535, 0 to 1 for floats) is kept if the
-    pictures use a quarter of it or more. Otherwise, and where there are negative values, the range runs from
-    the 0.1th to the 99.9th percentile. Single bright or dark pixels count for nothing, nor do NaN and
-    infinity.
+    pictures use a quarter of it or more. Otherwise, and if there are negative values, the range is from the
+    0.1th to the 99.9th percentile. Single bright or dark pixels, NaN and infinity are ignored.
 
     >>> ramp = np.arange(3000, dtype=np.uint16).reshape(50, 60)
     >>> estimate_intensity_range([ramp])
@@ -93,10 +94,10 @@ def estimate_intensity_range(pictures: Iterable[np.ndarray]) -> IntensityRange:
     """
     samples = [sample for picture in pictures if (sample := _sample_intensities(picture)).size]
     if not samples:
-        raise MediaError("a picture needs numbers. Got one in which every value is NaN or infinite.")
+        raise MediaError("a picture needs finite values. Got one in which every value is NaN or infinite.")
     values = _drop_padding(np.concatenate(samples))
     low, high = (float(value) for value in np.percentile(values, TAILS))
-    if low == high:  # nearly everything is background
+    if low == high:  # nearly all pixels are background
         low, high = float(values.min()), float(values.max())
     white = _natural_white(values, high)
     if low >= 0 and high - low >= white * NATURAL_SHARE:
@@ -107,7 +108,7 @@ def estimate_intensity_range(pictures: Iterable[np.ndarray]) -> IntensityRange:
 
 
 def to_rgb(picture: RawPicture, intensity_range: IntensityRange | None) -> Image:
-    """Convert a picture to 8-bit RGB; what is transparent shows the background, white."""
+    """Convert a picture to 8-bit RGB; transparent pixels become white."""
     values = picture.values
     if values.dtype == np.bool_:
         values = values.astype(np.uint8) * 255
@@ -121,7 +122,7 @@ def to_rgb(picture: RawPicture, intensity_range: IntensityRange | None) -> Image
 
 
 def _scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    if values.dtype in (np.uint8, np.uint16):  # by table: ten times as quick
+    if values.dtype in (np.uint8, np.uint16):  # a lookup table is ten times as fast
         table = np.arange(np.iinfo(values.dtype).max + 1, dtype=np.float64)
         return np.asarray(_scale(table, low, high)[values])
     is_single = values.dtype in (np.float16, np.float32)
@@ -146,10 +147,10 @@ def _sample_intensities(picture: np.ndarray) -> np.ndarray:
 
 
 def _drop_padding(values: np.ndarray) -> np.ndarray:
-    """Values without those that stand for no data, such as -9999 or -2000 around the circle of a CT.
+    """Values without those that mean "no data", such as -9999, or -2000 around the circle of a CT.
 
-    That is the lowest or the highest value where many pixels have it, and where it lies farther from the
-    others than these lie apart.
+    That is the lowest or highest value if many pixels have it and its distance from the other values exceeds
+    their range.
     """
     for extreme in (values.min(), values.max()):
         others = values[values != extreme]
@@ -164,7 +165,8 @@ def _drop_padding(values: np.ndarray) -> np.ndarray:
 
 
 def _natural_white(values: np.ndarray, high: float) -> float:
-    """The white of the smallest range that holds `high`: 1 for floats, 255, 511, ... 65535, ..."""
+    """The upper end of the smallest natural range that contains `high`: 1 for floats, 255, 511, ... 65535,
+    ..."""
     is_fraction = high <= 1 and bool((values != np.floor(values)).any())
     if is_fraction:
         return 1.0

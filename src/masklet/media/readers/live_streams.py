@@ -1,4 +1,4 @@
-"""Frames that are seen once: a camera, a network stream, an iterator. Memory stays constant."""
+"""Sources that can be read only once: a camera, a network stream, an iterator. Memory use is constant."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ from masklet.media.readers.source import (
 )
 from masklet.media.readers.videos import Video
 
-_STORED_SCHEMES = ("http", "https", "file", "ftp")  # where a file may lie; all others are live
+_STORED_SCHEMES = ("http", "https", "file", "ftp")  # URL schemes of stored files; all others are live
 LONGEST_NUMBER = 9  # digits
-CAMERAS = 100  # OpenCV takes larger numbers for other ways to open one
-STOP_SECONDS = 5.0  # that a camera's last read may take when the program ends
+CAMERAS = 100  # OpenCV uses larger numbers to select a backend
+STOP_SECONDS = 5.0  # seconds that a camera's last read may take when the program ends
 
 
 @dataclass
 class LiveState:
-    """What is known of a live source.
+    """The state of a live source.
 
     Attributes:
         skipped: Frames that were left out.
-        taken: When the last frame that was given came, by `time.monotonic`; None of stored sources.
+        taken: When the last returned frame arrived, by `time.monotonic`; None for stored sources.
     """
 
     skipped: int = 0
@@ -58,7 +58,7 @@ class Stream:
 
     Args:
         pictures: (seconds, image) pairs.
-        state: What whoever makes the pictures of a live source knows.
+        state: The state that the reader of a live source updates.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class Stream:
         self.pixel_aspect = pixel_aspect
         first = next(pictures, None)
         if first is None:
-            raise MediaError(f"{name} gave no frame at all.")
+            raise MediaError(f"{name} has no frames.")
         self.size = first[1].shape[0], first[1].shape[1]
-        self._times = array("d")  # eight bytes a frame: all that grows
+        self._times = array("d")  # eight bytes per frame: the only memory that grows
         self._pictures = chain([first], pictures)
 
     def __iter__(self) -> Stream:
@@ -88,8 +88,8 @@ class Stream:
         seconds, image = next(self._pictures)
         if image.shape[:2] != self.size:
             raise MediaError(
-                f"the frames of {self.name} must have one size, (H, W) = {self.size}, that of the first. "
-                f"Frame {len(self._times)} has {image.shape[:2]}."
+                f"the frames of {self.name} must all have one size. The first has (H, W) = {self.size}, and "
+                f"frame {len(self._times)} has {image.shape[:2]}."
             )
         self._times.append(seconds)
         return image
@@ -181,12 +181,15 @@ def _is_live(url: str) -> bool:
 def _camera(camera: int | str) -> Stream:
     name = f"camera {camera}" if isinstance(camera, int) else camera
     if isinstance(camera, int) and (isinstance(camera, bool) or not 0 <= camera < CAMERAS):  # OpenCV crashes
-        raise MediaError(f"a camera is a whole number from 0 to {CAMERAS - 1}. Got {camera!r:.40}.")
+        raise MediaError(f"a camera must be a whole number from 0 to {CAMERAS - 1}. Got {camera!r:.40}.")
     if isinstance(camera, str) and camera.lower().startswith("file://"):
         open_container(camera, name).close()  # OpenCV would follow a playlist
     capture = cv2.VideoCapture(camera)
     if not capture.isOpened():
-        raise MediaError(f"{name} cannot be opened. Is it there, allowed, and not in use by another program?")
+        raise MediaError(
+            f"{name} cannot be opened. Check that it is connected, that this program may use it, and that "
+            "no other program uses it."
+        )
     state = LiveState()
     pictures = _newest(capture.read, capture.release, state)
     return Stream(name, capture.get(cv2.CAP_PROP_FPS) or STILLS_FPS, pictures, state=state)
@@ -195,7 +198,8 @@ def _camera(camera: int | str) -> Stream:
 def _newest(
     read: Callable[[], tuple[bool, np.ndarray | None]], release: Callable[[], None], state: LiveState
 ) -> Iterator[tuple[float, Image]]:
-    """The newest frame each time. A thread keeps reading, since cameras and their drivers queue old ones."""
+    """Always the newest frame. A thread reads continuously, since cameras and their drivers queue old
+    frames."""
     newest: deque[tuple[float, np.ndarray]] = deque(maxlen=1)
     changed = Condition()
     is_used, ended = True, False
@@ -219,7 +223,7 @@ def _newest(
             atexit.unregister(stop)
 
     def stop() -> None:
-        """End the thread before the program does: one that is killed inside OpenCV aborts the process."""
+        """Stop the thread before the program ends: a thread killed inside OpenCV aborts the process."""
         nonlocal is_used
         is_used = False
         thread.join(STOP_SECONDS)

@@ -16,8 +16,8 @@ from masklet.media.readers.picture_files import PHOTOMETRIC, WHITE_IS_ZERO, Pict
 from masklet.media.readers.pictures import fetch, find_pictures, is_url, read_bytes
 from masklet.media.readers.source import printable
 
-SAME_COLOUR = 8  # steps by which the channels of a grey pixel may differ, after a JPEG
-LABEL_MAP_KEY = "masklet-label-map"  # a PNG text: its values are ids, whatever they look like
+SAME_COLOUR = 8  # by how much the channels of a grey pixel may differ after JPEG compression
+LABEL_MAP_KEY = "masklet-label-map"  # the PNG text chunk that marks values as ids
 _LOSSY = {"JPEG", "MPO", "AVIF"}
 _SOFTWARE = 305  # the tag of a TIFF
 
@@ -54,7 +54,7 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
     if isinstance(source, str | os.PathLike):
         file = fetch(os.fspath(source)) if is_url(source) else Path(source)
     if file is None:
-        raise MediaError(f"a label map is a path, a picture or an array. Got {type(source).__name__}.")
+        raise MediaError(f"a label map must be a path, a picture or an array. Got {type(source).__name__}.")
     name = printable(file) if isinstance(file, Path) else "the mask"
     with PictureFile(file) as picture:
         is_lossy = _is_lossy(picture.picture)
@@ -75,7 +75,7 @@ def may_have_undecided(path: Path) -> bool:
 
 
 def read_label_maps(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """The label maps of a folder in natural order, each with its file's name less the suffix."""
+    """The label maps of a folder in natural order, each with its file name without the suffix."""
     return ((file.stem, read_label_map(file)) for file in find_pictures(path))
 
 
@@ -94,8 +94,8 @@ def _values(picture: PIL.Image.Image) -> np.ndarray:
 
 
 def _is_shown_inverted(picture: PIL.Image.Image) -> bool:
-    """Whether a TIFF shows its 0 as white although 0 is the background: ImageJ's masks and label maps, and
-    tifffile's arrays of truth values. Of other pictures of one bit white is the object, as they look."""
+    """Whether a TIFF shows 0 as white although 0 is the background: masks and label maps of ImageJ, and
+    boolean arrays of tifffile. In other 1-bit pictures, white is the object."""
     tags = getattr(picture, "tag_v2", None) or {}
     if tags.get(PHOTOMETRIC) != WHITE_IS_ZERO:
         return False
@@ -123,13 +123,13 @@ def _picture_label_map(
 
 
 def _is_lossy(picture: PIL.Image.Image) -> bool:
-    """Whether a picture's file keeps no exact values. It is asked before the picture is loaded."""
+    """Whether the picture's file format is lossy. Call it before the picture is loaded."""
     file = getattr(picture, "fp", None)
     if picture.format != "WEBP" or file is None:
         return picture.format in _LOSSY
     position = file.tell()
     file.seek(0)
-    head = file.read(4096)  # the chunk of lossless pictures is the first, or comes soon after it
+    head = file.read(4096)  # the chunk of lossless pictures is the first or soon after it
     file.seek(position)
     return b"VP8L" not in head
 
@@ -138,11 +138,11 @@ def _label_map(values: np.ndarray, name: str, white: int, *, is_lossy: bool) -> 
     try:
         return to_label_map(_grey(values), white=white, is_lossy=is_lossy)
     except NotAMask as error:
-        raise MediaError(f"{name} is no mask or label map: {error}.") from error
+        raise MediaError(f"{name} is not a mask or label map: {error}.") from error
 
 
 def _grey(values: np.ndarray) -> np.ndarray:
-    """One number a pixel."""
+    """One number per pixel."""
     if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
         return values[0] if values.shape[0] == 1 else values[..., 0]
     if values.ndim != 3 or values.shape[2] not in (3, 4):
@@ -152,10 +152,10 @@ def _grey(values: np.ndarray) -> np.ndarray:
         alpha = values[..., 3].astype(np.float64)
         visible = colours[alpha > 0]
         if (alpha != alpha.flat[0]).any() and (not visible.size or (visible == visible[0]).all()):
-            return np.round(alpha * (255 / alpha.max())).astype(np.uint8)  # one colour, cut out
+            return np.round(alpha * (255 / alpha.max())).astype(np.uint8)  # an object cut out in one colour
         if alpha.any():
-            colours *= (alpha / max(1.0, alpha.max()))[..., None]  # what is transparent is background
+            colours *= (alpha / max(1.0, alpha.max()))[..., None]  # transparent pixels are background
     if np.ptp(colours, axis=2).max(initial=0) > SAME_COLOUR:
-        raise NotAMask("it is in colour, which does not say which object a pixel belongs to")
+        raise NotAMask("it is in colour, and colours do not identify objects")
     grey = colours[..., 1]
     return grey if values.dtype.kind == "f" else grey.round().astype(values.dtype)

@@ -1,4 +1,4 @@
-"""What TIFFs of microscopes say, as ImageJ, OME and tifffile write it: axes, channels, sizes of pixels."""
+"""Metadata of microscopy TIFFs, as written by ImageJ, OME and tifffile: axes, channels, pixel sizes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ SECONDS = {
     **dict.fromkeys(("h", "hr", "hour", "hours"), 3600.0),
     **dict.fromkeys(("d", "day", "days"), 86_400.0),
 }
-UNITS = ("pm", "nm", "um", "mm", "cm", "m", "in")  # as messages name them
+UNITS = ("pm", "nm", "um", "mm", "cm", "m", "in")  # names in messages
 SMALLEST, LARGEST = 1e-6, 1e9  # micrometres that a TIFF's resolution can hold: a picometre, a kilometre
 LENGTH = re.compile(r"\s*([\d.]+(?:e[+-]?\d+)?)\s*([^\d\s]*)\s*", re.IGNORECASE)
 
@@ -55,12 +55,12 @@ class StackAxes:
     """What the pages of a TIFF are.
 
     Attributes:
-        channels: The channels' names; empty text for one that has none.
+        channels: The channels' names; an empty string for a channel without one.
         depth: Slices (Z).
         time: Points in time (T).
         page_of: The page of each (channel, slice, time).
-        colors: The colours that the file says, by channel.
-        seconds: When each point in time was taken, from the first; empty where the file does not say it.
+        colors: The colours in the file, by channel.
+        seconds: When each point in time was taken, from the first; empty if the file does not say it.
     """
 
     channels: Sequence[str]
@@ -75,11 +75,11 @@ class StackAxes:
         return [self.page_of[channel, z, t] for t, z in product(range(self.time), range(self.depth))]
 
     def find(self, channel: int | str, name: str) -> int:
-        """The number of a channel that was given by name or number.
+        """The number of a channel, given by name or number.
 
         Args:
-            channel: As it was given.
-            name: The file's, for the error.
+            channel: Its name or number.
+            name: The file's name, for the error message.
         """
         if isinstance(channel, str) and not channel.isdecimal():
             names = [name.casefold() for name in self.channels]
@@ -87,7 +87,7 @@ class StackAxes:
                 return names.index(channel.casefold())
         elif 0 <= int(channel) < len(self.channels):
             return int(channel)
-        raise MediaError(f"{name} has the channels {self.describe()}. Got {channel!r}.")
+        raise MediaError(f"{name} has no such channel. Its channels are {self.describe()}. Got {channel!r}.")
 
     def describe(self) -> str:
         return ", ".join(f"{row} ({name})" if name else str(row) for row, name in enumerate(self.channels))
@@ -114,9 +114,9 @@ class PixelSize:
     """The size of a pixel, in micrometres.
 
     Attributes:
-        x: Its width.
-        y: Its height.
-        z: The distance between slices; None if it is not known.
+        x: Width.
+        y: Height.
+        z: Distance between slices; None if not known.
 
     Raises:
         MediaError: One is not from 1e-6 (a picometre) to 1e9 (a kilometre).
@@ -130,7 +130,7 @@ class PixelSize:
         for length in (self.x, self.y, *([] if self.z is None else [self.z])):
             if not SMALLEST <= length <= LARGEST:
                 raise MediaError(
-                    f"a pixel measures from {SMALLEST:g} to {LARGEST:g} micrometres. Got {length:g}."
+                    f"a pixel size must be from {SMALLEST:g} to {LARGEST:g} micrometres. Got {length:g}."
                 )
 
     def __str__(self) -> str:
@@ -165,8 +165,8 @@ class PixelSize:
         known = [length for length in lengths if length is not None]
         if not 1 <= len(known) == len(parts) <= 3:
             raise MediaError(
-                "a pixel size is a length with its unit, such as 0.65um, or width x height x depth, such as "
-                f"0.2x0.2x1um; units are {', '.join(UNITS)}. Got {text!r:.60}."
+                "a pixel size must be a length with its unit, such as 0.65um, or width x height x depth, "
+                f"such as 0.2x0.2x1um; units are {', '.join(UNITS)}. Got {text!r:.60}."
             )
         return cls(*(known * 2 if len(known) == 1 else known))
 
@@ -180,7 +180,7 @@ def parse_color(text: str) -> Color:
     try:
         red, green, blue = PIL.ImageColor.getrgb(text)[:3]
     except ValueError:
-        raise MediaError(f"a channel's colour is a name or #rrggbb. Got {text!r}.") from None
+        raise MediaError(f"a channel's colour must be a name or #rrggbb. Got {text!r}.") from None
     return red, green, blue
 
 
@@ -204,14 +204,14 @@ def take_optical_channel(values: np.ndarray, channel: Channel, name: str) -> np.
     """One channel of a picture in colours.
 
     Raises:
-        MediaError: The picture is grey, or the channel is another than red, green or blue.
+        MediaError: The picture is grey, or the channel is not red, green or blue.
     """
     if values.ndim == 2:
         if channel in (0, "0"):
             return values
         raise MediaError(
-            f"{name} does not say that it has channels. Save it as OME-TIFF, or as a hyperstack of ImageJ; "
-            "or give an array of one channel."
+            f"{name} has no channel metadata. Save it as OME-TIFF or as an ImageJ hyperstack, or pass an "
+            "array of one channel."
         )
     if isinstance(channel, str) and channel.casefold() in OPTICAL:
         return values[..., OPTICAL.index(channel.casefold())]
@@ -223,7 +223,7 @@ def take_optical_channel(values: np.ndarray, channel: Channel, name: str) -> np.
 def mix_channels(
     pictures: Sequence[UInt8[np.ndarray, "H W"]], colors: Sequence[Color]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Grey pictures added up, each in its colour."""
+    """The sum of grey pictures, each in its colour."""
     mixed = np.zeros((*pictures[0].shape, 3), dtype=np.float32)
     for picture, color in zip(pictures, colors, strict=True):
         mixed += picture[..., None] * (np.array(color, dtype=np.float32) / 255)
@@ -231,7 +231,7 @@ def mix_channels(
 
 
 def read_axes(tags: Mapping[int, Any], pages: int) -> StackAxes | None:
-    """The axes of a TIFF by the tags of its first page; None where they say nothing that fits its pages."""
+    """The axes of a TIFF by the tags of its first page; None if they do not describe its pages."""
     text = _description(tags)
     if text.startswith("ImageJ="):
         return _axes_of_imagej(text, pages)
@@ -241,7 +241,7 @@ def read_axes(tags: Mapping[int, Any], pages: int) -> StackAxes | None:
 
 
 def read_pixel_size(tags: Mapping[int, Any]) -> PixelSize | None:
-    """The size of a pixel by the tags of a TIFF's first page; None where they say none in units of length.
+    """The size of a pixel by the tags of a TIFF's first page; None if they have none in units of length.
 
     The resolution of a TIFF without a description by OME or ImageJ is for printers, and is not read.
     """
@@ -263,9 +263,9 @@ def _imagej_fields(text: str) -> dict[str, str]:
 
 
 def _ome_pixels(text: str) -> ElementTree.Element | None:
-    """The element of an OME description that says what the pages are; None of another text."""
+    """The element of an OME description that describes the pages; None for any other text."""
     if "<OME" not in text[:2000] or "<!DOCTYPE" in text.upper() or "<!ENTITY" in text.upper():
-        return None  # what a document type declares can grow without end
+        return None  # entities of a document type can expand without limit
     try:
         elements = ElementTree.fromstring(text).iter()
     except ElementTree.ParseError:
@@ -274,7 +274,7 @@ def _ome_pixels(text: str) -> ElementTree.Element | None:
 
 
 def _number_pages(order: str, sizes: Mapping[str, int], pages: int) -> dict[tuple[int, int, int], int] | None:
-    """The page of each (channel, slice, time), whose axes run in an order, the quickest first."""
+    """The page of each (channel, slice, time), for the given order of axes, the fastest first."""
     if math.prod(sizes.values()) != pages:
         return None
     steps = {axis: math.prod(sizes[before] for before in order[:row]) for row, axis in enumerate(order)}
@@ -346,12 +346,12 @@ def _axes_of_ome(text: str, pages: int) -> StackAxes | None:
 
 
 def _times_of_ome(pixels: ElementTree.Element, count: int) -> tuple[float, ...]:
-    """The times of the planes if all points in time have one, else regular ones by the increment."""
+    """The times of the planes if all points in time have one, otherwise regular times by the increment."""
     begun: dict[str | None, float] = {}
     for plane in pixels:
         if plane.tag.endswith("}Plane"):
             delta = _seconds(_finite(plane.get("DeltaT")), plane.get("DeltaTUnit", "s"))
-            if delta is not None:  # of all slices and channels of a point in time, the first one taken
+            if delta is not None:  # the first slice or channel taken at a point in time
                 begun[plane.get("TheT")] = min(delta, begun.get(plane.get("TheT"), math.inf))
     deltas = [begun.get(str(time)) for time in range(count)]
     known = [delta - deltas[0] for delta in deltas if delta is not None and deltas[0] is not None]
@@ -391,7 +391,7 @@ def _pixel_size_of_ome(text: str) -> PixelSize | None:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number above 0; None of anything else."""
+    """A finite number above 0; None for anything else."""
     number = _finite(value)
     return abs(number) if number else None  # ImageJ may write a negative spacing
 

@@ -1,4 +1,4 @@
-"""Picture files: Pillow reads them, and OpenCV those that Pillow would cut to 8 bits."""
+"""Picture files, read by Pillow, or by OpenCV if Pillow would reduce them to 8 bits."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from masklet.media.readers.intensity import RawPicture
 from masklet.media.readers.microscopy import PixelSize, StackAxes, read_axes, read_pixel_size
 from masklet.media.readers.source import printable
 
-MAX_PIXELS = 2**28  # of one picture, unless the caller allows more: some 800 MB as RGB
+MAX_PIXELS = 2**28  # pixels of one picture, unless the caller allows more: about 800 MB as RGB
 SIXTEEN_BITS = 65535
 _HEAD = 352  # bytes at a file's start that tell its format
 TIFF_MAGIC = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 
 # Formats whose pages are frames. In others, further pictures are previews, depth maps or layers.
 _PAGED = {"TIFF", "WEBP", "PNG", "AVIF", "FLI", "DCX", "SPIDER", "IM"}
-# Pillow counts MPEG among its formats but only reads its header. What moves belongs to PyAV.
+# Pillow lists MPEG among its formats but reads only its header. PyAV reads videos.
 _MOVING = {"MPEG", "GIF"}
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2")  # brands of still pictures
-# Formats that people have and neither Pillow nor FFmpeg reads: what they begin with, from which byte on.
+# Common formats that neither Pillow nor FFmpeg reads: their first bytes, and the offset of these.
 _UNREAD = (
     ("a CZI file", 0, b"ZISRAWFILE"),
     ("an ND2 file", 0, b"\xda\xce\xbe\x0a"),
@@ -44,13 +44,13 @@ _UNREAD = (
 )
 
 _ORIENTATION = 0x0112  # EXIF
-# Tags of TIFF. Of a page's kind, bit 0 marks a smaller copy of another page, bit 2 a transparency mask.
+# Tags of TIFF. In a page's type, bit 0 marks a smaller copy of another page, bit 2 a transparency mask.
 _SUBFILE, _BITS, PHOTOMETRIC = 254, 258, 262
 _SAMPLES, _PLANES, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 277, 284, 339, 338
 WHITE_IS_ZERO, _SIGNED = 0, 2  # of PHOTOMETRIC, of _SAMPLE_FORMAT
 _GREY, _ALPHA = (WHITE_IS_ZERO, 1), (1, 2)  # of PHOTOMETRIC, of _EXTRA_SAMPLES
 
-File = Path | bytes  # a picture's place, or the whole file in memory
+File = Path | bytes  # a path, or the whole file in memory
 
 _pillow_limit = Lock()
 
@@ -71,9 +71,9 @@ def is_picture_data(data: bytes) -> bool:
 
 
 def refuse_unread(file: File, name: str) -> None:
-    """Refuse formats that are not read by their names, not as damaged files.
+    """Report unsupported formats by name, not as damaged files.
 
-    Of a phone's HEIC, which Pillow does not read, FFmpeg shows a tile, or leaves it on its side.
+    Pillow does not read HEIC; FFmpeg would decode only one tile of it, or not rotate it.
 
     Raises:
         MediaError: The file is of such a format.
@@ -85,14 +85,14 @@ def refuse_unread(file: File, name: str) -> None:
             head = stream.read(_HEAD)
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
         raise MediaError(
-            f"{name} is a HEIC picture, which is not read: save it as JPEG or PNG. In Python, pillow-heif "
-            "reads it after pillow_heif.register_heif_opener()."
+            f"{name} is a HEIC picture, which is not supported: save it as JPEG or PNG. In Python, "
+            "pillow-heif reads it after pillow_heif.register_heif_opener()."
         )
     for kind, start, magic in _UNREAD:
         if head[start : start + len(magic)] == magic:
             raise MediaError(
-                f"{name} is {kind}, which is not read: save it as OME-TIFF, for example with Bio-Formats in "
-                "Fiji, or load it in Python and pass an array."
+                f"{name} is {kind}, which is not supported: save it as OME-TIFF, for example with "
+                "Bio-Formats in Fiji, or load it in Python and pass an array."
             )
 
 
@@ -108,7 +108,7 @@ class PictureFile:
         self.name = printable(file) if isinstance(file, Path) else "the picture"
         self._file = file
         self._max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
-        self._decoded: list[RawPicture] = []  # by OpenCV, which reads some TIFFs that Pillow does not
+        self._decoded: list[RawPicture] = []  # OpenCV reads some TIFFs that Pillow does not
         with self._errors():
             try:
                 self._picture = _identify(file)
@@ -152,12 +152,12 @@ class PictureFile:
             pages = range(int(getattr(picture, "n_frames", 1)))
             if picture.format == "TIFF" and len(pages) > 1:
                 return [page for page in pages if not self._is_auxiliary(page)] or [0]
-        except Exception:  # reading the page will say what is wrong
+        except Exception:  # reading the page reports the error
             return [0]
         return list(pages[self.first_page :])
 
     def axes(self) -> StackAxes | None:
-        """What the pages are, where a TIFF says so; None where it does not, or has one page."""
+        """What the pages are, if a TIFF says so; None if it does not, or has one page."""
         if self._decoded or self._picture.format != "TIFF":
             return None
         pages = self.pages()
@@ -166,7 +166,7 @@ class PictureFile:
             return read_axes(_tags(self._picture), len(pages)) if len(pages) > 1 else None
 
     def pixel_size(self) -> PixelSize | None:
-        """The size of a pixel in the sample, where a TIFF by OME or ImageJ says it."""
+        """The size of a pixel in the sample, if an OME or ImageJ TIFF has it."""
         if self._decoded or self._picture.format != "TIFF":
             return None
         with self._errors():
@@ -174,25 +174,25 @@ class PictureFile:
             return read_pixel_size(_tags(self._picture))
 
     def durations(self, pages: int) -> list[float] | None:
-        """Seconds for which each page of an animation is on show; None where the file does not say."""
+        """Seconds for which each page of an animation is shown; None if the file does not say."""
         readers = {"WEBP": _webp_durations, "PNG": _apng_durations, "AVIF": _avif_durations}
         reader = readers.get(self._picture.format or "")
         if reader is None or pages < 2:
             return None
         try:
             durations = reader(self._file if isinstance(self._file, bytes) else self._file.read_bytes())
-        except Exception:  # pages without times are better than no pages
+        except Exception:  # pages can be used without times
             return None
         return durations if len(durations) == pages and sum(durations) > 0 else None
 
     def read(self, page: int = 0) -> RawPicture:
-        """Decode a page, upright as its EXIF orientation says."""
+        """Decode a page, rotated upright by its EXIF orientation."""
         if self._decoded:
             return self._decoded[page]
         with self._errors():
             if page < self._picture.tell() and self._picture.format != "TIFF":
                 self._picture.close()
-                self._picture = _identify(self._file)  # Pillow does not always find the way back
+                self._picture = _identify(self._file)  # Pillow does not always seek backwards correctly
             if page != self._picture.tell():
                 self._picture.seek(page)
             self._check_size()
@@ -203,7 +203,7 @@ class PictureFile:
             return decode(self._picture)
 
     def read_with(self, read: Callable[[PIL.Image.Image], np.ndarray]) -> np.ndarray:
-        """The first page, read by a function; upright as its EXIF orientation says."""
+        """The first page, read by a function; rotated upright by its EXIF orientation."""
         with self._errors():
             if self.first_page:
                 self._picture.seek(self.first_page)
@@ -221,37 +221,39 @@ class PictureFile:
         return bool(int(_tags(self._picture).get(_SUBFILE, 0)) & 0b101)
 
     def _check_channels(self, tags: Mapping[int, Any]) -> None:
-        """Refuse the layouts of a TIFF that decoders mix up without a word."""
+        """Refuse TIFF layouts that decoders read wrongly without an error."""
         bits, samples = _deepest(tags), int(tags.get(_SAMPLES, 1))
         if samples not in (1, 3) and tags.get(PHOTOMETRIC) in _GREY and not _is_grey_with_alpha(tags):
             raise MediaError(
-                f"{self.name} has {samples} channels in each pixel and names no colours for them. Save each "
-                "channel as a page, as OME-TIFF or a hyperstack of ImageJ have them, or as a picture."
+                f"{self.name} has {samples} channels per pixel, and no colours for them. Save each channel "
+                "as a page of an OME-TIFF or ImageJ hyperstack, or as a separate picture."
             )
         if bits <= 8 or samples == 1:
             return
         if tags.get(_PLANES) == 2:
             raise MediaError(
-                f"{self.name} has its {samples} channels of {bits} bits one after the other, which is not "
-                "read. Save it with the channels of a pixel together, or each channel as a picture."
+                f"{self.name} stores its {samples} channels of {bits} bits one after the other (planar), "
+                "which is not supported. Save it with interleaved channels, or each channel as a separate "
+                "picture."
             )
         if samples not in (3, 4):
             raise MediaError(
                 f"{self.name} has {samples} channels of {bits} bits. Expected 1, 3 or 4: save each channel "
-                "as a picture."
+                "as a separate picture."
             )
 
     def _check_size(self) -> None:
         width, height = self._picture.size
         if width * height > self._max_pixels:
             raise MediaError(
-                f"{self.name} is {width} x {height}, {width * height:,} pixels; up to {self._max_pixels:,} "
-                f"are read. If you trust it, allow more: max_pixels={width * height}, or --max-pixels."
+                f"{self.name} is {width} x {height}, {width * height:,} pixels; the limit is "
+                f"{self._max_pixels:,} pixels. If you trust the file, raise the limit: "
+                f"max_pixels={width * height}, or --max-pixels."
             )
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Raise whatever goes wrong in a decoder as one sentence."""
+        """Raise every decoder error as one sentence."""
         try:
             yield
         except MaskletError:
@@ -259,14 +261,14 @@ class PictureFile:
         except FileNotFoundError:
             raise MediaError(f"there is no picture {self.name}.") from None
         except IsADirectoryError:
-            raise MediaError(f"{self.name} is a folder. Expected a picture.") from None
+            raise MediaError(f"{self.name} is a folder. Expected a picture file.") from None
         except PIL.UnidentifiedImageError:
             refuse_unread(self._file, self.name)
             size = len(self._file) if isinstance(self._file, bytes) else self._file.stat().st_size
             problem = "is not a picture that Pillow reads" if size else "is empty (0 bytes)"
             raise MediaError(f"{self.name} {problem}.") from None
         except MemoryError:
-            raise MediaError(f"{self.name} needs more memory than there is.") from None
+            raise MediaError(f"{self.name} needs more memory than is available.") from None
         except PermissionError as error:
             raise MediaError(f"{self.name} cannot be read: permission denied.") from error
         except Exception as error:  # damaged files raise nearly every kind of exception in decoders
@@ -275,7 +277,7 @@ class PictureFile:
 
 
 def decode(picture: PIL.Image.Image) -> RawPicture:
-    """The pixels of an opened picture, upright as its EXIF orientation says."""
+    """The pixels of an opened picture, rotated upright by its EXIF orientation."""
     orientation = picture.getexif().get(_ORIENTATION, 1)
     if picture.format == "TIFF":
         picture.load()  # which turns a TIFF upright
@@ -294,7 +296,7 @@ def decode(picture: PIL.Image.Image) -> RawPicture:
 
 
 def turn_upright(picture: RawPicture, orientation: int) -> RawPicture:
-    """Undo what EXIF says about how the camera was held."""
+    """Rotate a picture upright by its EXIF orientation."""
 
     def turn(array: np.ndarray) -> np.ndarray:
         if orientation in (5, 6, 7, 8):
@@ -311,7 +313,7 @@ def turn_upright(picture: RawPicture, orientation: int) -> RawPicture:
 
 
 def _identify(file: File) -> PIL.Image.Image:
-    """Open without Pillow's own limit, in whose place `PictureFile` has one that can be chosen."""
+    """Open without Pillow's own size limit; `PictureFile` has a limit that the caller can set."""
     opened = io.BytesIO(file) if isinstance(file, bytes) else file
     if isinstance(opened, Path) and opened.exists() and not (opened.is_file() or opened.is_dir()):
         raise MediaError(f"{printable(opened.name)} is a pipe or a device. Expected a file.")
@@ -328,7 +330,8 @@ def _opacity(alpha: np.ndarray, opaque: int) -> np.ndarray | None:
 
 
 def _deep_opacity(alpha: np.ndarray) -> np.ndarray | None:
-    """Of 16 bits, or of fewer that are stored in 16: then all of it is one value below 65535, and opaque."""
+    """Alpha of 16 bits, or of fewer bits stored in 16: then all values are equal, below 65535, and mean
+    opaque."""
     return None if (alpha == alpha.flat[0]).all() and alpha.flat[0] else _opacity(alpha, SIXTEEN_BITS)
 
 
@@ -349,7 +352,7 @@ def _is_grey_with_alpha(tags: Mapping[int, Any]) -> bool:
 
 
 def _tags(picture: PIL.Image.Image) -> Mapping[int, Any]:
-    """The tags of a TIFF's page; of other pictures none."""
+    """The tags of a TIFF's page; none for other pictures."""
     tags: Mapping[int, Any] = getattr(picture, "tag_v2", None) or {}
     return tags
 
@@ -366,7 +369,7 @@ def _read_tiff_tags(file: File) -> Mapping[int, Any]:
         stream.seek(tags.next)
         tags.load(stream)
         return dict(tags)
-    except Exception:  # the decoder will say what is wrong
+    except Exception:  # the decoder reports the error
         return {}
 
 
@@ -381,7 +384,7 @@ def _is_signed(tags: Mapping[int, Any]) -> bool:
 
 
 def _correct(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
-    """What decoders leave to their caller: signed bytes, and pictures in which 0 is white."""
+    """Convert what decoders do not: signed bytes, and pictures in which 0 is white."""
     if values.dtype == np.uint8 and _is_signed(tags):
         return values.view(np.int8)
     is_deep = values.dtype in (np.dtype(np.uint16), np.dtype(np.uint32))

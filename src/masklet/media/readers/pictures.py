@@ -37,8 +37,9 @@ def read_image(
     """Read one picture as RGB.
 
     Pictures of 8 bits keep their values. Deeper ones, such as 12 bits of a camera, signed CT values or
-    floats, are scaled as `estimate_intensity_range` chooses. What is transparent becomes white. A file with
-    several pictures gives the first. Files and PIL images are turned upright as their EXIF orientation says.
+    floats, are scaled as `estimate_intensity_range` chooses. What is transparent becomes white. From a file
+    with several pictures, the first is read. Files and PIL images are turned upright as their EXIF
+    orientation says.
 
     Args:
         source: An array (H, W, 3), (H, W, 4), (H, W, 1) or (H, W) of any real type, in which NaN and what a
@@ -64,7 +65,7 @@ def read_image(
 
 
 class ImageReader:
-    """Reads the images of a source one after the other, with the same intensity range.
+    """Reads the images of a source in order, with the same intensity range.
 
     Args:
         intensity_range: The intensities that become black and white; by default the first image of more than
@@ -92,10 +93,12 @@ def read_raw(
 ) -> RawPicture:
     """Read one picture as it is stored: grey or RGB, of any depth, with its alpha.
 
-    Several channels become RGB of 8 bits, each with its own range of intensities.
+    Several channels become 8-bit RGB, each with its own intensity range.
     """
     if channel is not None and isinstance(source, torch.Tensor | np.ndarray | PIL.Image.Image):
-        raise MediaError("channel chooses in a file. Of an array take one: array[..., channel].")
+        raise MediaError(
+            "channel selects a channel of a picture file. For an array, pass array[..., channel]."
+        )
     if isinstance(source, torch.Tensor):
         return _raw_array(_channels_last(to_array(source)))
     if isinstance(source, np.ndarray):
@@ -107,8 +110,8 @@ def read_raw(
         data = fetch(os.fspath(source)) if is_url(source) else None
     if data is None and not isinstance(source, str | os.PathLike):
         raise MediaError(
-            "a picture is an array (H, W, 3), a tensor, a PIL image, a path, bytes, a file object or a URL. "
-            f"Got {type(source).__name__}."
+            "a picture must be an array (H, W, 3), a tensor, a PIL image, a path, bytes, a file object or "
+            f"a URL. Got {type(source).__name__}."
         )
     with PictureFile(Path(source) if data is None else data, max_pixels=max_pixels) as file:  # type: ignore[arg-type]
         axes = file.axes()
@@ -138,12 +141,12 @@ def find_pictures(source: str | os.PathLike[str]) -> list[Path]:
     if missing:
         others = f", as are {len(missing) - 1} more" if len(missing) > 1 else ""
         raise MediaError(
-            f"{missing[0]} is a link to a file that is not there{others}: frames would be lost. "
-            "Bring the files back, or remove the links."
+            f"{missing[0]} is a link to a missing file{others}: frames would be lost. Restore the files, or "
+            "remove the links."
         )
     pictures = [path for path in named if path.is_file()]
     if not pictures:
-        raise MediaError(f"{source} holds no pictures that Pillow reads, such as .jpg, .png or .tiff.")
+        raise MediaError(f"{source} contains no pictures that Pillow reads, such as .jpg, .png or .tiff.")
     return sorted(pictures, key=natural_key)
 
 
@@ -166,7 +169,7 @@ def is_picture_url(url: str) -> bool:
 
 
 def read_bytes(source: object) -> bytes | None:
-    """The content of bytes or of a file object, which is left where it was; None for everything else."""
+    """The content of bytes or of a file object, whose position is kept; None for everything else."""
     if isinstance(source, bytes | bytearray | memoryview):
         return bytes(source)
     read = getattr(source, "read", None)
@@ -178,7 +181,7 @@ def read_bytes(source: object) -> bytes | None:
     if seek is not None:
         seek(start)
     if not isinstance(data, bytes):
-        raise MediaError("a file object must give bytes. Open the file in binary mode: open(path, 'rb').")
+        raise MediaError("a file object must return bytes. Open the file in binary mode: open(path, 'rb').")
     return data
 
 
@@ -186,7 +189,7 @@ def fetch(url: str) -> bytes:
     """Download a picture over http or https."""
     try:
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise MediaError(f"a picture's URL begins with http:// or https://. Got {url:.80}.")
+            raise MediaError(f"a picture's URL must begin with http:// or https://. Got {url:.80}.")
         with urllib.request.urlopen(url, timeout=URL_SECONDS) as response:
             data: bytes = response.read(URL_BYTES + 1)
     except MediaError:
@@ -195,12 +198,14 @@ def fetch(url: str) -> bytes:
         OSError,
         ValueError,
         http.client.HTTPException,
-    ) as error:  # HTTP's codes and time-outs are OSErrors
+    ) as error:  # HTTP status codes and timeouts are OSErrors
         reason = str(getattr(error, "reason", None) or error).partition("\n")[0].rstrip(".:")
         shown = re.sub("//[^/@]*@", "//", url)  # without a password
         raise MediaError(f"{shown!r:.200} cannot be fetched: {reason}.") from error
     if len(data) > URL_BYTES:
-        raise MediaError(f"{url} is larger than {URL_BYTES >> 20} MiB. Download it and give its path.")
+        raise MediaError(
+            f"{url} is larger than the limit of {URL_BYTES >> 20} MiB. Download it and pass its path."
+        )
     return data
 
 
@@ -242,7 +247,7 @@ def _raw_array(array: np.ndarray) -> RawPicture:
 
 
 def _fill_hidden(array: np.ndarray) -> np.ndarray:
-    """An array in which what is hidden counts for nothing, as NaN does: pixels of a map without data."""
+    """An array whose masked values are ignored, like NaN: pixels of a map without data."""
     if array.dtype.itemsize == 1:
         return np.asarray(np.ma.filled(array, 0))
     fits = array.dtype.kind == "f" or array.dtype.itemsize > 2
@@ -254,13 +259,13 @@ def _is_channels_first(array: np.ndarray | torch.Tensor) -> bool:
 
 
 def _channels_last(array: np.ndarray) -> np.ndarray:
-    """(C, H, W), as torch has it, as (H, W, C); an array that has its channels last stays."""
+    """Convert torch's (C, H, W) to (H, W, C); an array with its channels last is not changed."""
     if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
         return np.moveaxis(array, 0, 2)
     return array
 
 
 def natural_key(path: Path) -> list[tuple[int, str]]:
-    """Sorts paths as people count: numbers by their value, letters without regard to case."""
+    """Sorts paths in natural order: numbers by value, letters without regard to case."""
     parts = re.findall(r"\d+|\D+", str(path).lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

@@ -31,7 +31,7 @@ COLUMNS = ("source", "frame", "object", "class", "x", "y", "label", "x0", "y0", 
 KEYS = ("source", "frame", "object", "class", "positive", "negative", "box", "mask")
 
 
-EMPTY: tuple[Any, ...] = (None, "", [])  # what JSON has where nothing is given
+EMPTY: tuple[Any, ...] = (None, "", [])  # JSON values that mean "not given"
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class ObjectPrompts:
 
     Attributes:
         by_frame: frame -> object id -> prompt.
-        names: What objects are called, by id; those without a name are left out.
-        classes: Their classes, likewise; by default the names.
+        names: Names of the objects by id; objects without a name are left out.
+        classes: Classes of the objects by id; by default the names.
     """
 
     by_frame: Mapping[int, Mapping[int, Prompt]] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class ObjectPrompts:
         return sorted({id for prompts in self.by_frame.values() for id in prompts})
 
     def joined(self, other: ObjectPrompts) -> ObjectPrompts:
-        """These prompts and others'. An object's prompts on the same frame join."""
+        """These prompts combined with others. An object's prompts on the same frame are merged."""
         builder = PromptBuilder()
         for prompts in (self, other):
             for frame, by_id in prompts.by_frame.items():
@@ -76,16 +76,16 @@ class PromptBuilder:
     """Collects prompts of objects that are known by an id, a name, or neither."""
 
     def __init__(self, reserved: Iterable[int] = ()) -> None:
-        self._reserved = set(reserved)  # ids that no object gets by its name
+        self._reserved = set(reserved)  # ids that are not given to named objects
         self._prompts: dict[int, dict[int, Prompt]] = {}
         self._names: dict[int, str] = {}
         self._classes: dict[int, str] = {}
 
     def add(self, frame: int, id: int, prompt: Prompt) -> None:
-        """Add a prompt; its clicks join those that the object has on the same frame.
+        """Add a prompt; its clicks are added to the object's clicks on the same frame.
 
         Raises:
-            PromptError: The object has another box or mask there, which would be lost.
+            PromptError: The object already has another box or mask there, which would be lost.
         """
         by_id = self._prompts.setdefault(frame, {})
         before = by_id.get(id, Prompt())
@@ -93,16 +93,16 @@ class PromptBuilder:
             if getattr(before, kind) is not None and getattr(prompt, kind) is not None:
                 kinds = {"box": "boxes", "mask": "masks"}[kind]
                 raise PromptError(
-                    f"object {id} has two {kinds} on frame {frame}: give each object an id or a name of its "
-                    "own, or leave one out."
+                    f"object {id} has two {kinds} on frame {frame}: give each object its own id or name, or "
+                    "remove one."
                 )
         by_id[id] = before | prompt
 
     def resolve(self, name: str | None, id: int | None = None, category: str | None = None) -> int:
-        """The id of an object, by its own id, its name, or a new one.
+        """The id of an object: as given, by its name, or a new one.
 
         Raises:
-            PromptError: The object has another name or class already.
+            PromptError: The object already has another name or class.
         """
         if id is None and name is not None:
             id = next((other for other, value in self._names.items() if value == name), None)
@@ -112,8 +112,8 @@ class PromptBuilder:
         for known, text, kind in ((self._names, name, "names"), (self._classes, category, "classes")):
             if text is not None and known.setdefault(id, text) != text:
                 raise PromptError(
-                    f"object {id} has two {kind}, {known[id]} and {text}: give each object an id of its own, "
-                    f"or write the same."
+                    f"object {id} has two {kind}, {known[id]} and {text}: give each object its own id, or "
+                    f"use the same {kind} in both."
                 )
         return id
 
@@ -128,12 +128,12 @@ class PromptRow:
 
     Attributes:
         where: For messages: the file and the line or annotation.
-        source: The input that it names; empty for all inputs.
+        source: The input that it is for; empty for all inputs.
         frame: A frame, or the file name of one.
-        object: Its id or name; None for an object of its own.
+        object: Its id or name; None for a new object.
         category: Its class.
         values: The prompt, as `Prompt` has it; a mask may be a path, a COCO annotation, or run lengths.
-        image_size: (H, W) of the picture that the prompt is of, where the file says so.
+        image_size: (H, W) of the picture that the prompt was made for, if the file has it.
     """
 
     where: str
@@ -161,8 +161,8 @@ def build_prompts(rows: Iterable[PromptRow], folder: Path, frames: Frames) -> Ob
     """The prompts of one input.
 
     Args:
-        rows: Its rows. One that says the same as an earlier one, as where files were joined, adds no click.
-        folder: Where the paths of masks start.
+        rows: Its rows. A repeated row, as in joined files, adds no click.
+        folder: The folder to which paths of masks are relative.
         frames: The input.
 
     Raises:
@@ -176,7 +176,7 @@ def build_prompts(rows: Iterable[PromptRow], folder: Path, frames: Frames) -> Ob
             id = builder.resolve(name, row.object if isinstance(row.object, int) else None, row.category)
             builder.add(_find_frame(row.frame, frames), id, row.prompt(folder, frames.size))
         except LabelSizeError:
-            raise  # it names the row
+            raise  # for the message: it identifies the row
         except (ValueError, TypeError, MediaError) as error:
             raise PromptError(f"{row.where}: {error}") from None
     return builder.build()
@@ -186,7 +186,7 @@ def _drop_repeated(rows: Iterable[PromptRow]) -> Iterator[PromptRow]:
     seen = set[str]()
     for row in rows:
         content = repr((row.frame, row.object, row.category, sorted(row.values.items())))
-        if row.object is None or content not in seen:  # without a name or id, each is an object of its own
+        if row.object is None or content not in seen:  # without a name or id, each row is a new object
             seen.add(content)
             yield row
 
@@ -199,7 +199,7 @@ def read_prompt_rows(path: Path) -> Iterator[PromptRow]:
         return _read_json_lines(path)
     if suffix == ".json":
         return _read_coco(path)
-    raise PromptError(f"prompts come from a .csv, .jsonl or .json (COCO) file. Got {path}.")
+    raise PromptError(f"prompts must be a .csv, .jsonl or .json (COCO) file. Got {path}.")
 
 
 def _read_csv(path: Path) -> Iterator[PromptRow]:
@@ -207,13 +207,13 @@ def _read_csv(path: Path) -> Iterator[PromptRow]:
     columns = [column.strip() for column in _next_cells(reader, path) or ()]
     _check_keys(columns, COLUMNS, f"{path}, line 1")
     if len(set(columns)) < len(columns):
-        raise PromptError(f"{path}, line 1 names a column twice. Got {', '.join(columns)}.")
+        raise PromptError(f"{path}, line 1 has a column twice. Got {', '.join(columns)}.")
     while (values := _next_cells(reader, path)) is not None:
         where = f"{path}, line {reader.line_num}"
         if len(values) > len(columns):
             raise PromptError(
-                f"{where} has {len(values)} cells for {len(columns)} columns: numbers have a decimal point, "
-                "and a text with a comma stands in quotes."
+                f"{where} has {len(values)} cells for {len(columns)} columns: use a decimal point in "
+                "numbers, and quotes around text with a comma."
             )
         cells = {key: value.strip() for key, value in zip(columns, values, strict=False) if value.strip()}
         if not cells:
@@ -233,12 +233,15 @@ def _next_cells(reader: Iterator[list[str]], path: Path) -> list[str] | None:
 
 
 def row_from_cells(where: str, cells: Mapping[str, str]) -> PromptRow:
-    """The prompt of one line of a table, with the keys of `COLUMNS`; it may be empty."""
+    """The prompt in one line of a table, with the keys of `COLUMNS`; it may be empty."""
     values: dict[str, Any] = {}
     if point := _take_numbers(cells, ("x", "y"), where):
         label = _to_whole_number(cells.get("label", "1"))
         if label not in (0, 1):
-            raise PromptError(f"{where}: label is 1 for a click on the object, 0 beside it. Got {label}.")
+            raise PromptError(
+                f"{where}: label must be 1 for a click on the object, or 0 for a click outside it. Got "
+                f"{label}."
+            )
         values["positive" if label == 1 else "negative"] = [point]
     if box := _take_numbers(cells, ("x0", "y0", "x1", "y1"), where):
         values["box"] = box
@@ -248,7 +251,7 @@ def row_from_cells(where: str, cells: Mapping[str, str]) -> PromptRow:
 
 
 def _read_json_lines(path: Path) -> Iterator[PromptRow]:
-    for number, line in enumerate(_read_text(path).split("\n"), 1):  # others may stand in a JSON text
+    for number, line in enumerate(_read_text(path).split("\n"), 1):  # JSON strings may have others
         where = f"{path}, line {number}"
         if not line.strip():
             continue
@@ -274,13 +277,13 @@ def parse_line(where: str, line: str) -> Mapping[str, Any]:
 
 
 def row_from_entry(where: str, entry: Mapping[str, Any]) -> PromptRow:
-    """The prompt of one entry with the keys of `KEYS`; it may be empty."""
+    """The prompt in one entry, with the keys of `KEYS`; it may be empty."""
     values = {key: entry.get(key) for key in ("positive", "negative", "box", "mask")}
     return _make_row(where, entry, {key: value for key, value in values.items() if value not in EMPTY})
 
 
 def _read_coco(path: Path) -> Iterator[PromptRow]:
-    """A row for each annotation: its mask where it has one, else its box."""
+    """A row for each annotation: its mask if it has one, otherwise its box."""
     file = CocoFile.read(path)
     for image in file.images:
         name = PurePosixPath(image.file_name.replace("\\", "/"))
@@ -294,7 +297,7 @@ def _read_coco(path: Path) -> Iterator[PromptRow]:
 
 
 def _object_of(annotation: CocoAnnotation) -> int | str | None:
-    """The object that an annotation names, as masklet's own files do; None where it is one of its own."""
+    """The object id in an annotation, as in masklet's own files; None if the annotation is a new object."""
     number = _to_whole_number(annotation.object)
     return number if isinstance(number, int) and number >= 1 else annotation.object
 
@@ -302,25 +305,25 @@ def _object_of(annotation: CocoAnnotation) -> int | str | None:
 def _make_row(where: str, entry: Mapping[str, Any], values: Mapping[str, Any]) -> PromptRow:
     frame, object = _to_whole_number(entry.get("frame", 0)), _to_whole_number(entry.get("object"))
     if isinstance(frame, bool) or not isinstance(frame, int) or frame < 0:
-        raise PromptError(f"{where}: frame is a whole number from 0 on. Got {frame!s:.40}.")
+        raise PromptError(f"{where}: frame must be a whole number from 0. Got {frame!s:.40}.")
     is_id = isinstance(object, int) and not isinstance(object, bool) and object >= 1
     if not (object is None or isinstance(object, str) or is_id):
-        raise PromptError(f"{where}: object is a name, or a whole number from 1 on. Got {object}.")
+        raise PromptError(f"{where}: object must be a name, or a whole number from 1. Got {object}.")
     source, category = (_to_text(entry.get(key), f"{where}: {key}") for key in ("source", "class"))
     return PromptRow(where, source, frame, 1 if object in EMPTY else object, category or None, values)
 
 
 def _to_text(value: Any, name: str) -> str:
-    """A text, or a whole number as one; empty where there is none."""
+    """A string, or a whole number as a string; empty if there is none."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, str | int | None):
-        raise PromptError(f"{name} is a text. Got {value!r:.40}.")
+        raise PromptError(f"{name} must be text. Got {value!r:.40}.")
     return "" if value is None else str(value)
 
 
 def _to_whole_number(value: Any) -> Any:
-    """Whole numbers as such: 7.0 is what a column with gaps holds where it should hold 7."""
+    """Whole numbers as int: a column with gaps contains 7.0 instead of 7."""
     if isinstance(value, str) and re.fullmatch(rf"-?\d{{1,{LONGEST_NUMBER}}}(\.0*)?", value):
         return int(value.partition(".")[0])
     return int(value) if isinstance(value, float) and value.is_integer() else value
@@ -336,17 +339,19 @@ def _read_text(path: Path) -> str:
 def _check_keys(keys: Any, allowed: Sequence[str], where: str) -> None:
     unknown = [str(key) for key in keys if key not in allowed]
     if unknown:
-        raise PromptError(f"{where} has {', '.join(unknown)}. Allowed are {', '.join(allowed)}.")
+        raise PromptError(
+            f"{where} has unknown keys: {', '.join(unknown)}. Allowed are {', '.join(allowed)}."
+        )
 
 
 def read_number(text: str) -> float:
-    """A number as tables have it.
+    """A number from a table cell.
 
     Raises:
-        ValueError: It is none, or one with the underscores that Python allows.
+        ValueError: It is not a number, or has the underscores that Python allows.
     """
     if "_" in text:
-        raise ValueError(f"'{text}' is no number")
+        raise ValueError(f"'{text}' is not a number")
     return float(text)
 
 
@@ -364,7 +369,7 @@ def _take_numbers(cells: Mapping[str, str], names: Sequence[str], where: str) ->
 
 
 def _find_frame(frame: int | str, frames: Frames) -> int:
-    """The number of a frame that is given by its number or file name."""
+    """The number of a frame, given by number or file name."""
     if isinstance(frame, int):
         return frame
     if len(frames) == 1:
@@ -381,9 +386,9 @@ def _find_frame(frame: int | str, frames: Frames) -> int:
         name.name != frame_file_name(number, name.suffix) for number, name in enumerate(names)
     )
     if digits is None or int(digits[1]) >= len(frames) or has_own_names:
-        raise ValueError(f"{frames.name} has no frame that is called {frame}.")
+        raise ValueError(f"{frames.name} has no frame with the name {frame}.")
     log.warning(
-        "%s has no frame that is called %s: frame %d is taken, counted from 0.",
+        "%s has no frame with the name %s: it is read as frame number %d, counted from 0.",
         frames.name,
         frame,
         int(digits[1]),

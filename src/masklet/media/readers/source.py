@@ -1,4 +1,4 @@
-"""What a picture source is: the protocols of readers and sources, and the error for a missing frame."""
+"""The protocols of readers and sources, and the error for a missing frame."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from masklet.errors import MediaError
 Image = UInt8[np.ndarray, "H W 3"]  # RGB
 IntensityRange = tuple[float, float]  # the intensities that become black and white
 
-STILLS_FPS = 24.0  # pictures without times play at the rate of SA-V and DAVIS
-SQUARE = Fraction(1)  # pixels that are as wide as they are high
+STILLS_FPS = 24.0  # for pictures without times: the rate of SA-V and DAVIS
+SQUARE = Fraction(1)  # square pixels
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Source(Protocol):
 
     @property
     def fps(self) -> float:
-        """Frames a second; the average where the rate varies."""
+        """Frames per second; the average if the rate varies."""
         ...
 
     @property
@@ -60,7 +60,7 @@ class Source(Protocol):
         ...
 
     def file_name(self, frame: int) -> str:
-        """The picture's own file, or the name that data sets give to a video's frame: 00007.jpg."""
+        """The picture's file name, or the name of a video's frame in data sets: 00007.jpg."""
         ...
 
 
@@ -93,7 +93,7 @@ class Reader(Protocol):
     def file_name(self, frame: int) -> str: ...
 
     def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
-        """The last of these frames, and those of the others that cost little more."""
+        """The last of these frames, and those of the others that are cheap to decode with it."""
         ...
 
     def play(self, start: int) -> Iterator[Image]:
@@ -106,7 +106,7 @@ class TimedReader(Reader, Protocol):
     """A reader whose frames have times, so that it can be sampled."""
 
     def frame_at(self, seconds: float) -> int | None:
-        """The frame on show so many seconds after the first; None after the time of the last one."""
+        """The frame shown at this many seconds after the first; None after the last one."""
         ...
 
     def play_frames(self, frames: Iterable[int]) -> Iterator[Image]:
@@ -136,5 +136,5 @@ def frame_file_name(frame: int, suffix: str) -> str:
 
 
 def printable(name: str | os.PathLike[str]) -> str:
-    """A file's name as text that can be written anywhere; bytes that are not UTF-8 are replaced."""
+    """A file's name as printable text; bytes that are not UTF-8 are replaced."""
     return os.fsencode(name).decode("utf-8", "replace")

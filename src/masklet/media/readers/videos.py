@@ -1,4 +1,4 @@
-"""A stored video: played from any frame on, or any frame alone. Knows nothing of caches."""
+"""A stored video: reads from any frame on, or any single frame. It has no cache."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from masklet.media.readers.source import (
     printable,
 )
 
-# Names of videos that `mimetypes` does not know on every machine, or counts as pictures.
+# Suffixes of videos that `mimetypes` does not know on every machine, or treats as pictures.
 VIDEO_SUFFIXES = frozenset((".mkv", ".gif", ".m2ts"))
-AHEAD = 8  # frames that are quicker decoded than jumped over
-CHECKED = 32  # frames decoded to see that packets and pictures agree
-SAMPLED_FRAMES = 5  # that the range of intensities is chosen from
+AHEAD = 8  # frames that are faster to decode than to seek over
+CHECKED = 32  # frames decoded to check that packets and pictures agree
+SAMPLED_FRAMES = 5  # frames from which the intensity range is chosen
 
 Decoded = tuple[int, VideoFrame]  # a frame's number and picture
 
@@ -63,8 +63,8 @@ class Video:
 
     Args:
         file: A path or URL that PyAV opens, or the file's bytes.
-        intensity_range: The intensities that become black and white; chosen from a sample of the frames by
-            default, where these are RGB or grey of more than 8 bits.
+        intensity_range: The intensities that become black and white; by default chosen from a sample of the
+            frames if they are RGB or grey of more than 8 bits.
     """
 
     def __init__(self, file: VideoFile, *, intensity_range: IntensityRange | None = None) -> None:
@@ -77,15 +77,15 @@ class Video:
             stream = video_stream(container)
             assert stream is not None
             rates = [float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate]
-            self.fps = min(rates, default=STILLS_FPS)  # either may be far too high, neither too low
+            self.fps = min(rates, default=STILLS_FPS)  # either may be far too high, but not too low
             self._tick = float(stream.time_base or Fraction(1, 90_000))  # seconds
             aspect = stream.sample_aspect_ratio
         self._has_palette = False
-        # `read` keeps one decoder going, so that asking for frame after frame is as quick as playing.
+        # `read` keeps one decoder open, so that reading frames in order is as fast as playing.
         self._cursor: Iterator[Decoded] | None = self._decode(0)
         first = next(self._cursor, None)
         if first is None:
-            raise MediaError(f"{self.name} holds no frame that can be decoded.")
+            raise MediaError(f"{self.name} has no frame that can be decoded.")
         self._last = first
         self._has_palette = first[1].format.name == "pal8"
         self.recording = Recording(file, (first[1].pts or 0) * self._tick)
@@ -115,7 +115,7 @@ class Video:
         return (pts - self._start) * self._tick
 
     def frame_at(self, seconds: float) -> int | None:
-        """The frame on show; None behind the time of the last one."""
+        """The frame shown at this time; None after the last one."""
         if not self._is_indexed:
             frame = int(seconds * self.fps + 1e-6)
             return frame if frame < self.count() else None
@@ -128,10 +128,10 @@ class Video:
         return frame_file_name(frame, ".jpg")
 
     def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
-        """The last of these frames, and those of the others that are decoded on the way to it."""
+        """The last of these frames, and those of the others that are decoded before it."""
         target = frames[-1]
         pictures = self._find_decoder(target)
-        self._cursor = None  # a decoder that fails on the way is not asked again
+        self._cursor = None  # a decoder that failed is not used again
         images = {}
         for frame, picture in pictures:
             self._last = frame, picture
@@ -156,7 +156,7 @@ class Video:
             yield seconds - first, self._convert(picture)
 
     def play_frames(self, frames: Iterable[int]) -> Iterator[Image]:
-        """These frames, whose numbers never decrease, from one decoder, which goes on to the video's end."""
+        """These frames, whose numbers never decrease, from one decoder, which reads to the video's end."""
         decoded: Iterator[Decoded] | None = None
         number, picture = -1, None
         for frame in frames:
@@ -173,7 +173,7 @@ class Video:
         return self._converter.convert(self._geometry.raw(picture, self.name))
 
     def _find_decoder(self, target: int) -> Iterator[Decoded]:
-        """A decoder that comes by the target: the one at hand, or a new one."""
+        """A decoder that reaches the target: the current one, or a new one."""
         last = self._last[0]
         if self._cursor is not None and target == last:
             return chain([self._last], self._cursor)
@@ -184,7 +184,7 @@ class Video:
         return self._decode(target)
 
     def _is_near(self, target: int, last: int) -> bool:
-        """Whether decoding on from `last` reaches the target no later than a jump would."""
+        """Whether decoding on from `last` reaches the target as soon as a seek would."""
         if target - last <= AHEAD or not self._is_indexed:
             return True
         keys = self._keyframes_before(target)
@@ -204,7 +204,7 @@ class Video:
                 for frame, picture in self._decode_once(target):
                     yield frame, picture
                 return
-            except _Damage:  # decoders that work on several frames at a time lose whole ones behind it
+            except _Damage:  # decoders with several threads lose whole frames after it
                 self._threading = "SLICE"
                 log.warning("%s is damaged: packets that cannot be decoded are skipped.", self.name)
         resume = max(target, frame + 1)
@@ -255,7 +255,7 @@ class Video:
                 container.seek(key, stream=stream)
                 packets = container.demux(stream)
                 first = next((packet for packet in packets if packet.is_keyframe), None)
-                # Some containers land late: then the keyframe before is tried.
+                # Some containers seek too far: then the previous keyframe is tried.
                 if first is not None and first.pts is not None and first.pts <= key:
                     return first.pts, container, chain([first], packets)
             container.close()
@@ -264,7 +264,8 @@ class Video:
 
     def _open(self) -> InputContainer:
         stamp = _file_stamp(self._file)
-        # One that is still being written grows; all else is another video, of which frames would be mixed in.
+        # A file that is still being written may grow; any other change means another video, whose frames
+        # would be mixed in.
         if stamp and self._stamp and stamp != self._stamp:
             is_growing = stamp.inode == self._stamp.inode and stamp.size > self._stamp.size
             if not is_growing:
@@ -292,9 +293,9 @@ class Video:
 
     @cached_property
     def _packets_are_frames(self) -> bool:
-        """Whether pictures and packets are one to one, but for damaged packets.
+        """Whether pictures and packets correspond one to one, except for damaged packets.
 
-        Not so where some are hidden: then packets say nothing about frames.
+        False if some frames are hidden: then packets do not identify frames.
         """
         with open_container(self._file, self.name, self._threading) as container:
             decoding = DecodingPass(container, container.demux(video_stream(container)))
@@ -314,10 +315,10 @@ class Video:
 
     @cached_property
     def _count(self) -> int:
-        """By the container's head, or by its packets, where these can be trusted; else by decoding."""
+        """By the container's header or its packets if these are reliable, otherwise by decoding."""
         if self._is_indexed:
             count = len(self._entries) or self._index.count()
-            if self._is_indexed:  # still so, with the packets read
+            if self._is_indexed:  # still true, with the packets read
                 return count
         count = 0
         with suppress(MediaError):
@@ -327,7 +328,7 @@ class Video:
 
     @cached_property
     def _entries(self) -> list[int]:
-        """Decoding times of all frames, as an MP4 lists them in its head; empty for other containers."""
+        """Decoding times of all frames from the header of an MP4; empty for other containers."""
         with self._open() as container:
             stream = video_stream(container)
             if "mp4" not in container.format.name or stream is None:
@@ -335,7 +336,7 @@ class Video:
             return [entry.timestamp for entry in stream.index_entries if not entry.is_discard]
 
     def _missing_frame(self, frame: int) -> MediaError:
-        # A file that breaks off promises more frames than it has.
+        # The header of a truncated file lists more frames than the file has.
         if 0 <= frame < self._count:
             return self._broken_off(self._index.count() - 1)
         return NoSuchFrame(self.name, frame, self._count)
@@ -343,17 +344,17 @@ class Video:
     def _broken_off(self, frame: int) -> MediaError:
         where = f"after frame {frame}" if frame >= 0 else "before its first frame"
         return MediaError(
-            f"{self.name} breaks off {where}: what follows is missing or damaged. "
-            f"Use the frames up to there, or mend the file (ffmpeg -i {self.name} mended.mp4)."
+            f"{self.name} cannot be decoded {where}: the rest is missing or damaged. Use the frames before "
+            f"it, or repair the file (ffmpeg -i {self.name} repaired.mp4)."
         )
 
 
 class _Damage(Exception):
-    """A packet could not be decoded while several frames were decoded at a time."""
+    """A packet could not be decoded by a decoder with several threads."""
 
 
 class FileStamp(NamedTuple):
-    """What tells a file from one that took its place."""
+    """Identifies a file, to detect that it was replaced."""
 
     inode: int
     size: int
@@ -361,7 +362,7 @@ class FileStamp(NamedTuple):
 
 
 def _file_stamp(file: VideoFile) -> FileStamp | None:
-    """None for what is in memory, on a server, or not there."""
+    """None for a file that is in memory, on a server, or missing."""
     with suppress(OSError, ValueError):
         if isinstance(file, str) and "://" not in file:
             state = os.stat(file)

@@ -1,1 +1,1 @@
-"""Masks out, in the forms that people use: a file for each form, and `formats` names them."""
+"""Writers of masks: one module for each group of formats; `formats` lists them by name."""

@@ -119,18 +119,18 @@ class YouTubeVisJson(SpooledJson):
         return (self._spool.get(id, frame) for frame in frames)
 
 
-SAV_FRAME_STEP = "masklet_frame_step"  # not in SA-V's own files, which label every fourth frame
+SAV_FRAME_STEP = "masklet_frame_step"  # 4 in SA-V's own files, which label every fourth frame
 
 
 class SavJson(SpooledJson):
-    """SA-V: for each frame the masks of all objects, empty ones too, and SA-V's facts about each object.
+    """SA-V: the masks of all objects for each frame, including empty ones, and SA-V's data about each object.
 
     Every frame has masks, up to the last that was written; `masklet_frame_step` is 1.
 
     Args:
         path: The file.
         source: Where the frames come from.
-        names: Accepted as other formats do, and not written: SA-V has no classes.
+        names: Ignored: SA-V has no classes.
 
     Raises:
         MediaError: The file cannot be written.
@@ -181,11 +181,11 @@ def _bucket(size: float) -> str:
 
 
 def _count_changes(areas: np.ndarray) -> int:
-    """How often the object comes or goes after it first appeared."""
+    """How often the object disappears or reappears after its first appearance."""
     is_visible = areas > 0
     return int(np.count_nonzero(np.diff(is_visible[is_visible.argmax() :])))
 
 
 def _all_frames(spool: MaskSpool) -> range:
-    """From frame 0 to the last that was written, since these files count frames from 0."""
+    """From frame 0 to the last written frame, since these files count frames from 0."""
     return range(spool.frames[-1] + 1 if spool.frames else 0)

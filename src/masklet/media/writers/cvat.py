@@ -24,7 +24,7 @@ NOT_IN_XML = r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
 
 class XmlWriter:
-    """XML that is written piece by piece, so that no file is in memory as a whole."""
+    """XML that is written piece by piece, so that the whole file is never in memory."""
 
     def __init__(self, file: TextIOWrapper) -> None:
         self._xml = XMLGenerator(file, encoding="utf-8", short_empty_elements=True)
@@ -44,7 +44,7 @@ class XmlWriter:
 
 
 def _legal(value: object) -> str:
-    """Text as XML can hold it: a file's name may have control characters."""
+    """Text without characters that XML does not allow: a file's name may have control characters."""
     return re.sub(NOT_IN_XML, "\ufffd", str(value))
 
 
@@ -76,15 +76,15 @@ def write_meta(
     labels: Iterable[str],
     original_size: tuple[int, int] | None = None,
 ) -> None:
-    """Write what CVAT's XML says of a task.
+    """Write the task's metadata in CVAT's XML.
 
     Args:
-        xml: Where `annotations` was begun.
-        name: The task's.
-        size: How many pictures or frames it has.
-        kind: What its shapes are.
+        xml: With `annotations` open.
+        name: The task's name.
+        size: The number of pictures or frames.
+        kind: The type of its shapes.
         labels: The classes.
-        original_size: (H, W) of all pictures, if it is the same.
+        original_size: (H, W), if all pictures have the same size.
     """
     with xml.within("meta"), xml.within("task"):
         xml.element("name", name)
@@ -131,7 +131,7 @@ class CvatTracks(_CvatXml):
         for frame in range(min(self._length, self._spool.frames[-1] + 2)):
             mask = self._spool.get(id, frame)
             if mask is None and points is None:
-                continue  # still invisible; between keyframes CVAT repeats the last one
+                continue  # still outside; CVAT repeats the last keyframe
             if mask is not None:
                 points = _points(rle.decode(mask["segmentation"]))
             shape = {"frame": frame, "points": points, "outside": int(mask is None)}
@@ -141,7 +141,7 @@ class CvatTracks(_CvatXml):
 
 
 class CvatMasks(_CvatXml):
-    """CVAT for images: the masks themselves. CVAT has no tracks of masks; `group_id` tells objects apart.
+    """CVAT for images: the masks themselves. CVAT has no tracks of masks; `group_id` identifies objects.
 
     Args:
         path: The file.
@@ -173,11 +173,11 @@ def write_mask(
     """Write a mask within an image of CVAT's XML; an empty mask has no element.
 
     Args:
-        xml: Where an image was begun.
+        xml: With an image open.
         label: The object's class.
-        group: Tells objects apart; CVAT keeps it as a number for each mask.
+        group: Identifies the object; CVAT stores it as a number for each mask.
         mask: The object's pixels.
-        values: Of the label's attributes, by name.
+        values: Values of the label's attributes, by name.
     """
     box = tight_box(mask)
     if box is None:

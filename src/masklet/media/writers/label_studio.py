@@ -1,4 +1,4 @@
-"""Masks for Label Studio: tasks with its own brush format for pictures, and with boxes for videos."""
+"""Masks for Label Studio: tasks with brushes for pictures, and with boxes for videos."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from masklet import rle
 from masklet.media.writers.writer import CocoMask, SpooledJson
 
 MODEL_VERSION = "masklet"
-RUN_BITS = (4, 8, 12, 16)  # the four sizes that a run's length may have in a brush
+RUN_BITS = (4, 8, 12, 16)  # the four bit widths that a run's length may have in a brush
 
 
 class LabelStudioBrushes(SpooledJson):
@@ -146,8 +146,9 @@ def brush_region(
 def brush_rle(mask: Bool[np.ndarray, "H W"]) -> list[int]:
     """A mask as the bytes of Label Studio's brush: runs of an RGBA picture whose channels all are the mask.
 
-    The bits are: how many values follow (32), bits of a value less 1 (5), and four sizes less 1 (4 each).
-    Then for each run a 1, which size its length has (2), its length less 1 (that size), and its value (8).
+    The bits are: the number of values (32), the bits per value minus 1 (5), and four sizes minus 1 (4 each).
+    Then for each run a 1, the index of its length's size (2), its length minus 1 (that size), and its value
+    (8).
 
     Args:
         mask: bool (H, W).

@@ -20,7 +20,7 @@ from masklet.media.writers.writer import SpooledWriter, Writer, check_masks, is_
 from masklet.types import Masks
 
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
-HIGHEST = 2**16 - 1  # id that a pixel can hold
+HIGHEST = 2**16 - 1  # largest id that a pixel can hold
 
 
 class PalettePngs(Writer):
@@ -72,7 +72,7 @@ class LabelTiff(SpooledWriter):
     Args:
         path: The file.
         source: Where the frames come from.
-        names: Classes of the objects by id; only OME-TIFF has a place for them.
+        names: Classes of the objects by id; only OME-TIFF can store them.
 
     Raises:
         MediaError: The file cannot be written; by `write`, an id is not from 1 to 65,535.
@@ -112,11 +112,11 @@ class LabelTiff(SpooledWriter):
         return {X_RESOLUTION: 1 / size.x, Y_RESOLUTION: 1 / size.y, RESOLUTION_UNIT: 1}
 
     def description(self, count: int, dtype: type) -> str:
-        """What the axes are, as ImageJ reads it.
+        """ImageJ's description of the axes.
 
         Args:
             count: The number of pages.
-            dtype: Of the pages: np.uint8 or np.uint16.
+            dtype: The dtype of the pages: np.uint8 or np.uint16.
         """
         depth, time = self._axes(count)
         sides = [f"{axis}={side}" for axis, side in (("slices", depth), ("frames", time)) if side > 1]
@@ -129,14 +129,14 @@ class LabelTiff(SpooledWriter):
         return "\n".join([*lines, "loop=false", ""])
 
     def _axes(self, count: int) -> tuple[int, int]:
-        """Depth and time: as the source says, else the pages of a TIFF are depth."""
+        """Depth and time as in the source; if it does not say, pages of a TIFF are depth."""
         axes: StackAxes | None = getattr(self._source, "axes", None)
         if axes is not None and axes.depth * axes.time == count:
             return axes.depth, axes.time
         return (count, 1) if is_stack(self._source) else (1, count)
 
     def _interval(self, times: int) -> float | None:
-        """Seconds from one point in time to the next; None where they are not known, or differ."""
+        """Seconds from one point in time to the next; None if they are unknown or differ."""
         axes: StackAxes | None = getattr(self._source, "axes", None)
         if axes is not None and axes.seconds:
             steps = np.diff(axes.seconds)
@@ -188,31 +188,31 @@ class LabelOmeTiff(LabelTiff):
 
 
 def check_ids(ids: Iterable[int]) -> None:
-    """Refuse ids that a pixel of a label map cannot hold.
+    """Raise for ids that a label map's pixels cannot hold.
 
     Args:
         ids: Ids of objects.
 
     Raises:
-        MediaError: One is not from 1 to 65,535.
+        MediaError: An id is not from 1 to 65,535.
     """
     refused = [id for id in ids if not 1 <= id <= HIGHEST]
     if refused:
         raise MediaError(
-            f"a label map holds object ids 1 to {HIGHEST}. Got {', '.join(map(str, refused))}: choose other "
-            "ids, or another format: masklets, or objects, with a PNG for each."
+            f"a label map can hold object ids 1 to {HIGHEST}. Got {', '.join(map(str, refused))}: choose "
+            "other ids, or the format masklets or objects."
         )
 
 
 def write_label_map(path: StrPath, labels: np.ndarray) -> None:
-    """Write a label map as a PNG with DAVIS's palette; where an id is above 255, in 16 bits of grey.
+    """Write a label map as a PNG with DAVIS's palette, or as 16-bit grey if an id is above 255.
 
     Args:
         path: The file. Its folder is made.
         labels: (H, W), the id of each pixel, 0 where there is none; whole numbers up to 65,535, or bool.
 
     Raises:
-        MediaError: The file cannot be written, or the numbers are others.
+        MediaError: The file cannot be written, or the labels are not such numbers.
 
     Example:
         >>> from tempfile import TemporaryDirectory
@@ -224,10 +224,12 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
     """
     labels = np.asarray(labels)
     if labels.ndim != 2 or not labels.size or labels.dtype.kind not in "bui":
-        raise MediaError(f"a label map is (H, W), a whole number a pixel. Got {labels.dtype} {labels.shape}.")
+        raise MediaError(
+            f"a label map must be (H, W), with one whole number per pixel. Got {labels.dtype} {labels.shape}."
+        )
     if labels.min() < 0 or labels.max() > HIGHEST:
         raise MediaError(
-            f"a label map holds 0 and object ids up to {HIGHEST}. Got {labels.min()} to {labels.max()}."
+            f"a label map can hold 0 and object ids up to {HIGHEST}. Got {labels.min()} to {labels.max()}."
         )
     if labels.max() > 255:
         picture = PIL.Image.fromarray(labels.astype(np.uint16))
@@ -241,7 +243,7 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
 
 
 def davis_palette() -> np.ndarray:
-    """DAVIS's colours. An id's bits go to red, green and blue in turn, the lowest as the brightest.
+    """DAVIS's colours. An id's bits go to red, green and blue alternately, the lowest as the brightest.
 
     Returns:
         uint8 (256, 3), RGB by id.

@@ -1,7 +1,7 @@
-"""masklets.json, masklet's own record of a video: every mask with its scores; written, and read back.
+"""masklets.json, masklet's own format for a video: every mask with its scores. Writes it and reads it.
 
-`FrameList` is the file's form: JSON that is valid after every frame, so that neither Ctrl-C, a crash nor a
-full disk costs what is written.
+`FrameList` keeps the file's JSON valid after every frame, so that nothing is lost after Ctrl-C, a crash or on
+a full disk.
 """
 
 from __future__ import annotations
@@ -99,11 +99,11 @@ def read_masklets(path: StrPath) -> Iterator[Masks]:
                 score=[float(obj["score"]) for obj in objects],
             )
     except (MaskletError, ValueError, KeyError, TypeError) as error:
-        raise MediaError(f"{path} is not as masklet writes it: {error}") from error
+        raise MediaError(f"{path} was not written by masklet or was changed: {error}") from error
 
 
 class FrameList:
-    """A file `{..., "frames": [{"frame": 0, "objects": [{"id": 1, ...}]}, ...]}`, one line a frame.
+    """A file `{..., "frames": [{"frame": 0, "objects": [{"id": 1, ...}]}, ...]}`, with one line per frame.
 
     The file is valid at all times: the next line and a new end are written over the old end. Memory does not
     grow. An earlier file of the same name stays until this one is closed.
@@ -197,12 +197,12 @@ def read_frame_list(path: StrPath) -> tuple[dict[str, Any], Iterator[dict[str, A
             if head.endswith(b'"frames": ['):
                 return json.loads(head + b"]}"), _read_lines(path)
             file.seek(0)
-            content = json.load(file)  # another program has formatted it
+            content = json.load(file)  # another program formatted it
             return content, iter(content["frames"])
     except FileNotFoundError:
         raise MediaError(f"there is no file {path}.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MediaError(f"{path} is not a list of frames as masklet writes it: {error}.") from error
+        raise MediaError(f"{path} is not a list of frames written by masklet: {error}.") from error
 
 
 def _read_lines(path: StrPath) -> Iterator[dict[str, Any]]:

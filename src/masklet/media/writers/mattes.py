@@ -18,7 +18,7 @@ from masklet.media.writers.pictures import soften
 from masklet.media.writers.writer import Writer, check_masks
 from masklet.types import Masks
 
-PIXELS = "grayf32le"  # what the encoder takes; it writes halves
+PIXELS = "grayf32le"  # the encoder's input; it writes half floats
 
 
 class MatteExrs(Writer):
@@ -60,7 +60,7 @@ def matte(mask: Bool[np.ndarray, "H W"], soft: float) -> Float32[np.ndarray, "H 
 def exr_encoder(
     size: tuple[int, int], pixel_aspect: Fraction
 ) -> Callable[[Float32[np.ndarray, "H W"]], bytes]:
-    """What makes an EXR file of a picture in grey: half floats, ZIP compression.
+    """The encoder of a grey picture as EXR: half floats, ZIP compression.
 
     Args:
         size: (H, W) of the pictures.
@@ -70,9 +70,9 @@ def exr_encoder(
     assert isinstance(codec, VideoCodecContext)
     codec.height, codec.width = size
     codec.pix_fmt = PIXELS
-    codec.time_base = Fraction(1, 25)  # files have no time, but encoders ask for one
+    codec.time_base = Fraction(1, 25)  # files have no time, but encoders need one
     codec.sample_aspect_ratio = pixel_aspect  # without it, FFmpeg leaves out an attribute that EXR requires
-    codec.thread_count = 1  # several threads would hold frames back
+    codec.thread_count = 1  # several threads would delay frames
     codec.options = {"compression": "zip16", "format": "half"}
 
     def encode(picture: Float32[np.ndarray, "H W"]) -> bytes:

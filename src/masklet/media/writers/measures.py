@@ -1,4 +1,5 @@
-"""A table of measures of each mask: area, centre and box, also in micrometres where pixels have a size."""
+"""A table of measurements of each mask: area, centre and box, also in micrometres if the pixel size is
+known."""
 
 from __future__ import annotations
 
@@ -54,7 +55,7 @@ def measure(
     Args:
         source: Where the frame comes from.
         frame: Its number.
-        masks: Object, class and mask of each; none is empty.
+        masks: The object, class and mask of each; no mask is empty.
     """
     time, depth = find_place(source, frame)
     page = frame + getattr(source, "first_page", 0)
@@ -64,14 +65,14 @@ def measure(
     if (getattr(source, "axes", None) is not None or is_stack(source)) and file == frame_file_name(
         page, ".jpg"
     ):
-        file = source.name  # pages have no files of their own; `time` and `depth` tell which it is
+        file = source.name  # pages have no file names; `time` and `depth` identify them
     size: PixelSize | None = getattr(source, "pixel_size", None)
     for id, name, mask in masks:
         yield (file, frame, seconds, time, depth, id, name, *_measure_mask(mask, depth, size))
 
 
 def find_place(source: Source, frame: int) -> tuple[int, int]:
-    """The point in time and the slice of a frame, from 0 on. Pages of an unknown kind are slices."""
+    """The point in time and the slice of a frame, from 0. Pages of an unknown kind are slices."""
     axes: StackAxes | None = getattr(source, "axes", None)
     page = frame + getattr(source, "first_page", 0)
     if axes is not None:
@@ -80,7 +81,7 @@ def find_place(source: Source, frame: int) -> tuple[int, int]:
 
 
 def find_seconds(source: Source, frame: int) -> float | None:
-    """When a frame was taken, from the first one; None where the source does not say it."""
+    """When a frame was taken, from the first one; None if the source does not say it."""
     axes: StackAxes | None = getattr(source, "axes", None)
     if axes is not None:
         return axes.seconds[find_place(source, frame)[0]] if axes.seconds else None
@@ -89,7 +90,7 @@ def find_seconds(source: Source, frame: int) -> float | None:
 
 
 def find_time(source: Source, frame: int) -> float:
-    """When a frame was taken; where the source does not say it, when it is shown."""
+    """When a frame was taken; if the source does not say it, when it is shown."""
     seconds = find_seconds(source, frame)
     return source.time(frame) if seconds is None else seconds
 

@@ -1,4 +1,4 @@
-"""The results of many inputs as one file, in formats that hold a whole data set."""
+"""Merge the results of many inputs into one file, for formats that can hold a data set."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from masklet.media.writers.cvat import CvatMasks, XmlWriter, write_meta
 from masklet.media.writers.polygons import CLASSES
 from masklet.media.writers.writer import dump_json
 
-FRAMES = "frames"  # the folder that the format of this name writes
+FRAMES = "frames"  # the folder that the format with this name writes
 
-# From the results of each input, by its name, such as "a/1"; and the file or folder to write.
+# Args: the results of each input, by its name, such as "a/1"; and the file or folder to write.
 Merge = Callable[[Mapping[str, Path], Path], None]
 
 
@@ -132,7 +132,7 @@ def merge_yolo(folders: Mapping[str, Path], path: Path) -> None:
         part.write_text("".join(f"{text}\n" for text in classes), encoding="utf-8")
 
 
-# By the name of the file or folder that each input has.
+# By the name of the file or folder in each input's results.
 MERGES: Mapping[str, Merge] = {
     "coco.json": merge_coco,
     "cvat_masks.xml": merge_cvat_masks,
@@ -143,7 +143,7 @@ MERGES: Mapping[str, Merge] = {
 
 
 def _merged_picture(input: str, results: Path, picture: str, count: int) -> str:
-    """A picture's path among all inputs; that of the frame where the results have it too."""
+    """A picture's path among all inputs; the frame's path if the results contain the frames."""
     merged = _merged_name(input, picture, count)
     written = results.parent / FRAMES / picture
     is_frame = merged == f"{input}/{picture}" and written.is_file()

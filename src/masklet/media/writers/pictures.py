@@ -1,4 +1,4 @@
-"""Pictures with masks shown in them: painted over, or objects cut out of them; or whole, as they are."""
+"""Pictures with masks drawn on them, objects cut out of pictures, and unchanged frames."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from masklet.types import Masks
 MARGIN = 4  # transparent pixels around the objects that keep the picture's colour
 
 
-BLUR = 0.03  # of the picture's width: how far a blurred background is out of focus
+BLUR = 0.03  # the blur of a background, as a part of the picture's width
 
-ReadBackground = Callable[[int, Image], Image]  # a frame's number and picture; returns what lies behind
+ReadBackground = Callable[[int, Image], Image]  # takes a frame's number and picture, returns the background
 
 
 def cutout(image: Image, masks: Masks, *, margin: int = 0, soft: float = 0.0) -> UInt8[np.ndarray, "H W 4"]:
@@ -79,12 +79,12 @@ def fade(inside: UInt8[np.ndarray, "H W"], soft: float) -> UInt8[np.ndarray, "H 
 
 
 def soften(alpha: np.ndarray, soft: float) -> np.ndarray:
-    """Alpha (H, W) of any numbers, its edges faded out over `soft` pixels, to both sides."""
+    """Alpha (H, W) of any dtype, with edges faded over `soft` pixels, to both sides."""
     return cv2.GaussianBlur(alpha, (0, 0), soft, borderType=cv2.BORDER_REPLICATE) if soft else alpha
 
 
 def open_background(background: str, size: tuple[int, int]) -> ReadBackground:
-    """What lies behind objects, by its name, at the size (H, W) of the frames.
+    """Open a background by its name, at the size (H, W) of the frames.
 
     Args:
         background: "blur" for the frame itself, out of focus; a colour such as "green" or "#00b140"; or a
@@ -95,7 +95,7 @@ def open_background(background: str, size: tuple[int, int]) -> ReadBackground:
         A function of a frame's number and picture that returns the background, uint8 (H, W, 3).
 
     Raises:
-        MediaError: It is no colour, and no file that can be opened.
+        MediaError: It is neither a colour nor a file that can be opened.
     """
     if background == "blur":
         return lambda frame, image: cv2.GaussianBlur(image, (0, 0), max(1.0, BLUR * size[1]))
@@ -104,7 +104,7 @@ def open_background(background: str, size: tuple[int, int]) -> ReadBackground:
     except ValueError:
         if not os.path.exists(background):
             raise MediaError(
-                f"a background is blur, a colour such as green or #00b140, or a picture or video. "
+                "a background must be blur, a colour such as green or #00b140, or a picture or video. "
                 f"There is no file {background!r}."
             ) from None
     else:
@@ -115,7 +115,7 @@ def open_background(background: str, size: tuple[int, int]) -> ReadBackground:
 
 
 def _cover(picture: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture scaled so that it covers a frame of `size` (H, W), and cropped around its middle."""
+    """A picture scaled to cover a frame of `size` (H, W), and cropped around its centre."""
     height, width = size
     scale = max(height / picture.shape[0], width / picture.shape[1])
     wide, high = (
@@ -167,7 +167,7 @@ class CutoutVideo(VideoWriter):
         self._soft = soft
 
     def picture(self, image: Image, masks: Masks) -> UInt8[np.ndarray, "H W 4"]:
-        # Two by two pixels share their colour in a video: without a margin, edges would go dark.
+        # In a video, 2 x 2 pixels share their colour: without a margin, edges would become dark.
         return cutout(image, masks, margin=MARGIN, soft=self._soft)
 
 
@@ -197,8 +197,8 @@ class CompositeVideo(VideoWriter):
         soft: Pixels over which the edges fade out; 0 is a hard edge.
 
     Raises:
-        MediaError: The background is no colour and no file, the file cannot be written, or frames do not come
-            in order.
+        MediaError: The background is neither a colour nor a file, the file cannot be written, or frames do
+            not come in order.
     """
 
     coding = H264

@@ -1,4 +1,4 @@
-"""Masks as outlines: polygons with their holes, and YOLO's labels, which know no holes."""
+"""Masks as outlines: polygons with holes, and YOLO's labels, which have no holes."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class YoloTxts(Writer):
 
 
 def _flat(name: str) -> str:
-    """A picture's relative path as one file name.
+    """A picture's relative path as a single file name.
 
     >>> _flat("a/1.png")
     'a_1.png'
@@ -112,7 +112,7 @@ def _stem(name: str) -> str:
 
 
 def _shared_names(source: Source) -> dict[int, str]:
-    """Other names for the frames whose stem several have, or that is the name of the classes' file."""
+    """Other names for frames with the same stem, or with the stem of the classes' file."""
     frames = range(len(source)) if isinstance(source, Sized) else ()
     stems = [_stem(source.file_name(frame)) for frame in frames]
     counts = Counter([*stems, Path(CLASSES).stem])

@@ -1,4 +1,4 @@
-"""Videos of masks: codecs, sizes that they take, times as in the source, files that appear when complete."""
+"""Videos of masks: codecs, their size limits, times as in the source, files that appear when complete."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from masklet.types import Masks
 
 log = logging.getLogger(__name__)
 
-SLOWEST, FASTEST = Fraction(1, 1000), Fraction(1000)  # frames a second that encoders are told
-SLOW, SLOW_TICK = 1 / 60, Fraction(1, 1000)  # below so many frames a second, ticks are longer
-# Seconds that a frame is shown. MP4 counts its ticks, of at most 1/16000 s, to 2**31, over four frames that
-# are encoded in another order.
+SLOWEST, FASTEST = Fraction(1, 1000), Fraction(1000)  # frames per second passed to encoders
+SLOW, SLOW_TICK = 1 / 60, Fraction(1, 1000)  # below this frame rate, ticks are longer
+# The longest time in seconds for which a frame is shown. MP4 counts ticks of at most 1/16000 s up to 2**31,
+# over four frames, since they are encoded in another order.
 LONGEST, LONGEST_SLOW = 5_900.0, 33_000.0
 
-COPIED = {  # codecs that a container takes as they are, and the encoder for all others
+COPIED = {  # codecs that a container can copy, and the encoder for all others
     "mp4": ({"aac", "mp3", "ac3", "eac3", "alac"}, "aac"),
     "mov": ({"aac", "mp3", "ac3", "alac", "pcm_s16le", "pcm_s24le"}, "aac"),
     "webm": ({"opus", "vorbis"}, "libopus"),
@@ -48,15 +48,15 @@ OPUS_RATE, OPUS_FRAME = 48_000, 960  # samples
 
 @dataclass(frozen=True)
 class Coding:
-    """How pictures become a video.
+    """How pictures are encoded as a video.
 
     Attributes:
-        container: The file's format.
+        container: The file format.
         codec: The encoder.
         pixels: Its pixel format.
         tuning: Options of the codec.
         options: Options of the container.
-        metadata: Of the stream.
+        metadata: Metadata of the stream.
         tick: The container's unit of time in seconds.
         longest_side: In pixels. Players rarely take larger videos, and encoders refuse them.
         largest_area: In pixels.
@@ -68,7 +68,7 @@ class Coding:
     tuning: Mapping[str, str]
     options: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, str] = field(default_factory=dict)
-    tick: Fraction = Fraction(1, 90_000)  # whole numbers of it make all usual frame rates
+    tick: Fraction = Fraction(1, 90_000)  # divisible by all usual frame rates
     longest_side: int = 8192
     largest_area: int = 8192 * 4352  # H.264's level 6.2
 
@@ -115,11 +115,12 @@ PRORES_4444 = Coding(
 class VideoWriter(Writer):
     """A video with each frame at its time in the source, in BT.709. The file appears when it is closed.
 
-    The sound of a video file is carried over: copied where the container takes it, otherwise encoded anew.
+    The sound of a video file is carried over: copied if the container supports its codec, otherwise encoded
+    again.
 
     Frames must come in order. An odd side grows by a pixel; a picture that is too large for the codec is
-    scaled down. A pause between two frames is at most an hour and a half long; nine hours where there is less
-    than a frame a minute.
+    scaled down. A pause between two frames is at most an hour and a half, or nine hours if there is less than
+    one frame per minute.
 
     Args:
         path: The file.
@@ -138,7 +139,7 @@ class VideoWriter(Writer):
         make_folder(Path(path).parent)
         self._part = temporary_path(path)
         self._previous: tuple[int, float] | None = None  # frame and seconds
-        self._start = 0.0  # seconds of the source at which the video starts, and what long pauses lose
+        self._start = 0.0  # the source's time at the video's start, plus cut pauses
         self._pts = 0
         self._is_begun = False
         self._is_closed = False
@@ -152,7 +153,9 @@ class VideoWriter(Writer):
         self._size = self.coding.fit(size)
         if self._size != size:
             old, new = ("{1}x{0}".format(*shape) for shape in (size, self._size))
-            log.warning("%s is scaled down from %s to %s, the most that players take.", path, old, new)
+            log.warning(
+                "%s is scaled down from %s to %s, the largest size that players support.", path, old, new
+            )
         with self._errors():
             self._container = av.open(
                 os.fspath(self._part), "w", format=self.coding.container, options=dict(self.coding.options)
@@ -178,7 +181,7 @@ class VideoWriter(Writer):
 
     @abstractmethod
     def picture(self, image: Image, masks: Masks) -> UInt8[np.ndarray, "H W c"]:
-        """Draw what the video shows of a frame.
+        """Draw a frame of the video.
 
         Args:
             image: The frame, uint8 (H, W, 3).
@@ -220,8 +223,8 @@ class VideoWriter(Writer):
             last_frame, last_seconds = self._previous
             if frame <= last_frame:
                 raise MediaError(
-                    f"a video takes frames in order. Got frame {frame} after frame {last_frame}: "
-                    f"write it when all masks are known."
+                    f"a video needs frames in order. Got frame {frame} after frame {last_frame}: write the "
+                    "video when all masks are known."
                 )
             self._start += max(0.0, seconds - last_seconds - self._longest)
             pts = max(self._pts + 1, round((seconds - self._start) / self._tick))
@@ -233,7 +236,7 @@ class VideoWriter(Writer):
             return
         self._is_closed = True
         try:
-            if self._failure is not None:  # another header after one that failed ends the process in FFmpeg
+            if self._failure is not None:  # FFmpeg ends the process at a second header after a failed one
                 with suppress(OSError):
                     self._container.close()
                 raise self._failure
@@ -242,7 +245,7 @@ class VideoWriter(Writer):
                 if self._sound is not None:
                     self._sound.write_until(float(self._pts * self._tick) + 1 / self._source.fps)
                 self._container.close()
-                if self._is_begun:  # without frames there is no video
+                if self._is_begun:  # no frames, no video
                     os.replace(self._part, self._path)
         finally:
             if self._sound is not None:
@@ -261,15 +264,16 @@ class VideoWriter(Writer):
             height, width = self._size
             self._failure = MediaError(
                 f"{self._path} cannot be encoded, {width}x{height} pixels at {self._source.fps:.6g} frames "
-                f"a second: {error}. Choose other formats, or a smaller picture."
+                f"a second: {error}. Choose another format or smaller frames."
             )
             raise self._failure from error
 
 
 class AudioTrack:
-    """Copies the packets of a recording's sound, or encodes it anew where the container does not take it.
+    """Copies the packets of a recording's sound, or encodes it again if the container does not support its
+    codec.
 
-    Packets are written as far as the video has come, so that both lie beside each other in the file.
+    Packets are written up to the video's current time, so that both are interleaved in the file.
 
     Args:
         container: The video that is written.
@@ -297,10 +301,10 @@ class AudioTrack:
 
     @classmethod
     def open(cls, container: OutputContainer, recording: Recording | None) -> AudioTrack | None:
-        """Open the sound of a recording. What cannot be carried over is left out, with a warning.
+        """Open the sound of a recording. Sound that cannot be copied or encoded is left out, with a warning.
 
         Returns:
-            None where there is no recording, or no sound in it.
+            None if there is no recording, or no sound in it.
         """
         if recording is None:
             return None
@@ -316,7 +320,7 @@ class AudioTrack:
         """Start with the sound at a time of the source.
 
         Args:
-            start: In seconds of the source.
+            start: The source's time in seconds.
         """
         self._start = start
         with self._ending():
@@ -326,7 +330,7 @@ class AudioTrack:
             self._next = next(self._packets, None)
 
     def write_until(self, seconds: float) -> None:
-        """Write the sound of up to this many seconds from the beginning of the video."""
+        """Write the sound up to this time of the video, in seconds."""
         with self._ending():
             while self._next is not None and self._seconds(self._next) < seconds:
                 self._output.mux(self._next)
@@ -334,7 +338,7 @@ class AudioTrack:
 
     @contextmanager
     def _ending(self) -> Iterator[None]:
-        """End the sound where it cannot be carried over: the pictures are worth more."""
+        """End the sound after an error, so that the pictures are still written."""
         try:
             yield
         except (av.ArgumentError, av.InvalidDataError) as error:
@@ -366,7 +370,7 @@ class AudioTrack:
             try:
                 frames = cast(list[AudioFrame], packet.decode())
             except av.FFmpegError:
-                continue  # a damaged packet is a short silence
+                continue  # a damaged packet becomes a short silence
             for frame in frames:
                 if frame.pts is None or frame.time_base is None:
                     continue
@@ -400,7 +404,7 @@ class AudioTrack:
 
 
 def _encoder_rate(encoder: str, rate: int) -> int:
-    """The samples a second that an encoder takes, for a source of `rate`: as many or more, where it can.
+    """An encoder's sample rate for a source of `rate`: the same or the next higher one, if available.
 
     >>> _encoder_rate("aac", 44100), _encoder_rate("aac", 192000), _encoder_rate("libopus", 44100)
     (44100, 96000, 48000)

@@ -1,4 +1,4 @@
-"""What writers have in common: frames and masks go in one at a time, and files are complete when closed."""
+"""The base of all writers: they get frames and masks one at a time, and files are complete when closed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AnyWriter = TypeVar("AnyWriter", bound="Writer")
 Names = Mapping[int, str]  # object id -> its class, such as "dog"; several objects may share one
 
 UNNAMED = "object"
-# What the name of a class cannot hold: control characters, halves of surrogate pairs, line breaks.
+# Not allowed in class names: control characters, halves of surrogate pairs, line breaks.
 UNWRITABLE = ("Cc", "Cs", "Zl", "Zp")
 NONCHARACTERS = "\ufffe\uffff"
 
@@ -65,7 +65,7 @@ class Writer(ABC):
             MediaError: The file cannot be written, or the format cannot hold these masks.
         """
 
-    def close(self) -> None:  # noqa: B027 - many writers have nothing left to do
+    def close(self) -> None:  # noqa: B027 - many writers need no closing
         """Finish the files. A second call does nothing.
 
         Raises:
@@ -82,8 +82,8 @@ class Writer(ABC):
 
 
 def closed_error(path: object) -> MediaError:
-    """Why nothing more can be written."""
-    return MediaError(f"{path} is closed: frames are written before `close`, or within the `with` block.")
+    """The error for writing after `close`."""
+    return MediaError(f"{path} is closed: write frames before `close`, or within the `with` block.")
 
 
 class Writers(Writer):
@@ -142,14 +142,14 @@ class BackgroundWriter(Writer):
 
 
 def check_masks(masks: Masks, source: Source | None = None) -> None:
-    """Refuse masks that would lie in another place than their object.
+    """Raise for masks that do not fit the frames of the source.
 
     Raises:
         MediaError: Their frame is below 0, or they have another size than the frames of the source.
     """
     if masks.frame < 0:
         raise MediaError(
-            f"frames are numbered from 0. Got masks of frame {masks.frame}: leave out what a tracker with a "
+            f"frame numbers must be 0 or more. Got masks of frame {masks.frame}: skip what a tracker with a "
             "delay returns before the first frame."
         )
     if source is not None and tuple(masks.size) != tuple(source.size):
@@ -160,10 +160,10 @@ def check_masks(masks: Masks, source: Source | None = None) -> None:
 
 
 def check_picture(image: object, masks: Masks) -> None:
-    """Refuse a picture that is not the frame of these masks.
+    """Raise for a picture that is not the frame of these masks.
 
     Raises:
-        MediaError: It is no uint8 RGB array, or has another size than the masks.
+        MediaError: It is not a uint8 RGB array, or has another size than the masks.
     """
     shape = (*masks.size, 3)
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == shape:
@@ -173,7 +173,7 @@ def check_picture(image: object, masks: Masks) -> None:
 
 
 def check_class(name: str) -> None:
-    """Refuse a class that files of classes cannot hold.
+    """Raise for a class name that files cannot store.
 
     Raises:
         MediaError: It has a line break or another control character, which would make two lines of one
@@ -181,8 +181,8 @@ def check_class(name: str) -> None:
     """
     if any(unicodedata.category(sign) in UNWRITABLE or sign in NONCHARACTERS for sign in name):
         raise MediaError(
-            f"the class {name!r} has a line break or a control character, which files of classes cannot "
-            "hold: rename it."
+            f"the class {name!r} has a line break or a control character, which files cannot store: rename "
+            "it."
         )
 
 
@@ -193,7 +193,7 @@ class Categories:
         names: Classes of the objects, by id.
 
     Raises:
-        MediaError: A class is no text, or cannot be written; see `check_class`.
+        MediaError: A class is not text, or cannot be written; see `check_class`.
 
     Example:
         >>> categories = Categories({1: "dog", 2: "ball", 3: "dog"})
@@ -204,7 +204,9 @@ class Categories:
     def __init__(self, names: Names) -> None:
         for id, name in _checked_names(names).items():
             if not isinstance(name, str):
-                raise MediaError(f"the class of an object is text, such as 'dog'. Got {name!r} for {id}.")
+                raise MediaError(
+                    f"the class of an object must be text, such as 'dog'. Got {name!r} for {id}."
+                )
             check_class(name)
         self._names = {id: name for id, name in names.items() if name.strip()}
         self._numbers = {name: number for number, name in enumerate(dict.fromkeys(self._names.values()))}
@@ -225,15 +227,15 @@ class Categories:
 
 def _checked_names(names: object) -> Mapping[int, object]:
     if not isinstance(names, Mapping):
-        raise MediaError(f"classes are given by object id: {{1: 'dog'}}. Got {type(names).__name__}.")
+        raise MediaError(f"classes must be given by object id: {{1: 'dog'}}. Got {type(names).__name__}.")
     try:
         return {check_id(id): name for id, name in names.items()}
     except PromptError as error:
-        raise MediaError(f"classes are given by object id, {{1: 'dog'}}: {error}") from error
+        raise MediaError(f"classes must be given by object id, {{1: 'dog'}}: {error}") from error
 
 
 def is_stack(source: Source) -> bool:
-    """Whether a source is a TIFF, whose pages are taken for depth where it does not say what they are."""
+    """Whether a source is a TIFF, whose pages are read as depth if it does not describe them."""
     return Path(source.name).suffix.lower() in (".tif", ".tiff")
 
 
@@ -247,10 +249,10 @@ class CocoMask(TypedDict):
 
 
 class MaskSpool:
-    """Masks by object and frame, in an unnamed temporary file; memory only holds where each one starts.
+    """Masks by object and frame, in an unnamed temporary file; only their offsets are in memory.
 
     Args:
-        path: The file that will be made of the masks; the temporary file lies in its folder.
+        path: The file that will be written from the masks; the temporary file is in its folder.
 
     Raises:
         MediaError: The folder cannot be written to.
@@ -292,7 +294,7 @@ class MaskSpool:
             self._offsets.setdefault(id, {})[masks.frame] = offset
 
     def get(self, id: int, frame: int) -> CocoMask | None:
-        """The mask of an object on a frame; None where it was not tracked or is not visible."""
+        """The mask of an object on a frame; None if it was not tracked or is not visible."""
         offset = self._offsets[id].get(frame)
         if offset is None:
             return None
@@ -319,12 +321,12 @@ class MaskSpool:
 
 
 class SpooledWriter(Writer):
-    """A file that is made of all masks when the writer is closed.
+    """A file that is written from all masks when the writer is closed.
 
     Args:
         path: The file.
         source: Where the frames come from.
-        names: Classes of the objects by id, where the format has classes.
+        names: Classes of the objects by id, if the format has classes.
 
     Raises:
         MediaError: The folder cannot be written to, or a class has a control character.
@@ -352,18 +354,18 @@ class SpooledWriter(Writer):
         """Write all masks of the spool.
 
         Args:
-            path: A temporary file, which gets its name when this returns.
+            path: A temporary file, which is renamed when this method returns.
         """
 
     @property
     def _length(self) -> int:
-        """Frames of the source; of a stream, up to the last that was written."""
+        """The number of frames of the source, or of a stream up to the last written frame."""
         written = max(self._spool.frames, default=-1) + 1
         return max(written, len(self._source)) if isinstance(self._source, Sized) else written
 
 
 class SpooledJson(SpooledWriter):
-    """A JSON file that is made of all masks at the end, piece by piece."""
+    """A JSON file that is written from all masks at the end, piece by piece."""
 
     def write_file(self, path: Path) -> None:
         with open(path, "w", encoding="utf-8") as file:
@@ -382,7 +384,7 @@ class SpooledJson(SpooledWriter):
 
 
 def dump_json(value: Any, file: TextIO) -> None:
-    """Write JSON piece by piece, so that no long list is in memory as a whole.
+    """Write JSON piece by piece, so that no long list is in memory.
 
     Args:
         value: What `json.dumps` takes; iterators become lists, also within mappings.
