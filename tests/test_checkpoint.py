@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from masklet import checkpoint
 from masklet.checkpoint.layouts import LAYOUTS, ORIGINAL, TRANSFORMERS, to_ours, to_theirs
+from masklet.checkpoint.matching import infer_config
 from masklet.config import SIZES, Sam2Config, toy
 from masklet.errors import CheckpointError, MaskletError
 from masklet.model import Sam2
@@ -65,7 +66,7 @@ def test_the_tables_are_bijections(model: Sam2, layout: checkpoint.Layout) -> No
 def test_size_and_revision_are_read_from_the_tensors(config: Sam2Config, layout: checkpoint.Layout) -> None:
     with torch.device("meta"):
         weights = Sam2(config).state_dict()
-    assert checkpoint.infer_config(weights, layout, "a.pt") == config
+    assert infer_config(weights, layout, "a.pt") == config
 
 
 def test_twins_that_differ_are_not_taken_for_one(model: Sam2, config: Sam2Config, tmp_path: Path) -> None:
@@ -244,7 +245,7 @@ class TestRefusals:
     def test_a_folder_without_weights(self, tmp_path: Path) -> None:
         assert "It holds none" in self.refusal(tmp_path)
 
-    def test_code(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_code_in_a_file_is_never_run(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         torch.save({"model": {"a": Code()}}, tmp_path / "a.pt")
         (tmp_path / "b.pt").write_bytes(pickle.dumps(Code()))
         for name in ("a.pt", "b.pt"):

@@ -8,27 +8,25 @@ from __future__ import annotations
 import operator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, SupportsIndex
+from typing import Literal, SupportsIndex
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from masklet.backends import EngineName, Setting, check_options, fit
-from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, Layout, Weights, to_ours, to_theirs
-from masklet.checkpoint.reading import PUBLISHED, find, list_names, read_file
-from masklet.config import LARGEST, NANO, NANO_LITE2, TRAINABLE, Sam2Config
+from masklet.checkpoint.layouts import LAYOUTS, MASKLET, ORIGINAL, to_theirs
+from masklet.checkpoint.locations import PUBLISHED, find
+from masklet.checkpoint.matching import CONFIG, check_weights, find_layout, read_config, rename
+from masklet.checkpoint.reading import list_names, read_file
+from masklet.config import LARGEST, Sam2Config
 from masklet.errors import CheckpointError, OptionError, check_path, first_line
 from masklet.files import atomic_write
 from masklet.model import Sam2, check_model
-from masklet.nn.trunks import block_count
 
 __all__ = ["PUBLISHED", "load", "save"]
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-CONFIG = "masklet"  # the metadata of our own files holds the config under this key
 
 
 def load(
@@ -73,14 +71,12 @@ def load(
     check_options(engine, setting)
     path = find(name)
     tensors, metadata = read_file(path)
-    layout = _layout_of(tensors, path.name)
-    weights = _rename(tensors, layout, path.name)
-    config = config or _read_config(weights, metadata, layout, path.name)
+    layout = find_layout(tensors, path.name)
+    weights = rename(tensors, layout, path.name)
+    config = config or read_config(weights, metadata, layout, path.name)
     if image_size is not None:
         config = replace(config, image_size=image_size)
-    _check_count(weights, config, path.name)
-    wanted = _expected_tensors(config, path.name)
-    _check(weights, wanted, layout, path.name)
+    check_weights(weights, config, layout, path.name)
 
     with torch.device("cpu"):
         model = Sam2(config).eval()
@@ -203,121 +199,3 @@ def _best_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _layout_of(tensors: Weights, file: str) -> Layout:
-    for layout in LAYOUTS.values():
-        if any(key.startswith(layout.sign) for key in tensors):
-            return layout
-    raise CheckpointError(f"{file} is not a SAM 2 checkpoint: no key starts with 'image_encoder.trunk'.")
-
-
-def _rename(tensors: Weights, layout: Layout, file: str) -> Weights:
-    """Tensors under our names, in our shapes."""
-    try:
-        return to_ours(tensors, layout)
-    except (IndexError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{file} is no SAM 2 in the layout {layout.name!r}: {first_line(error)}."
-        ) from error
-
-
-def _read_config(weights: Weights, metadata: dict[str, str], layout: Layout, file: str) -> Sam2Config:
-    """The config that the file names, or else the one that its tensors tell."""
-    try:
-        if CONFIG in metadata:
-            return Sam2Config.from_json(metadata[CONFIG])
-        return infer_config(weights, layout, file)
-    except (ValueError, TypeError, IndexError, ZeroDivisionError, RecursionError) as error:
-        raise CheckpointError(f"{file} does not describe a SAM 2: {first_line(error)}.") from error
-
-
-def _check_count(weights: Weights, config: Sam2Config, file: str) -> None:
-    """A config may not ask for more blocks than the file has tensors."""
-    blocks = sum(config.stages) + config.memory_layers
-    if blocks > len(weights):
-        raise CheckpointError(
-            f"{file} does not fit a SAM 2 of its size: it asks for {blocks} blocks and holds "
-            f"{len(weights)} tensors."
-        )
-
-
-class _Uninitialized(TorchFunctionMode):
-    """Makes modules without random weights, whose numbers the meta device would draw in Python."""
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if getattr(function, "__module__", None) == nn.init.__name__:
-            return (kwargs or {})["tensor"]
-        return function(*args, **(kwargs or {}))
-
-
-def _expected_tensors(config: Sam2Config, file: str) -> Weights:
-    """The tensors that a config asks for, without their memory."""
-    try:
-        with torch.device("meta"), _Uninitialized():
-            return Sam2(config).state_dict()
-    except (ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{file} does not describe a SAM 2: {first_line(error)}.") from error
-
-
-def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:
-    """The config of weights under our names. What shapes do not tell follows from the size they belong to."""
-
-    def shape(key: str) -> torch.Size:
-        if key not in weights:
-            raise CheckpointError(f"{file} is not a whole SAM 2: it lacks {layout.theirs(key)}.")
-        return weights[key].shape
-
-    def read_head(base: Sam2Config) -> Sam2Config:
-        return replace(
-            base,
-            revision="2.1" if "memory_encoder.absent" in weights else "2.0",
-            channels=shape("image_encoder.lateral.0.weight")[0],
-            memory_channels=shape("memory_encoder.out.weight")[0],
-            memory_layers=sum(key.endswith("linear1.bias") for key in weights),
-            feedforward=shape("memory_attention.layers.0.linear1.weight")[0],
-            memories=shape("memory_attention.age")[0],
-        )
-
-    if "image_encoder.trunk.stem.weight" in weights:
-        blocks = len({key.split(".")[3] for key in weights if key.startswith("image_encoder.trunk.blocks.")})
-        for base in (NANO, NANO_LITE2):
-            if blocks == block_count(base):
-                return read_head(base)
-        raise CheckpointError(
-            f"{file} has a trunk of {blocks} blocks of convolutions, which is neither EfficientNet-Lite0 nor "
-            "EfficientNet-Lite2."
-        )
-    embed_dim = shape("image_encoder.trunk.patch.weight")[0]
-    norms = (key for key in weights if key.startswith("image_encoder.trunk") and key.endswith("norm2.bias"))
-    widths = [len(weights[key]) for key in norms]
-    stages = tuple(widths.count(embed_dim << stage) for stage in range(4))
-    height, width = shape("image_encoder.trunk.position")[2:]
-    hieras = {size: base for size, base in TRAINABLE.items() if base.trunk == "hiera"}
-    for base in hieras.values():
-        if (base.embed_dim, base.stages) == (embed_dim, stages):
-            return replace(read_head(base), background=(height, width))
-    sizes = ", ".join(f"{size}: {base.embed_dim} {base.stages}" for size, base in hieras.items())
-    raise CheckpointError(
-        f"{file} has a trunk {embed_dim} wide with stages {stages}, which is no known size ({sizes}). "
-        "Its windows and heads cannot be told from the weights: pass config=Sam2Config(...)."
-    )
-
-
-def _check(weights: Weights, wanted: dict[str, Tensor], layout: Layout, file: str) -> None:
-    """Every tensor must be there in its shape, and no other."""
-    reshaped = [
-        f"{layout.theirs(key)} {tuple(weights[key].shape)} instead of {tuple(wanted[key].shape)}"
-        for key in weights.keys() & wanted.keys()
-        if weights[key].shape != wanted[key].shape
-    ]
-    faults = {
-        "it lacks": [layout.theirs(key) for key in wanted.keys() - weights.keys()],
-        "it has besides": [layout.theirs(key) for key in weights.keys() - wanted.keys()],
-        "it has in another shape": reshaped,
-    }
-    differences = "; ".join(f"{fault} {list_names(sorted(keys))}" for fault, keys in faults.items() if keys)
-    if differences:
-        raise CheckpointError(f"{file} does not fit a SAM 2 of its size: {differences}.")

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from masklet.checkpoint.reading import EMBEDDED, PUBLISHED, find_local
+from masklet.checkpoint.locations import EMBEDDED, PUBLISHED, find_local
 from masklet.config import SIZES
 from masklet.errors import MaskletError
 from masklet.model import Sam2
