@@ -17,8 +17,8 @@ from masklet.errors import CheckpointError, MissingExtra
 from masklet.model import Sam2
 from masklet.nn.layers import IMAGENET_MEAN, IMAGENET_STD
 from masklet.nn.trunks import EfficientNetLite, block_count, make_trunk
+from masklet.train.masked_autoencoder import UnitGrid
 from masklet.train.parameters import add_adapters, freeze_parameters, merge_adapters, optimizer_groups
-from masklet.train.pretraining import UnitGrid
 from masklet.train.state import initialise
 
 LITE = [NANO, NANO_LITE2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import colorsys
 from collections.abc import Iterable
 
@@ -113,6 +114,18 @@ def paint_labels(image: Image, labels: Int[np.ndarray, "H W"]) -> Image:
     is_edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
     painted[is_edge] = (painted[is_edge] * (1 - SHADE)).astype(np.uint8)
     return painted
+
+
+def resize_to_width(image: Image, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    """A picture that is so many pixels wide, of the same shape."""
+    scale = width / image.shape[1]
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+
+
+def encode_jpeg(image: Image) -> str:
+    """A picture as the data of a data: URL: a JPEG in base64."""
+    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    return base64.b64encode(jpeg.tobytes()).decode("ascii")
 
 
 def _window(boxes: np.ndarray, margin: int) -> tuple[slice, slice]:

@@ -14,17 +14,10 @@ from masklet.config import LARGE, NANO, NANO_HIERA, TINY, Sam2Config, toy
 from masklet.errors import CheckpointError, MaskletError, MediaError
 from masklet.nn.trunks.hiera import Hiera
 from masklet.train.loop import LAST
-from masklet.train.pretraining import (
-    UNIT,
-    Crops,
-    MaskedAutoencoder,
-    PretrainingRecipe,
-    PretrainingState,
-    UnitGrid,
-    pretrain,
-    split_pictures,
-)
+from masklet.train.masked_autoencoder import UNIT, MaskedAutoencoder, UnitGrid
+from masklet.train.pretraining import PretrainingRecipe, PretrainingState, pretrain
 from masklet.train.recipe import Recipe, TrainingOptions
+from masklet.train.recipes.mae import Crops, split_pictures
 from masklet.train.report import read_log
 from masklet.train.run import TrainingRun
 from masklet.train.state import STATE, TrainingState

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,12 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
 from rich.table import Table
 
 from masklet import rle
 from masklet.boxes import tight_box
+from masklet.drawing import encode_jpeg, resize_to_width
 from masklet.errors import MissingExtra
 from masklet.files import atomic_write
 from masklet.media import paint_masks
@@ -190,12 +189,9 @@ def _paint_worst(
     truth, answer = rle.decode(worst.truth), rle.decode(worst.answer)
     painted = paint_errors(picture(result.sample, worst.frame), truth, answer)
     image = painted[crop_around(truth | answer)]
-    scale = PICTURE_WIDTH / image.shape[1]
-    small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
     frame = "" if "/" in result.sample else f", frame {worst.frame}"  # not of pictures
     caption = f"{100 * worst.score:.1f}: {result.sample}{frame}, object {result.object}, {result.setting}"
-    return CaptionedPicture(caption, base64.b64encode(jpeg.tobytes()).decode("ascii"))
+    return CaptionedPicture(caption, encode_jpeg(resize_to_width(image, PICTURE_WIDTH)))
 
 
 def crop_around(region: np.ndarray) -> tuple[slice, slice]:

@@ -1,11 +1,10 @@
-"""Pre-training of Hiera, the trunk, by masked auto-encoding: recipe, state, loop, and the crops it trains on.
+"""Pre-training of Hiera, the trunk, by masked auto-encoding: recipe, state and loop.
 
 The pictures need no labels.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,31 +21,16 @@ from torch import Tensor, nn
 
 from masklet import checkpoint
 from masklet.config import Sam2Config
-from masklet.errors import MediaError
-from masklet.media import find_pictures, read_image
 from masklet.model import Sam2
 from masklet.nn.layers import IMAGENET_MEAN, IMAGENET_STD, tensor_on
-from masklet.nn.trunks.hiera import Block, Hiera, from_windows, to_windows
-from masklet.splits import hold_back
 from masklet.train.batches import prefetch
 from masklet.train.loop import LAST, SAVE_EVERY, VALIDATION, GradientGuard, LogRow
+from masklet.train.masked_autoencoder import MaskedAutoencoder, UnitGrid
 from masklet.train.parameters import optimizer_groups
 from masklet.train.state import STATE, initialise, load_optimizer, read_state, save_state
-from masklet.train.validation_split import MAX_VALIDATION_ITEMS
 from masklet.transforms import normalize
 
-log = logging.getLogger(__name__)
-
-SMALLEST_CROP = 0.2  # of the picture's area, as in Hiera and MAE
-ASPECT = 4 / 3  # the largest ratio of a crop's sides
-ATTEMPTS = 20
-VALIDATION_FRACTION = 0.05
-
 Square = UInt8[np.ndarray, "S S 3"]
-
-UNIT = 32
-TOKENS = 8  # along a unit's side, in the first stage
-HIDDEN = 0.6  # of the units
 
 
 @dataclass(frozen=True)
@@ -229,197 +213,3 @@ def pretrain(
         start = time.perf_counter()
     if main:
         checkpoint.save(state.make_model(), out / LAST)
-
-
-def split_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The pictures to train on, and a few to validate on. The hash of a picture's name decides."""
-    paths = find_pictures(folder / "**" / "*")
-    if len(paths) < 2:
-        raise MediaError(f"{folder} must hold two pictures, one to train on and one to validate on.")
-    return hold_back(
-        sorted(paths), lambda path: str(path.relative_to(folder)), VALIDATION_FRACTION, MAX_VALIDATION_ITEMS
-    )
-
-
-def read_square(path: Path, size: int) -> Square:
-    """A whole picture, resized to a square."""
-    return cv2.resize(read_image(path), (size, size), interpolation=cv2.INTER_AREA)
-
-
-class Crops:
-    """Draws crops of pictures, half of them mirrored."""
-
-    def __init__(self, paths: Sequence[Path], size: int, seed: int) -> None:
-        self.paths, self.size, self.seed = paths, size, seed
-
-    def crop(self, number: int) -> Square:
-        """The crop of that number, always the same. Pictures that cannot be read are logged and skipped."""
-        rng = np.random.default_rng([self.seed, number])
-        for _ in range(ATTEMPTS):
-            path = self.paths[int(rng.integers(len(self.paths)))]
-            try:
-                return self._cut(read_image(path), rng)
-            except MediaError as error:
-                log.warning("skipped %s: %s", path, error)
-        raise MediaError(f"{ATTEMPTS} pictures in a row could not be read, the last {path}.")
-
-    def _cut(self, image: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> np.ndarray:
-        height, width = image.shape[:2]
-        area = rng.uniform(SMALLEST_CROP, 1) * height * width
-        aspect = math.exp(rng.uniform(-1, 1) * math.log(ASPECT) / 2)
-        w = min(width, max(1, round(math.sqrt(area) * aspect)))
-        h = min(height, max(1, round(math.sqrt(area) / aspect)))
-        x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
-        part = cv2.resize(image[y : y + h, x : x + w], (self.size, self.size), interpolation=cv2.INTER_AREA)
-        return np.ascontiguousarray(part[:, ::-1]) if rng.random() < 0.5 else part
-
-
-@dataclass(frozen=True)
-class UnitGrid:
-    """The units of a square picture, counted window by window and, within a window, row by row.
-
-    Attributes:
-        size: Side of the picture, in pixels.
-        reach: Units along the side of a window of the last two stages.
-    """
-
-    size: int
-    reach: int
-
-    @classmethod
-    def of(cls, config: Sam2Config) -> UnitGrid:
-        if config.trunk != "hiera":
-            raise ValueError(
-                f"masked auto-encoding hides units of Hiera's windows, and {config.trunk} has no windows. "
-                "Train it without: it starts from ImageNet weights."
-            )
-        first, second, third, fourth = config.windows
-        if (first, second) != (TOKENS, TOKENS // 2) or third != 2 * fourth:
-            raise ValueError(
-                f"masking needs windows of whole units, that is (8, 4, 2 n, n). Got {config.windows}."
-            )
-        if config.image_size % (UNIT * fourth):
-            raise ValueError(
-                f"image_size must be a multiple of {UNIT * fourth}, a window of the last stage, so that "
-                f"every window hides as many units. Got {config.image_size}."
-            )
-        return cls(config.image_size, fourth)
-
-    @property
-    def units(self) -> int:
-        return (self.size // UNIT) ** 2
-
-    @property
-    def visible(self) -> int:
-        """Units of each window that stay visible."""
-        return self.reach**2 - round(HIDDEN * self.reach**2)
-
-    def hide(self, b: int, rng: torch.Generator) -> Bool[Tensor, "b units"]:
-        """Choose the hidden units at random, the same number in each window."""
-        noise = torch.rand(b, self.units // self.reach**2, self.reach**2, generator=rng, device=rng.device)
-        return (noise.argsort(dim=2).argsort(dim=2) >= self.visible).flatten(1)
-
-    def cut(self, x: Float[Tensor, "b H W c"]) -> Float[Tensor, "b units h w c"]:
-        """A map of any stride, unit by unit."""
-        side = x.shape[1] * UNIT // self.size
-        return to_windows(to_windows(x, side * self.reach), side).unflatten(0, (len(x), -1))
-
-    def join(self, units: Float[Tensor, "b units h w c"]) -> Float[Tensor, "b H W c"]:
-        """The map that was cut."""
-        side = units.shape[2]
-        windows = from_windows(units.flatten(0, 1), side * self.reach, side * self.reach)
-        return from_windows(windows, self.size * side // UNIT, self.size * side // UNIT)
-
-
-class MaskedAutoencoder(nn.Module):
-    """Hiera, the fusion of its four maps into one token for each visible unit, and the decoder.
-
-    Args:
-        width, depth: Of the decoder.
-    """
-
-    def __init__(self, config: Sam2Config, width: int, depth: int) -> None:
-        super().__init__()
-        self.grid = UnitGrid.of(config)
-        self.trunk = Hiera(config)
-        self.blocks, self.spans = _open_windows(self.trunk)
-        self.fuse = nn.ModuleList(
-            nn.Linear((config.embed_dim << stage) * (TOKENS >> stage) ** 2, width) for stage in range(4)
-        )
-        self.fused = nn.LayerNorm(width)
-        self.placeholder = nn.Parameter(torch.zeros(width))
-        self.position = nn.Parameter(torch.zeros(1, self.grid.units, width))
-        layer = nn.TransformerEncoderLayer(
-            width, width // 32, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.decoder = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
-        self.paint = nn.Linear(width, UNIT * UNIT * 3)
-        for table in (self.trunk.position, self.trunk.window_position, self.placeholder, self.position):
-            nn.init.trunc_normal_(table, std=0.02)
-
-    def encode_visible(
-        self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]
-    ) -> list[Float[Tensor, "visible h w c"]]:
-        """The trunk's four maps on the visible units, one picture after the other."""
-        visible = ~hidden
-        pixels = self.grid.join(visible[:, :, None, None, None].float()).repeat_interleave(UNIT, 1)
-        # The first convolution reaches three pixels over a unit's edge: hidden pixels are zeroed before it.
-        x = self.trunk.patch(image * pixels.repeat_interleave(UNIT, 2).permute(0, 3, 1, 2))
-        x = (x + self.trunk.positions(*x.shape[2:])).permute(0, 2, 3, 1)
-        x = self.grid.cut(x)[visible]
-        in_picture = len(x) // len(image)
-        in_window = in_picture * self.grid.reach**2 // self.grid.units
-        maps = []
-        for i, (block, span) in enumerate(zip(self.blocks, self.spans, strict=True)):
-            n = {0: in_picture, 1: 1, self.grid.reach: in_window}[span]
-            x = block(x.unflatten(0, (-1, n)).flatten(1, 2))  # units that attend to each other, as a strip
-            x = x.unflatten(1, (n, -1)).flatten(0, 1)
-            if i in self.trunk.ends:
-                maps.append(x)
-        return maps
-
-    def forward(
-        self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]
-    ) -> Float[Tensor, "b units pixels"]:
-        """Every unit's pixels, as `targets` has them, from those of the visible units."""
-        parts = [
-            fuse(x.flatten(1)) for fuse, x in zip(self.fuse, self.encode_visible(image, hidden), strict=True)
-        ]
-        tokens = self.fused(torch.stack(parts).sum(dim=0))
-        tokens = self.placeholder.expand(*hidden.shape, -1).masked_scatter(~hidden[:, :, None], tokens)
-        return self.paint(self.decoder(tokens + self.position))
-
-    def targets(
-        self, image: Float[Tensor, "b 3 S S"]
-    ) -> tuple[Float[Tensor, "b units pixels"], Tensor, Tensor]:
-        """Every unit's pixels, standardized; and their means and standard deviations."""
-        pixels = self.grid.cut(image.permute(0, 2, 3, 1)).flatten(2)
-        mean, deviation = pixels.mean(dim=2, keepdim=True), (pixels.var(dim=2, keepdim=True) + 1e-6).sqrt()
-        return (pixels - mean) / deviation, mean, deviation
-
-    def loss(self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]) -> Float[Tensor, ""]:
-        """Mean squared error of the hidden units."""
-        return (self(image, hidden).float() - self.targets(image)[0]).square().mean(dim=2)[hidden].mean()
-
-    def reconstruct(
-        self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]
-    ) -> Float[Tensor, "b 3 S S"]:
-        """The picture with its hidden units reconstructed, each with its true mean and standard deviation."""
-        pixels, mean, deviation = self.targets(image)
-        units = torch.where(hidden[:, :, None], self(image, hidden), pixels) * deviation + mean
-        return self.grid.join(units.unflatten(2, (UNIT, UNIT, 3))).permute(0, 3, 1, 2)
-
-
-def _open_windows(trunk: Hiera) -> tuple[list[Block], list[int]]:
-    """A trunk's blocks, and how many units each spans along a side; 0 means all.
-
-    The blocks are changed to attend over their whole input: the units of a window are gathered before.
-    """
-    blocks, spans, tokens = [], [], TOKENS
-    for block in trunk.blocks:
-        assert isinstance(block, Block)
-        blocks.append(block)
-        spans.append(block.window // tokens)
-        block.window = 0
-        tokens = tokens // 2 if block.pooled else tokens
-    return blocks, spans

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import os
@@ -11,7 +10,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Bool, UInt8
@@ -20,6 +18,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from masklet.datasets.types import Clip
+from masklet.drawing import encode_jpeg, resize_to_width
 from masklet.files import atomic_write
 from masklet.masks import enlarge
 from masklet.media import color, paint_masks
@@ -131,12 +130,14 @@ class PictureStrip:
 
     @classmethod
     def of(cls, pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> PictureStrip:
-        return cls({caption: _resize(picture) for caption, picture in pictures.items()})
+        return cls(
+            {caption: resize_to_width(picture, PICTURE_WIDTH) for caption, picture in pictures.items()}
+        )
 
     @property
     def encoded(self) -> list[tuple[str, str]]:
         """Captions, and pictures as the data of a data: URL."""
-        return [(caption, _encode_jpeg(picture)) for caption, picture in self.pictures.items()]
+        return [(caption, encode_jpeg(picture)) for caption, picture in self.pictures.items()]
 
     @property
     def strip(self) -> UInt8[np.ndarray, "H W 3"]:
@@ -231,13 +232,3 @@ def _threshold(logits: Tensor, still: Clip) -> Bool[np.ndarray, "b H W"]:
 def _paint(image: UInt8[np.ndarray, "H W 3"], masks: Iterable[Bool[np.ndarray, "H W"]]) -> np.ndarray:
     """An image with each mask in its own colour."""
     return paint_masks(image, [(mask, color(id)) for id, mask in enumerate(masks, 1)], fill=0.55, outline=0)
-
-
-def _resize(image: UInt8[np.ndarray, "H W 3"]) -> np.ndarray:
-    scale = PICTURE_WIDTH / image.shape[1]
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-
-
-def _encode_jpeg(image: UInt8[np.ndarray, "H W 3"]) -> str:
-    _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    return base64.b64encode(jpeg.tobytes()).decode("ascii")

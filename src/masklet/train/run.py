@@ -21,7 +21,8 @@ from masklet.files import remove_unfinished, sha256
 from masklet.run_folder import Manifest, Run, check_folder, read_settings_file
 from masklet.train.batches import FEATURES
 from masklet.train.loop import BEST, LAST, SAVE_EVERY, LogRow, train
-from masklet.train.pretraining import HIDDEN, PretrainingRecipe, PretrainingState, pretrain
+from masklet.train.masked_autoencoder import HIDDEN
+from masklet.train.pretraining import PretrainingRecipe, PretrainingState, pretrain
 from masklet.train.recipe import Recipe, TrainingOptions
 from masklet.train.recipes import RECIPES
 from masklet.train.report import PICTURES, PictureStrip, RunLog, predictions, write_report

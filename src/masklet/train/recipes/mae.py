@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from masklet.train.pretraining import Crops, PretrainingRecipe, read_square, split_pictures
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+
+from masklet.errors import MediaError
+from masklet.media import find_pictures, read_image
+from masklet.splits import hold_back
+from masklet.train.pretraining import PretrainingRecipe, Square
 from masklet.train.recipe import TrainingOptions
+from masklet.train.validation_split import MAX_VALIDATION_ITEMS
 
-VALIDATION_PICTURES = 16
+log = logging.getLogger(__name__)
+
+VALIDATION_PICTURES = 16  # that are shown, and on which the loss is measured
+VALIDATION_FRACTION = 0.05
+SMALLEST_CROP = 0.2  # of the picture's area, as in Hiera and MAE
+ASPECT = 4 / 3  # the largest ratio of a crop's sides
+ATTEMPTS = 20
 
 
 def recipe(options: TrainingOptions) -> PretrainingRecipe:
@@ -45,3 +63,46 @@ def recipe(options: TrainingOptions) -> PretrainingRecipe:
         warmup=max(1, min(500, steps // 20)),
         every=max(1, min(500, steps // 10)),
     )
+
+
+def split_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
+    """The pictures to train on, and a few to validate on. The hash of a picture's name decides."""
+    paths = find_pictures(folder / "**" / "*")
+    if len(paths) < 2:
+        raise MediaError(f"{folder} must hold two pictures, one to train on and one to validate on.")
+    return hold_back(
+        sorted(paths), lambda path: str(path.relative_to(folder)), VALIDATION_FRACTION, MAX_VALIDATION_ITEMS
+    )
+
+
+def read_square(path: Path, size: int) -> Square:
+    """A whole picture, resized to a square."""
+    return cv2.resize(read_image(path), (size, size), interpolation=cv2.INTER_AREA)
+
+
+class Crops:
+    """Draws crops of pictures, half of them mirrored."""
+
+    def __init__(self, paths: Sequence[Path], size: int, seed: int) -> None:
+        self.paths, self.size, self.seed = paths, size, seed
+
+    def crop(self, number: int) -> Square:
+        """The crop of that number, always the same. Pictures that cannot be read are logged and skipped."""
+        rng = np.random.default_rng([self.seed, number])
+        for _ in range(ATTEMPTS):
+            path = self.paths[int(rng.integers(len(self.paths)))]
+            try:
+                return self._cut(read_image(path), rng)
+            except MediaError as error:
+                log.warning("skipped %s: %s", path, error)
+        raise MediaError(f"{ATTEMPTS} pictures in a row could not be read, the last {path}.")
+
+    def _cut(self, image: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator) -> np.ndarray:
+        height, width = image.shape[:2]
+        area = rng.uniform(SMALLEST_CROP, 1) * height * width
+        aspect = math.exp(rng.uniform(-1, 1) * math.log(ASPECT) / 2)
+        w = min(width, max(1, round(math.sqrt(area) * aspect)))
+        h = min(height, max(1, round(math.sqrt(area) / aspect)))
+        x, y = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
+        part = cv2.resize(image[y : y + h, x : x + w], (self.size, self.size), interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(part[:, ::-1]) if rng.random() < 0.5 else part
