@@ -139,7 +139,7 @@ def test_selected_and_joined_masks_keep_their_numbers() -> None:
     masks = two()
     swapped = masks.select(9, 4)
     assert swapped.ids == (9, 4) and swapped.iou.tolist() == masks.iou.flip(0).tolist()
-    again = Masks.joined({4: swapped.select(4), 9: swapped.select(9)})
+    again = Masks.join({4: swapped.select(4), 9: swapped.select(9)})
     assert again.ids == masks.ids and torch.equal(again.low_res, masks.low_res)
     assert torch.equal(again.score, masks.score)
 

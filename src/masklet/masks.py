@@ -146,7 +146,7 @@ class Masks(MaskResult):
         return zip(self.ids, self._arrays, strict=True)
 
     @staticmethod
-    def joined(parts: Mapping[int, Masks]) -> Masks:
+    def join(parts: Mapping[int, Masks]) -> Masks:
         """Join the masks of objects that were segmented separately on the same frame.
 
         Args:

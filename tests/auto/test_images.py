@@ -70,6 +70,11 @@ def test_the_result_reads_like_masks(found: Segments) -> None:
     assert set(np.unique(labels)) == {0, 1, 2, 3} and (labels[found[3]] == 3).all()
 
 
+def test_a_picture_may_have_no_masks() -> None:
+    empty = Segments.empty(0, (4, 6))
+    assert (len(empty), empty.records(), empty.label_map().tolist()) == (0, [], [[0] * 6] * 4)
+
+
 def test_points_lie_on_their_masks(found: Segments) -> None:
     for id, (x, y) in zip(found.ids, found.points, strict=True):
         assert found[id][int(y), int(x)]
@@ -255,7 +260,7 @@ def test_words_that_are_not_known(found: Segments, image: np.ndarray, unchecked:
         everything_in_image(Painted(), image, COARSE, sort="size")  # type: ignore[arg-type]
 
 
-def test_coco(found: Segments, image: np.ndarray, tmp_path: Path) -> None:
+def test_coco_files_hold_what_was_found(found: Segments, image: np.ndarray, tmp_path: Path) -> None:
     with CocoJson(tmp_path / "coco.json", open_frames(image[None])) as writer:
         writer.write(image, found)
     content = json.loads((tmp_path / "coco.json").read_text())
@@ -263,7 +268,7 @@ def test_coco(found: Segments, image: np.ndarray, tmp_path: Path) -> None:
     assert len(COCO(tmp_path / "coco.json").anns) == 3
 
 
-def test_one_door(image: np.ndarray, tmp_path: Path) -> None:
+def test_everything_takes_pictures_of_any_form(image: np.ndarray, tmp_path: Path) -> None:
     PIL.Image.fromarray(image).save(tmp_path / "picture.png")
     for source in (
         image,

@@ -21,12 +21,12 @@ import pytest
 
 import masklet
 from masklet.boxes import tight_box
+from masklet.cli.jobs import describe_status
 from masklet.errors import MaskletError
 from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
 from masklet.jobs.merge import merge_results
 from masklet.jobs.plan import make_plan
 from masklet.jobs.records import JobStatus, RunningItem, read_errors
-from masklet.jobs.report import describe_status, find_stragglers
 from masklet.jobs.run import run_job, start_ray
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import read_masks
@@ -196,7 +196,7 @@ def test_a_straggler_is_visible() -> None:
             RunningItem("slow.mp4", 80.0, (2, 9), attempt=1),
         ),
     )
-    assert [straggler.item for straggler in find_stragglers(status)] == ["slow.mp4"]
+    assert [straggler.item for straggler in status.stragglers] == ["slow.mp4"]
     assert "slow: slow.mp4, 80 s so far, frame 2 of 9" in "\n".join(describe_status(status))
 
 

@@ -33,9 +33,8 @@ from masklet.jobs import worker as worker_module
 from masklet.jobs.manifest import Cluster, Entry, JobSettings, read_manifest
 from masklet.jobs.merge import merge_results
 from masklet.jobs.plan import make_plan
-from masklet.jobs.records import VideoSplit, read_errors, read_records, read_status
-from masklet.jobs.report import last_status
-from masklet.jobs.run import read_job, run_job
+from masklet.jobs.records import VideoSplit, last_status, read_errors, read_job, read_records, read_status
+from masklet.jobs.run import run_job
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import SCHEMA, read_masks
 from masklet.jobs.worker import Item, Outcome, Worker, split_frames

@@ -15,12 +15,12 @@ from media.made import clip, number, numbered, write_video
 COUNT = 40
 
 
-def test_missing(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"there is no file .*gone\.mp4"):
         open_frames(tmp_path / "gone.mp4")
 
 
-def test_empty(tmp_path: Path) -> None:
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "empty.mp4"
     path.touch()
     with pytest.raises(MediaError, match="is empty"):
@@ -34,7 +34,7 @@ def test_not_a_video(tmp_path: Path) -> None:
         open_frames(path)
 
 
-def test_sound_only(tmp_path: Path) -> None:
+def test_a_file_with_sound_only_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "sound.wav"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
@@ -45,7 +45,7 @@ def test_sound_only(tmp_path: Path) -> None:
         open_frames(path)
 
 
-def test_head_missing(tmp_path: Path) -> None:
+def test_a_file_without_its_head_is_refused(tmp_path: Path) -> None:
     path = clip(tmp_path / "whole.mp4")
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(path.read_bytes()[:-300])  # an MP4's head stands at its end, unless asked otherwise

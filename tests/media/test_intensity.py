@@ -53,7 +53,7 @@ def test_negative_values_stay_apart(tmp_path: Path, suffix: str | None) -> None:
 
 @pytest.mark.parametrize("top", [1e-6, 0.01, 0.2, 1.0, 7.5, 255.0, 1e6])
 @pytest.mark.parametrize("values", [RAMP, COLOUR], ids=["grey", "colour"])
-def test_floats(top: float, values: np.ndarray) -> None:
+def test_floats_of_any_scale_use_the_whole_range(top: float, values: np.ndarray) -> None:
     image = read_image((values * top).astype(np.float32))
     assert image.min() < 3 and image.max() > 160
     assert (

@@ -62,7 +62,9 @@ def camera(monkeypatch: pytest.MonkeyPatch) -> type[FakeCamera]:
 
 class TestCamera:
     @pytest.mark.parametrize("source, opened", [(0, 0), ("1", 1), ("rtsp://gate/1", "rtsp://gate/1")])
-    def test_sources(self, camera: type[FakeCamera], source: object, opened: object) -> None:
+    def test_numbers_and_addresses_open_a_camera(
+        self, camera: type[FakeCamera], source: object, opened: object
+    ) -> None:
         frames = stream(source)
         assert camera.opened == [opened]
         assert frames.fps == 30 and frames.size == (48, 64)
@@ -144,7 +146,7 @@ class TestIterator:
         next(frames)
         assert taken == [0, 1]
 
-    def test_nothing(self) -> None:
+    def test_a_stream_without_frames_is_refused(self) -> None:
         with pytest.raises(MediaError, match="has no frames"):
             stream(iter(()))
 

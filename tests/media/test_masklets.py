@@ -71,7 +71,7 @@ class TestMaskletsJson:
         assert_same(list(read_masklets(path)), CLIP[:1])
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"frames": 3}'])
-    def test_what_is_none(self, tmp_path: Path, text: str) -> None:
+    def test_a_file_that_is_not_a_list_of_frames_is_refused(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "m.json").write_text(text)
         with pytest.raises(MediaError, match="not a list of frames"):
             list(read_masklets(tmp_path / "m.json"))

@@ -113,7 +113,7 @@ class TestOverlayVideo:
         assert np.abs(inside - image).mean() < 15  # not stretched, or the pixels' noise would blur
 
     @pytest.mark.parametrize("rate", [6.0, 25.0, 30_000 / 1001, 60.0])
-    def test_rates(self, tmp_path: Path, rate: float) -> None:
+    def test_the_rate_is_that_of_the_source(self, tmp_path: Path, rate: float) -> None:
         times = [round(1000 * frame / rate) for frame in range(20)]
         source = open_frames(
             write_video(tmp_path / "in.mp4", [numbered(frame) for frame in range(20)], times=times)

@@ -208,7 +208,7 @@ def test_what_an_edit_list_hides_is_no_frame(
 
 class TestFrameBeyondTheEnd:
     @pytest.mark.parametrize("frame", [COUNT, COUNT + 1000, -1])
-    def test_sentence(self, path: Path, frame: int) -> None:
+    def test_the_error_names_the_frames_that_there_are(self, path: Path, frame: int) -> None:
         frames = open_frames(path)
         with pytest.raises(
             NoSuchFrame, match=rf"{path.name} has 40 frames, 0 to 39. Got frame {frame}\."
@@ -223,7 +223,7 @@ class TestFrameBeyondTheEnd:
             frames[COUNT]
         assert number(frames[COUNT - 2]) == COUNT - 2
 
-    def test_playing(self, path: Path) -> None:
+    def test_playing_from_there_is_refused(self, path: Path) -> None:
         with pytest.raises(NoSuchFrame):
             next(open_frames(path).play(COUNT))
 

@@ -47,9 +47,7 @@ def test_together_is_apart(network: Sam2, frames: np.ndarray) -> None:
             if id in all:
                 assert_equal(all.select(id), one, tolerance=2e-3)
     last = together[-1]
-    assert differ(last.select(3), Masks.joined({3: last.select(7)}), by=2e-2), (
-        "a test of equal objects is none"
-    )
+    assert differ(last.select(3), Masks.join({3: last.select(7)}), by=2e-2), "a test of equal objects is none"
 
 
 def test_the_order_of_prompts_is_no_identity(network: Sam2, frames: np.ndarray) -> None:

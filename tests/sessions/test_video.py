@@ -14,6 +14,7 @@ import pytest
 
 from masklet.errors import MaskletError, MediaError, PromptError
 from masklet.media import Frames
+from masklet.media.readers.source import Metadata
 from masklet.model import Sam2
 from masklet.sessions.events import Script
 from masklet.sessions.feature_cache import FeatureCache
@@ -204,6 +205,9 @@ class Endless:
 
     def __init__(self) -> None:
         self.decoded: list[int] = []
+
+    def metadata(self) -> Metadata:
+        return Metadata()
 
     def count(self) -> int:
         return 216_000

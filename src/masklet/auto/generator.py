@@ -79,7 +79,7 @@ class Proposals:
         )
 
     @classmethod
-    def joined(cls, parts: Sequence[Proposals]) -> Proposals:
+    def concatenate(cls, parts: Sequence[Proposals]) -> Proposals:
         low_res, iou, score, stability = (
             torch.cat([getattr(part, name) for part in parts])
             for name in ("low_res", "iou", "score", "stability")
@@ -120,7 +120,7 @@ def generate_segments(
         if grid.min_contrast:
             proposals = _drop_patches(proposals, image[part], grid)
         parts.append(to_segments(proposals, crop, size, grid))
-    segments = drop_large(Segments.joined_rows(parts), grid.max_area)
+    segments = drop_large(Segments.concatenate(parts), grid.max_area)
     if len(parts) == 1 and not grid.min_mask_region_area:
         return segments
     # Where crops show the same thing, the crop that shows it larger wins.
@@ -156,7 +156,7 @@ def propose(encoded: EncodedCrop, grid: Grid, points: Points, crop: Crop, size: 
         size: (H, W) of the whole picture.
     """
     batches = range(0, max(1, len(points)), grid.points_per_batch)  # at least one, which may be empty
-    proposals = Proposals.joined(
+    proposals = Proposals.concatenate(
         [_propose_batch(encoded, grid, points[i : i + grid.points_per_batch]) for i in batches]
     )
     proposals = proposals.rows(np.flatnonzero(~_is_cut(proposals.boxes, crop, size)).tolist())

@@ -160,8 +160,22 @@ class Segments(RleMasks):
         )
 
     @classmethod
-    def joined_rows(cls, parts: Sequence[Segments]) -> Segments:
-        """Join the masks of several crops, numbered from 1 on.
+    def empty(cls, frame: int, size: tuple[int, int]) -> Segments:
+        """A picture without masks.
+
+        Args:
+            frame: The frame's number; 0 of a picture.
+            size: (H, W) of the picture.
+        """
+        nothing = torch.zeros(0, dtype=torch.float32, device="cpu")
+        points, crops = np.zeros((0, 2)), np.zeros((0, 4), dtype=np.int64)
+        return cls(
+            frame, (), nothing.view(0, 1, 1), size, nothing, nothing, (), nothing, points=points, crops=crops
+        )
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[Segments]) -> Segments:
+        """Put the masks of several crops together, numbered from 1 on.
 
         Args:
             parts: The masks of each crop; at least one.
@@ -256,7 +270,7 @@ def partition_segments(segments: Segments, min_area: int | None = None) -> Segme
     rest = [mask for label, mask in masks.items() if label > len(segments)]
     visible = segments.rows([label - 1 for label in covered])
     visible = replace(visible, codes=tuple(rle.encode(masks[label]) for label in covered))
-    return Segments.joined_rows([visible, _uncovered_segments(rest, segments)])
+    return Segments.concatenate([visible, _uncovered_segments(rest, segments)])
 
 
 def _drop_small_components(segments: Segments, min_area: int) -> np.ndarray:

@@ -266,21 +266,5 @@ def _drop_duplicates(rows: Sequence[Segments], threshold: float, size: tuple[int
         if not codes or rle.overlaps([rows[row].codes[0]], codes).max() <= threshold:
             selected.append(row)
     if not selected:
-        return _no_segments(size)
-    return Segments.joined_rows([rows[row] for row in selected])
-
-
-def _no_segments(size: tuple[int, int]) -> Segments:
-    nothing = torch.zeros(0, dtype=torch.float32, device="cpu")
-    return Segments(
-        frame=0,
-        ids=(),
-        low_res=nothing.view(0, 1, 1),
-        size=size,
-        iou=nothing,
-        score=nothing,
-        codes=(),
-        stability=nothing,
-        points=np.zeros((0, 2)),
-        crops=np.zeros((0, 4), dtype=np.int64),
-    )
+        return Segments.empty(0, size)
+    return Segments.concatenate([rows[row] for row in selected])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -150,7 +152,7 @@ def resume(
     """Resume a job with its original manifest and settings."""
     _need_packages()
     from masklet.jobs.manifest import Cluster
-    from masklet.jobs.run import read_job
+    from masklet.jobs.records import read_job
     from masklet.jobs.stores import Store
 
     manifest, settings = read_job(Store(out))
@@ -162,8 +164,7 @@ def resume(
 def status(out: Out) -> None:
     """Show a job's progress, slow items and errors."""
     _need_packages()
-    from masklet.jobs.records import read_errors
-    from masklet.jobs.report import describe_status, last_status
+    from masklet.jobs.records import last_status, read_errors
     from masklet.jobs.stores import Store
 
     store = Store(out)
@@ -202,7 +203,6 @@ def merge(
 
 def _run(manifest: str, out: str, settings: JobSettings, cluster: Cluster) -> None:
     from masklet.jobs.records import read_errors
-    from masklet.jobs.report import find_stragglers
     from masklet.jobs.run import run_job
     from masklet.jobs.stores import Store
 
@@ -212,7 +212,7 @@ def _run(manifest: str, out: str, settings: JobSettings, cluster: Cluster) -> No
         def report(status: JobStatus) -> None:
             bar.count = 1
             bar.update((status.done + status.failed) / max(1, status.total), status.total, "items")
-            for straggler in find_stragglers(status):
+            for straggler in status.stragglers:
                 if straggler.item not in shown:
                     shown.add(straggler.item)
                     bar.print(f"slow: {straggler.item}, {straggler.seconds:.0f} s so far")
@@ -223,6 +223,29 @@ def _run(manifest: str, out: str, settings: JobSettings, cluster: Cluster) -> No
     if last.failed:
         _print_errors(read_errors(Store(out)))
         raise typer.Exit(1)
+
+
+def describe_status(status: JobStatus) -> Iterator[str]:
+    """How far a job is, in a few lines."""
+    yield (
+        f"{status.done} of {status.total} items are done, {status.failed} failed, "
+        f"{len(status.running)} at work, {status.waiting} waiting"
+    )
+    hours = (status.time - status.began) / 3600
+    done_now = status.done - status.done_before
+    if done_now and hours > 0:
+        rate = done_now / hours
+        left = status.unfinished / rate
+        yield f"{rate:,.0f} items an hour" + (f", {left:.1f} hours to go" if left else "")
+    silent = time.time() - status.time
+    if status.is_running and silent > 60:
+        yield f"the driver wrote its status last {silent:.0f} seconds ago: if it is gone, masklet jobs resume"
+    for straggler in status.stragglers:
+        done, all_frames = straggler.frames
+        yield (
+            f"slow: {straggler.item}, {straggler.seconds:.0f} s so far, frame {done} of {all_frames}; "
+            f"the median is {status.median_seconds:.0f} s"
+        )
 
 
 def _print_errors(errors: list[ItemError]) -> None:

@@ -101,7 +101,7 @@ def _full_selection(config: Sam2Config) -> MemorySelection:
 
     def memory(frame: int) -> Memory:
         tokens = random(config.grid**2, config.memory_channels).bfloat16()
-        return Memory(frame, tokens, random(config.channels), random(()), random(()), False)
+        return Memory(frame, tokens, random(config.channels), random(()), random(()), prompted=False)
 
     random = partial(torch.randn, dtype=torch.float32, device="cpu")
     pointers = [(age, random(config.channels)) for age in range(config.pointers)]

@@ -81,7 +81,7 @@ def segment(
             frames = source.open(item.source)
             prompts = typed or ObjectPrompts()
             if table is not None:
-                prompts = prompts.joined(table.prompts_of(item, frames))
+                prompts = prompts.merge(table.prompts_of(item, frames))
             work = _Segmentation(item, frames, prompts, formats, files, tiles)
             work.check()
             return work
@@ -157,7 +157,7 @@ class _Segmentation:
             )
         session = masklet.ImageSession(model, picture, zoom=zoom)
         answers = {id: session.segment(prompt) for id, prompt in self.prompts.by_frame[0].items()}
-        best = masklet.Masks.joined({id: masks.as_masks(id) for id, masks in answers.items()})
+        best = masklet.Masks.join({id: masks.as_masks(id) for id, masks in answers.items()})
         write_label_map(folder / "mask.png", best.label_map())
         OverlayPng(folder / "overlay.png").write(picture, best)
         entries = [entry for id, masks in answers.items() for entry in self._entries(id, masks)]

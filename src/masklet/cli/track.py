@@ -133,7 +133,7 @@ def track(
             frames = source.open(item.source, saved)
             prompts = typed or ObjectPrompts()
             if table is not None:
-                prompts = prompts.joined(table.prompts_of(item, frames))
+                prompts = prompts.merge(table.prompts_of(item, frames))
             work = _Tracking(
                 frames, prompts, saved, chosen_direction, policy, cuts, exclusive, formats, files, look
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -45,6 +45,7 @@ class DatasetItem:
 
     name: str
     open: Callable[[], LabelledFrames]
+    _: KW_ONLY
     is_video: bool = False
     pictures: Path | None = None
     labels: Path | None = None

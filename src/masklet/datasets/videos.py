@@ -183,7 +183,13 @@ class PngVideoFrames:
 def read_png_videos(root: Path) -> list[DatasetItem]:
     """The labelled videos of a folder as items to learn from, in any layout that `find_png_videos` knows."""
     return [
-        DatasetItem(f"{root.name}/{name}", partial(_open_frames, name, frames, masks), True, frames, masks)
+        DatasetItem(
+            f"{root.name}/{name}",
+            partial(_open_frames, name, frames, masks),
+            is_video=True,
+            pictures=frames,
+            labels=masks,
+        )
         for name, (frames, masks) in find_png_videos(root).items()
     ]
 
@@ -374,9 +380,9 @@ def read_sav(folder: Path) -> list[DatasetItem]:
         DatasetItem(
             f"{folder.name}/{video.name}",
             partial(_open_sav, video.video, video.labels),
-            True,
-            video.video,
-            video.labels,
+            is_video=True,
+            pictures=video.video,
+            labels=video.labels,
         )
         for video in find_sav_videos(folder)
     ]

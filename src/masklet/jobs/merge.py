@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 from masklet.errors import MaskletError
 from masklet.jobs.manifest import PARQUET, read_manifest
 from masklet.jobs.plan import make_plan
-from masklet.jobs.records import FILES, ItemRecord, MaskFiles, VideoSplit, read_errors
-from masklet.jobs.run import read_job
+from masklet.jobs.records import FILES, ItemRecord, MaskFiles, VideoSplit, read_errors, read_job
 from masklet.jobs.stores import Store, is_glob
 from masklet.jobs.tables import SCHEMA
 from masklet.media.readers.source import frame_file_name
-from masklet.media.writers.writer import UNNAMED, dump_json
+from masklet.media.writers.spool import dump_json
+from masklet.media.writers.writer import UNNAMED
 
 COCO = "coco"
 FORMATS = (PARQUET, COCO)

@@ -1,4 +1,4 @@
-"""The JSON files of a job: a record of each item that is done, a row for each error, and the status."""
+"""The JSON files of a job: the job, a record of each item that is done, a row for each error, the status."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
 
+from masklet.errors import MaskletError
+from masklet.jobs.manifest import JobSettings
 from masklet.jobs.stores import Store, StoreError
 
 Content = TypeVar("Content")
 
 RECORDS, ERRORS, MASKS, FILES = "records", "errors", "masks", "files"  # folders of a job's store
-STATUS = "status.json"
+JOB, STATUS = "job.json", "status.json"
 TABLE = "masks.parquet"  # in an item's folder, beside other formats
+
+STRAGGLER_FACTOR = 3.0  # times the median of the finished items
+STRAGGLER_SECONDS = 10.0  # and at least so long
 
 ErrorKind = Literal["input", "system", "timeout"]
 
@@ -232,6 +237,14 @@ class JobStatus:
     def total(self) -> int:
         return self.done + self.failed + self.unfinished
 
+    @property
+    def stragglers(self) -> list[RunningItem]:
+        """The items at work that took far longer so far than half of the finished ones did."""
+        if self.median_seconds is None:
+            return []
+        limit = max(STRAGGLER_FACTOR * self.median_seconds, STRAGGLER_SECONDS)
+        return [running for running in self.running if running.seconds > limit]
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
@@ -242,6 +255,20 @@ class JobStatus:
             for item in content["running"]
         )
         return cls(**{**content, "running": running})
+
+
+def read_job(store: Store) -> tuple[str, JobSettings]:
+    """The manifest and settings of the job whose results a store has."""
+    job = store.read_json(JOB)
+    if job is None:
+        raise MaskletError(f"{store.url} holds no job: start one with masklet jobs run.")
+    try:
+        return str(job["manifest"]), JobSettings.from_json(job["settings"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise MaskletError(
+            f"{store.url}/{JOB} is not of a job that this version of masklet can go on with: choose another "
+            "folder."
+        ) from error
 
 
 def read_record(store: Store, key: str) -> ItemRecord | None:
@@ -279,6 +306,19 @@ def read_errors(store: Store) -> list[ItemError]:
 def read_status(store: Store) -> JobStatus | None:
     """The last status of a job; None where it has not begun."""
     return _read(store, STATUS, JobStatus.from_json)
+
+
+def last_status(store: Store) -> JobStatus:
+    """The last status of a job, as its driver has written it.
+
+    Raises:
+        MaskletError: The store has no job, or one that has not begun.
+    """
+    manifest, _ = read_job(store)
+    status = read_status(store)
+    if status is None:
+        raise MaskletError(f"the job of {manifest} has not begun: masklet jobs resume {store.url}")
+    return status
 
 
 def _read(store: Store, name: str, parse: Callable[[Any], Content]) -> Content | None:

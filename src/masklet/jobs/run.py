@@ -21,12 +21,14 @@ from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
 from masklet.jobs.plan import Plan, make_plan, remove_outdated
 from masklet.jobs.records import (
     ERRORS,
+    JOB,
     STATUS,
     ErrorKind,
     JobStatus,
     MaskFiles,
     RunningItem,
     VideoSplit,
+    read_job,
     read_status,
     remove_record,
 )
@@ -40,7 +42,6 @@ from masklet.jobs.stores import (
 from masklet.jobs.worker import Item, Outcome, Worker, make_error
 from masklet.run_folder import Run, digest, refuse_other_run
 
-JOB = "job.json"
 STATUS_SECONDS = 2.0  # from one status to the next
 SILENT_SECONDS = 60.0  # after which the driver of a job on another machine counts as gone
 START_FAILURES = 5  # of actors in a row, after which the job stops
@@ -98,20 +99,6 @@ def run_job(
     remove_outdated(store, plan, entries)
     store.remove(UNFINISHED)
     return driver.status(is_running=False)
-
-
-def read_job(store: Store) -> tuple[str, JobSettings]:
-    """The manifest and settings of the job whose results a store has."""
-    job = store.read_json(JOB)
-    if job is None:
-        raise MaskletError(f"{store.url} holds no job: start one with masklet jobs run.")
-    try:
-        return str(job["manifest"]), JobSettings.from_json(job["settings"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise MaskletError(
-            f"{store.url}/{JOB} is not of a job that this version of masklet can go on with: choose another "
-            "folder."
-        ) from error
 
 
 def _resolve_model(settings: JobSettings) -> JobSettings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from masklet.errors import MediaError
@@ -70,6 +70,7 @@ class Format:
     title: str
     path: str
     make: MakeWriter
+    _: KW_ONLY
     shows_frames: bool = False
     look: tuple[str, ...] = ()
     has_pixel_size: bool = False
@@ -126,7 +127,9 @@ FORMATS = {
             "label_studio_video.json",
             _with_names(LabelStudioVideo),
         ),
-        Format("overlay", "Overlay video: MP4", "overlay.mp4", _without_names(OverlayVideo), True),
+        Format(
+            "overlay", "Overlay video: MP4", "overlay.mp4", _without_names(OverlayVideo), shows_frames=True
+        ),
         Format(
             "tiff",
             "Label maps: TIFF for ImageJ",
@@ -141,21 +144,35 @@ FORMATS = {
             _with_names(LabelOmeTiff),
             has_pixel_size=True,
         ),
-        Format("cutout-webm", "Cut-out video: WebM", "cutout.webm", _soft(CutoutVideo), True, ("soft",)),
         Format(
-            "cutout-prores", "Cut-out video: ProRes 4444", "cutout.mov", _soft(CutoutProRes), True, ("soft",)
+            "cutout-webm",
+            "Cut-out video: WebM",
+            "cutout.webm",
+            _soft(CutoutVideo),
+            shows_frames=True,
+            look=("soft",),
         ),
-        Format("cutout-png", "Cut-out pictures: PNG", "cutout", _soft_pngs, True, ("soft",)),
-        Format("matte-exr", "Mattes: EXR per object", "mattes", _soft(MatteExrs), False, ("soft",)),
+        Format(
+            "cutout-prores",
+            "Cut-out video: ProRes 4444",
+            "cutout.mov",
+            _soft(CutoutProRes),
+            shows_frames=True,
+            look=("soft",),
+        ),
+        Format(
+            "cutout-png", "Cut-out pictures: PNG", "cutout", _soft_pngs, shows_frames=True, look=("soft",)
+        ),
+        Format("matte-exr", "Mattes: EXR per object", "mattes", _soft(MatteExrs), look=("soft",)),
         Format(
             "composite",
             "On another background: MP4",
             "composite.mp4",
             _composite,
-            True,
-            ("background", "soft"),
+            shows_frames=True,
+            look=("background", "soft"),
         ),
-        Format("frames", "The frames as images", "frames", _without_names(FramePictures), True),
+        Format("frames", "The frames as images", "frames", _without_names(FramePictures), shows_frames=True),
     )
 }
 

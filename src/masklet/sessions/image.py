@@ -162,7 +162,7 @@ class ImageSession:
             if not answers:
                 return Masks.empty(0, self.size).with_image(lambda: self._picture)
             parts = {id: answer.as_masks(id) for id, answer in zip(prompts, answers, strict=True)}
-            return Masks.joined(parts)
+            return Masks.join(parts)
         if isinstance(prompt, list | tuple):
             listed: Sequence[object] = [None] * len(prompt) if hint is None else _listed_hints(hint)
             if len(listed) != len(prompt):

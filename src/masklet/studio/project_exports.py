@@ -22,7 +22,7 @@ from masklet.media.annotations.cvat import UNDEFINED
 from masklet.media.writers.cvat import XmlWriter, write_mask
 from masklet.media.writers.measures import COLUMNS, measure
 from masklet.media.writers.polygons import join_rings
-from masklet.media.writers.writer import CocoMask
+from masklet.media.writers.spool import CocoMask
 from masklet.splits import is_held_back
 from masklet.studio.errors import ApiError
 from masklet.studio.inference.live import LiveVideos

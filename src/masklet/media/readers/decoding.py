@@ -200,8 +200,8 @@ class Geometry:
             return cls(coded, coded_aspect=aspect)
         a, b, _, c, d = struct.unpack_from("=5i", bytes(matrix))  # x' = a x + c y, y' = b x + d y
         if abs(a) + abs(d) >= abs(b) + abs(c):
-            return cls(coded, False, a < 0, d < 0, aspect)
-        return cls(coded, True, c < 0, b < 0, aspect)
+            return cls(coded, is_mirrored=a < 0, is_upside_down=d < 0, coded_aspect=aspect)
+        return cls(coded, is_transposed=True, is_mirrored=c < 0, is_upside_down=b < 0, coded_aspect=aspect)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -9,6 +9,7 @@ import os
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from itertools import chain, count, islice, takewhile
 from numbers import Real
@@ -23,7 +24,6 @@ import torch
 from masklet.byte_cache import ByteCache
 from masklet.errors import MediaError
 from masklet.media.readers.image_stacks import (
-    ImageStack,
     ReadingOptions,
     open_picture_file,
     open_picture_files,
@@ -42,6 +42,7 @@ from masklet.media.readers.pictures import (
 from masklet.media.readers.source import (
     Image,
     IntensityRange,
+    Metadata,
     NoSuchFrame,
     Reader,
     Recording,
@@ -112,19 +113,25 @@ class Frames:
         return self._reader.intensity_range
 
     @property
+    def metadata(self) -> Metadata:
+        """What the source says of its frames, with the pixel size that was passed to `open_frames`."""
+        metadata = self._reader.metadata()
+        return metadata if self._given_size is None else replace(metadata, pixel_size=self._given_size)
+
+    @property
     def channel(self) -> Channel | None:
         """The selected channel of picture files; None for the whole picture."""
-        return getattr(self._reader, "channel", None)
+        return self.metadata.channel
 
     @property
     def recording(self) -> Recording | None:
         """The video file of the frames, for its sound; None for pictures and arrays."""
-        return getattr(self._reader, "recording", None)
+        return self.metadata.recording
 
     @property
     def axes(self) -> StackAxes | None:
         """Depth, time and channels, if a TIFF describes its pages. Frames are in slice order."""
-        return getattr(self._reader, "axes", None)
+        return self.metadata.axes
 
     @property
     def has_times(self) -> bool:
@@ -132,17 +139,17 @@ class Frames:
 
         `axes.seconds` has the times of a TIFF's pages.
         """
-        return getattr(self._reader, "has_times", True)
+        return self.metadata.has_times
 
     @property
     def pixel_size(self) -> PixelSize | None:
         """The size of a pixel in micrometres: as passed to `open_frames`, or as in the OME or ImageJ TIFF."""
-        return self._given_size or getattr(self._reader, "pixel_size", None)
+        return self.metadata.pixel_size
 
     @property
     def first_page(self) -> int:
         """The frame of the source that is frame 0 here; above 0 for a `part` of it."""
-        return getattr(self._reader, "first_page", 0)
+        return self.metadata.first_page
 
     def time(self, frame: int) -> float:
         """Seconds from the first frame to this one."""
@@ -251,7 +258,7 @@ def open_frames(
         reader = _open_reader(source, ReadingOptions(channel, intensity_range, max_pixels))
     if fps is None:
         return Frames(reader, kept_bytes=kept_bytes, pixel_size=size)
-    if not (isinstance(reader, Video) or (isinstance(reader, ImageStack) and reader.has_times)):
+    if not (isinstance(reader, TimedReader) and reader.metadata().has_times):
         raise MediaError(
             f"fps needs a source whose frames have times, and {reader.name} has none. Leave fps out."
         )
@@ -385,9 +392,10 @@ class SampledFrames:
         self.size = reader.size
         self.pixel_aspect = reader.pixel_aspect
         self.intensity_range = reader.intensity_range
-        self.channel: Channel | None = getattr(reader, "channel", None)
-        self.pixel_size: PixelSize | None = getattr(reader, "pixel_size", None)
-        self.recording: Recording | None = getattr(reader, "recording", None)
+        self._metadata = replace(reader.metadata(), axes=None)
+
+    def metadata(self) -> Metadata:
+        return self._metadata
 
     def count(self) -> int:
         ticks = int(self._reader.time(self._reader.count() - 1) * self.fps)
@@ -437,16 +445,17 @@ class FrameRange:
         self._reader = reader
         self._start = start
         self._stop = stop
-        self.axes: StackAxes | None = getattr(reader, "axes", None)
-        self.has_times: bool = getattr(reader, "has_times", True)
-        self.first_page: int = start + getattr(reader, "first_page", 0)
+        # The sound would begin with the source's first frame.
+        metadata = reader.metadata()
+        self._metadata = replace(metadata, first_page=start + metadata.first_page, recording=None)
         self.name = reader.name
         self.size = reader.size
         self.fps = reader.fps
         self.pixel_aspect = reader.pixel_aspect
         self.intensity_range = reader.intensity_range
-        self.channel: Channel | None = getattr(reader, "channel", None)
-        self.pixel_size: PixelSize | None = getattr(reader, "pixel_size", None)
+
+    def metadata(self) -> Metadata:
+        return self._metadata
 
     def count(self) -> int:
         return self._stop - self._start

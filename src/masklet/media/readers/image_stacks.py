@@ -20,7 +20,6 @@ from masklet.media.readers.intensity import RawPicture, RgbConverter, estimate_i
 from masklet.media.readers.microscopy import (
     Channel,
     Color,
-    PixelSize,
     StackAxes,
     mix_channels,
     take_optical_channel,
@@ -32,12 +31,14 @@ from masklet.media.readers.source import (
     STILLS_FPS,
     Image,
     IntensityRange,
+    Metadata,
     NoSuchFrame,
     frame_file_name,
     printable,
 )
 
 SAMPLED_FRAMES = 9  # frames from which the intensity range is chosen
+UNKNOWN = Metadata()
 
 Page = Callable[[], RawPicture]
 
@@ -54,10 +55,8 @@ class ImageStack:
         file_names: The pictures' file names, if they have any.
         durations: Seconds for which each picture is on show.
         intensity_range: The intensities that become black and white; by default chosen from a sample.
-        axes: What the pages are, if the file says so.
-        channel: The channels that the caller selected for the pages.
         mixed_range: The intensity range by which mixed channels were scaled, if the caller gave one.
-        pixel_size: The size of a pixel in the sample, if the file has it.
+        metadata: What the file says of its pages; `has_times` is set by `durations`.
     """
 
     pixel_aspect = SQUARE
@@ -70,14 +69,10 @@ class ImageStack:
         file_names: Sequence[str] = (),
         durations: Sequence[float] | None = None,
         intensity_range: IntensityRange | None = None,
-        axes: StackAxes | None = None,
-        channel: Channel | None = None,
         mixed_range: IntensityRange | None = None,
-        pixel_size: PixelSize | None = None,
+        metadata: Metadata = UNKNOWN,
     ) -> None:
-        self.axes = axes
-        self.pixel_size = pixel_size
-        self.channel = channel
+        self._metadata = replace(metadata, has_times=durations is not None)
         self.name = name
         self._pages = pages
         self.file_names = file_names
@@ -94,9 +89,8 @@ class ImageStack:
     def intensity_range(self) -> IntensityRange | None:
         return self._mixed_range or self._converter.intensity_range
 
-    @property
-    def has_times(self) -> bool:
-        return self._starts is not None
+    def metadata(self) -> Metadata:
+        return self._metadata
 
     def count(self) -> int:
         return len(self._pages)
@@ -201,6 +195,7 @@ def open_picture_files(paths: Sequence[Path], name: str, options: ReadingOptions
     else:
         axes = None  # a file is one frame, whatever its pages
     file_names = _unique_names(paths)
+    metadata = Metadata(axes=axes, channel=options.channel, pixel_size=pixel_size)
 
     def open_channel(channel: Channel | None) -> ImageStack:
         return ImageStack(
@@ -208,9 +203,7 @@ def open_picture_files(paths: Sequence[Path], name: str, options: ReadingOptions
             [partial(read_raw, path, channel=channel, max_pixels=options.max_pixels) for path in paths],
             file_names=file_names,
             intensity_range=options.intensity_range,
-            axes=axes,
-            channel=options.channel,
-            pixel_size=pixel_size,
+            metadata=metadata,
         )
 
     if axes is None:
@@ -224,11 +217,12 @@ def open_picture_file(
     """The pages of one picture file, or of its bytes, as frames. See `read_image` for its channels."""
     channel = options.channel
     with PictureFile(file, max_pixels=options.max_pixels) as opened:
-        numbers, axes, pixel_size = opened.pages(), opened.axes(), opened.pixel_size()
+        numbers, axes = opened.pages(), opened.axes()
+        metadata = Metadata(axes=axes, channel=channel, pixel_size=opened.pixel_size())
         durations = opened.durations(len(numbers))
     paged = _PagedFile(file, options.max_pixels)
     if axes is not None:
-        return _open_stack(paged, numbers, axes, name, options, pixel_size)
+        return _open_stack(paged, numbers, axes, name, options, metadata)
     if channel is None:
         pages: list[Page] = [partial(paged.read, page) for page in numbers]
     else:
@@ -239,8 +233,7 @@ def open_picture_file(
         file_names=[printable(file_name)] if file_name is not None and len(pages) == 1 else (),
         durations=durations,
         intensity_range=options.intensity_range,
-        channel=channel,
-        pixel_size=pixel_size,
+        metadata=metadata,
     )
 
 
@@ -250,20 +243,13 @@ def _open_stack(
     axes: StackAxes,
     name: str,
     options: ReadingOptions,
-    pixel_size: PixelSize | None,
+    metadata: Metadata,
 ) -> ImageStack:
     """A stack whose axes are known: its frames are slices and points in time, and never channels."""
 
     def open_channel(channel: int) -> ImageStack:
         pages = [partial(file.read, numbers[page]) for page in axes.pages(channel)]
-        return ImageStack(
-            name,
-            pages,
-            intensity_range=options.intensity_range,
-            axes=axes,
-            channel=options.channel,
-            pixel_size=pixel_size,
-        )
+        return ImageStack(name, pages, intensity_range=options.intensity_range, metadata=metadata)
 
     is_single = options.channel is None and len(axes.channels) == 1
     chosen = 0 if is_single else axes.choose(options.channel, name)
@@ -284,10 +270,8 @@ def _open_channels(
         first.name,
         [partial(mix.read, frame) for frame in range(first.count())],
         file_names=first.file_names,
-        axes=first.axes,
-        channel=first.channel,
         mixed_range=intensity_range,
-        pixel_size=first.pixel_size,
+        metadata=first.metadata(),
     )
 
 

@@ -52,17 +52,15 @@ class ObjectPrompts:
     def ids(self) -> list[int]:
         return sorted({id for prompts in self.by_frame.values() for id in prompts})
 
-    def joined(self, other: ObjectPrompts) -> ObjectPrompts:
+    def merge(self, other: ObjectPrompts) -> ObjectPrompts:
         """These prompts combined with others. An object's prompts on the same frame are merged."""
         builder = PromptBuilder()
         for prompts in (self, other):
             for frame, by_id in prompts.by_frame.items():
                 for id, prompt in by_id.items():
                     builder.add(frame, id, prompt)
-        joined = builder.build()
-        return ObjectPrompts(
-            joined.by_frame, {**self.names, **other.names}, {**self.classes, **other.classes}
-        )
+        by_frame = builder.build().by_frame
+        return ObjectPrompts(by_frame, {**self.names, **other.names}, {**self.classes, **other.classes})
 
     def to_json(self) -> dict[str, Any]:
         prompts = {

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
 
 from masklet.errors import MediaError
+from masklet.media.readers.microscopy import Channel, PixelSize, StackAxes
 
 Image = UInt8[np.ndarray, "H W 3"]  # RGB
 IntensityRange = tuple[float, float]  # the intensities that become black and white
@@ -33,9 +35,33 @@ class Recording:
     start: float
 
 
+@dataclass(frozen=True)
+class Metadata:
+    """What a source says of its frames besides their size, rate and times.
+
+    Attributes:
+        has_times: Whether the times are the source's own. Pictures without times play at 24 a second.
+        axes: Depth, time and channels, if a TIFF describes its pages. Frames are in slice order.
+        channel: The chosen channel of picture files; None for the whole picture.
+        pixel_size: The size of a pixel in the sample, in micrometres.
+        recording: The video file of the frames, for its sound.
+        first_page: The page of the file that is frame 0; above 0 for a part of it.
+    """
+
+    has_times: bool = True
+    axes: StackAxes | None = None
+    channel: Channel | None = None
+    pixel_size: PixelSize | None = None
+    recording: Recording | None = None
+    first_page: int = 0
+
+
 @runtime_checkable
 class Source(Protocol):
-    """A source of frames as a writer sees it. `Frames` and `Stream` are sources."""
+    """A source of frames as a writer sees it. `Frames` and `Stream` are sources.
+
+    A source may have `metadata` too; see `metadata_of`.
+    """
 
     @property
     def name(self) -> str: ...
@@ -88,6 +114,7 @@ class Reader(Protocol):
     @property
     def intensity_range(self) -> IntensityRange | None: ...
 
+    def metadata(self) -> Metadata: ...
     def count(self) -> int: ...
     def time(self, frame: int) -> float: ...
     def file_name(self, frame: int) -> str: ...
@@ -112,6 +139,17 @@ class TimedReader(Reader, Protocol):
     def play_frames(self, frames: Iterable[int]) -> Iterator[Image]:
         """These frames, whose numbers never decrease, from one pass over the source."""
         ...
+
+
+def metadata_of(source: Source) -> Metadata:
+    """What a source says of its frames; the defaults for a source that has no `metadata`."""
+    metadata: Metadata = getattr(source, "metadata", Metadata())
+    return metadata
+
+
+def is_stack(source: Source) -> bool:
+    """Whether a source is a TIFF, whose pages are read as depth if it does not describe them."""
+    return Path(source.name).suffix.lower() in (".tif", ".tiff")
 
 
 class NoSuchFrame(MediaError, IndexError):

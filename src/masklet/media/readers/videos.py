@@ -33,6 +33,7 @@ from masklet.media.readers.source import (
     STILLS_FPS,
     Image,
     IntensityRange,
+    Metadata,
     NoSuchFrame,
     Recording,
     frame_file_name,
@@ -88,7 +89,7 @@ class Video:
             raise MediaError(f"{self.name} has no frame that can be decoded.")
         self._last = first
         self._has_palette = first[1].format.name == "pal8"
-        self.recording = Recording(file, (first[1].pts or 0) * self._tick)
+        self._metadata = Metadata(recording=Recording(file, (first[1].pts or 0) * self._tick))
         self._geometry = Geometry.of(first[1], aspect)
         self.size = self._geometry.size
         self.pixel_aspect = self._geometry.pixel_aspect
@@ -102,6 +103,9 @@ class Video:
     @property
     def intensity_range(self) -> IntensityRange | None:
         return self._converter.intensity_range
+
+    def metadata(self) -> Metadata:
+        return self._metadata
 
     def count(self) -> int:
         return self._count

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from masklet import rle
-from masklet.media.writers.writer import MaskSpool, SpooledJson
+from masklet.media.writers.spool import MaskSpool, SpooledJson
 
 
 class CocoJson(SpooledJson):
@@ -18,13 +18,7 @@ class CocoJson(SpooledJson):
     Segmentations are run lengths. An annotation has the predicted IoU as `score` and the object's id as
     `object_id`, beside COCO's keys.
 
-    Args:
-        path: The file.
-        source: Where the frames come from.
-        names: Classes of the objects by id; without one, "object".
-
-    Raises:
-        MediaError: The file cannot be written, or a class has a control character.
+    Its arguments are those of `SpooledWriter`.
 
     Example:
         >>> import json
@@ -69,13 +63,7 @@ class CocoJson(SpooledJson):
 class YouTubeVisJson(SpooledJson):
     """YouTube-VIS: one video, an annotation for each object with a mask, box and area a frame, or null.
 
-    Args:
-        path: The file.
-        source: Where the frames come from.
-        names: Classes of the objects by id; without one, "object".
-
-    Raises:
-        MediaError: The file cannot be written, or a class has a control character.
+    Its arguments are those of `SpooledWriter`.
     """
 
     def content(self) -> Mapping[str, Any]:
@@ -127,13 +115,7 @@ class SavJson(SpooledJson):
 
     Every frame has masks, up to the last that was written; `masklet_frame_step` is 1.
 
-    Args:
-        path: The file.
-        source: Where the frames come from.
-        names: Ignored: SA-V has no classes.
-
-    Raises:
-        MediaError: The file cannot be written.
+    Its arguments are those of `SpooledWriter`. Classes are ignored: SA-V has none.
     """
 
     def content(self) -> Mapping[str, Any]:

@@ -18,7 +18,7 @@ from masklet import rle
 from masklet.boxes import tight_box
 from masklet.drawing import TOLERANCE, outlines
 from masklet.media.writers.polygons import join_rings
-from masklet.media.writers.writer import SpooledWriter
+from masklet.media.writers.spool import SpooledWriter
 
 NOT_IN_XML = r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 
@@ -110,13 +110,7 @@ class CvatTracks(_CvatXml):
     CVAT holds one outline without holes for an object and frame: parts and holes are joined by cuts without
     width.
 
-    Args:
-        path: The file.
-        source: Where the frames come from.
-        names: Classes of the objects by id; without one, "object".
-
-    Raises:
-        MediaError: The file cannot be written, or a class has a control character.
+    Its arguments are those of `SpooledWriter`.
     """
 
     mode, shape = "interpolation", "polygon"
@@ -143,13 +137,7 @@ class CvatTracks(_CvatXml):
 class CvatMasks(_CvatXml):
     """CVAT for images: the masks themselves. CVAT has no tracks of masks; `group_id` identifies objects.
 
-    Args:
-        path: The file.
-        source: Where the frames come from.
-        names: Classes of the objects by id; without one, "object".
-
-    Raises:
-        MediaError: The file cannot be written, or a class has a control character.
+    Its arguments are those of `SpooledWriter`.
     """
 
     mode, shape = "annotation", "mask"

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from masklet import rle
-from masklet.media.writers.writer import CocoMask, SpooledJson
+from masklet.media.writers.spool import CocoMask, SpooledJson
 
 MODEL_VERSION = "masklet"
 RUN_BITS = (4, 8, 12, 16)  # the four bit widths that a run's length may have in a brush
@@ -20,13 +20,7 @@ class LabelStudioBrushes(SpooledJson):
 
     For a project with `<Image name="image" value="$image"/>` and `<BrushLabels name="tag" toName="image">`.
 
-    Args:
-        path: The file.
-        source: Where the frames come from.
-        names: Classes of the objects by id; without one, "object".
-
-    Raises:
-        MediaError: The file cannot be written, or a class has a control character.
+    Its arguments are those of `SpooledWriter`.
     """
 
     def content(self) -> Iterator[Mapping[str, Any]]:
@@ -65,13 +59,7 @@ class LabelStudioVideo(SpooledJson):
     Label Studio has no masks in videos. For a project with `<Video name="video" value="$video"/>`,
     `<VideoRectangle name="box" toName="video"/>` and `<Labels name="labels" toName="video">`.
 
-    Args:
-        path: The file.
-        source: Where the frames come from.
-        names: Classes of the objects by id; without one, "object".
-
-    Raises:
-        MediaError: The file cannot be written, or a class has a control character.
+    Its arguments are those of `SpooledWriter`.
     """
 
     def content(self) -> Iterator[Mapping[str, Any]]:

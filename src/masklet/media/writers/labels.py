@@ -14,9 +14,10 @@ from masklet import rle
 from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.mask_files import LABEL_MAP_KEY
-from masklet.media.readers.microscopy import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, PixelSize, StackAxes
-from masklet.media.readers.source import Image, frame_file_name
-from masklet.media.writers.writer import SpooledWriter, Writer, check_masks, is_stack
+from masklet.media.readers.microscopy import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, PixelSize
+from masklet.media.readers.source import Image, frame_file_name, is_stack, metadata_of
+from masklet.media.writers.spool import SpooledWriter
+from masklet.media.writers.writer import Writer, check_masks
 from masklet.types import Masks
 
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
@@ -69,10 +70,7 @@ class LabelTiff(SpooledWriter):
     It has a page for each frame of the source. Where masks overlap, the highest logit wins. Pages have 8
     bits, or 16 if an id is above 255.
 
-    Args:
-        path: The file.
-        source: Where the frames come from.
-        names: Classes of the objects by id; only OME-TIFF can store them.
+    Its arguments are those of `SpooledWriter`. Classes are ignored: only OME-TIFF can store them.
 
     Raises:
         MediaError: The file cannot be written; by `write`, an id is not from 1 to 65,535.
@@ -103,7 +101,7 @@ class LabelTiff(SpooledWriter):
 
     @property
     def _pixel_size(self) -> PixelSize | None:
-        return getattr(self._source, "pixel_size", None)
+        return metadata_of(self._source).pixel_size
 
     def _resolution(self) -> dict[int, float]:
         """Pixels in a micrometre; the description names the unit, which TIFF itself does not have."""
@@ -130,18 +128,19 @@ class LabelTiff(SpooledWriter):
 
     def _axes(self, count: int) -> tuple[int, int]:
         """Depth and time as in the source; if it does not say, pages of a TIFF are depth."""
-        axes: StackAxes | None = getattr(self._source, "axes", None)
+        axes = metadata_of(self._source).axes
         if axes is not None and axes.depth * axes.time == count:
             return axes.depth, axes.time
         return (count, 1) if is_stack(self._source) else (1, count)
 
     def _interval(self, times: int) -> float | None:
         """Seconds from one point in time to the next; None if they are unknown or differ."""
-        axes: StackAxes | None = getattr(self._source, "axes", None)
+        metadata = metadata_of(self._source)
+        axes = metadata.axes
         if axes is not None and axes.seconds:
             steps = np.diff(axes.seconds)
             return float(steps.mean()) if len(steps) and np.allclose(steps, steps[0], rtol=1e-3) else None
-        is_timed = axes is None and getattr(self._source, "has_times", True)
+        is_timed = axes is None and metadata.has_times
         return 1 / self._source.fps if is_timed and times > 1 else None
 
     def _labels(self, frame: int, dtype: type) -> np.ndarray:
@@ -152,16 +151,7 @@ class LabelTiff(SpooledWriter):
 
 
 class LabelOmeTiff(LabelTiff):
-    """`LabelTiff` with OME's description of the axes, and the objects' classes as annotations.
-
-    Args:
-        path: The file.
-        source: Where the frames come from.
-        names: Classes of the objects by id.
-
-    Raises:
-        MediaError: The file cannot be written; by `write`, an id is not from 1 to 65,535.
-    """
+    """`LabelTiff` with OME's description of the axes, and the objects' classes as annotations."""
 
     def description(self, count: int, dtype: type) -> str:
         height, width = self._source.size

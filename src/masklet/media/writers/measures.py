@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from masklet import rle
-from masklet.media.readers.microscopy import PixelSize, StackAxes
-from masklet.media.readers.source import Source, frame_file_name
-from masklet.media.writers.writer import CocoMask, SpooledWriter, is_stack
+from masklet.media.readers.microscopy import PixelSize
+from masklet.media.readers.source import Source, frame_file_name, is_stack, metadata_of
+from masklet.media.writers.spool import CocoMask, SpooledWriter
 
 COLUMNS = (
     *("file", "frame", "seconds", "time", "depth", "object", "class", "area", "x", "y"),
@@ -29,13 +29,7 @@ class MeasuresCsv(SpooledWriter):
     for depth. `seconds` is the time since the first frame, empty where the source does not say it, as for a
     folder of pictures. The columns in micrometres are empty where the source has no `pixel_size`.
 
-    Args:
-        path: The file.
-        source: Where the frames come from.
-        names: Classes of the objects by id; without one, "object".
-
-    Raises:
-        MediaError: The file cannot be written, or a class has a control character.
+    Its arguments are those of `SpooledWriter`.
     """
 
     def write_file(self, part: Path) -> None:
@@ -57,36 +51,34 @@ def measure(
         frame: Its number.
         masks: The object, class and mask of each; no mask is empty.
     """
+    metadata = metadata_of(source)
     time, depth = find_place(source, frame)
-    page = frame + getattr(source, "first_page", 0)
     moment = find_seconds(source, frame)
     seconds = "" if moment is None else round(moment, 6)
     file = source.file_name(frame)
-    if (getattr(source, "axes", None) is not None or is_stack(source)) and file == frame_file_name(
-        page, ".jpg"
-    ):
+    has_pages = metadata.axes is not None or is_stack(source)
+    if has_pages and file == frame_file_name(metadata.first_page + frame, ".jpg"):
         file = source.name  # pages have no file names; `time` and `depth` identify them
-    size: PixelSize | None = getattr(source, "pixel_size", None)
     for id, name, mask in masks:
-        yield (file, frame, seconds, time, depth, id, name, *_measure_mask(mask, depth, size))
+        yield (file, frame, seconds, time, depth, id, name, *_measure_mask(mask, depth, metadata.pixel_size))
 
 
 def find_place(source: Source, frame: int) -> tuple[int, int]:
     """The point in time and the slice of a frame, from 0. Pages of an unknown kind are slices."""
-    axes: StackAxes | None = getattr(source, "axes", None)
-    page = frame + getattr(source, "first_page", 0)
-    if axes is not None:
-        return divmod(page, axes.depth)
+    metadata = metadata_of(source)
+    page = metadata.first_page + frame
+    if metadata.axes is not None:
+        return divmod(page, metadata.axes.depth)
     return (0, page) if is_stack(source) else (frame, 0)
 
 
 def find_seconds(source: Source, frame: int) -> float | None:
     """When a frame was taken, from the first one; None if the source does not say it."""
-    axes: StackAxes | None = getattr(source, "axes", None)
-    if axes is not None:
-        return axes.seconds[find_place(source, frame)[0]] if axes.seconds else None
-    is_timed = getattr(source, "has_times", True) and not is_stack(source)
-    return source.time(frame) if is_timed else None
+    metadata = metadata_of(source)
+    if metadata.axes is not None:
+        seconds = metadata.axes.seconds
+        return seconds[find_place(source, frame)[0]] if seconds else None
+    return source.time(frame) if metadata.has_times and not is_stack(source) else None
 
 
 def find_time(source: Source, frame: int) -> float:

@@ -12,7 +12,7 @@ from masklet.files import atomic_write, make_folder
 from masklet.media.annotations.coco import read_json
 from masklet.media.writers.cvat import CvatMasks, XmlWriter, write_meta
 from masklet.media.writers.polygons import CLASSES
-from masklet.media.writers.writer import dump_json
+from masklet.media.writers.spool import dump_json
 
 FRAMES = "frames"  # the folder that the format with this name writes
 

@@ -152,12 +152,9 @@ class CutoutVideo(VideoWriter):
     """VP9 with alpha in WebM, for browsers and editors.
 
     Args:
-        path: The file.
-        source: Where the frames come from.
+        path: See `VideoWriter`.
+        source: See `VideoWriter`.
         soft: Pixels over which the edges fade out; 0 is a hard edge.
-
-    Raises:
-        MediaError: The file cannot be written, or frames do not come in order.
     """
 
     coding = VP9_ALPHA
@@ -174,13 +171,7 @@ class CutoutVideo(VideoWriter):
 class CutoutProRes(CutoutVideo):
     """ProRes 4444 with alpha in QuickTime, for film editors. Files are large.
 
-    Args:
-        path: The file.
-        source: Where the frames come from.
-        soft: Pixels over which the edges fade out; 0 is a hard edge.
-
-    Raises:
-        MediaError: The file cannot be written, or frames do not come in order.
+    Its arguments are those of `CutoutVideo`.
     """
 
     coding = PRORES_4444
@@ -279,14 +270,7 @@ class OverlayPng(Writer):
 class OverlayVideo(VideoWriter):
     """The video with its masks drawn on it: H.264 in MP4, which every player shows.
 
-    Frames beyond H.264's largest size are scaled down.
-
-    Args:
-        path: The file.
-        source: Where the frames come from.
-
-    Raises:
-        MediaError: The file cannot be written, or frames do not come in order.
+    Its arguments are those of `VideoWriter`.
     """
 
     coding = H264

@@ -26,7 +26,7 @@ from jaxtyping import UInt8
 from masklet.errors import MediaError
 from masklet.files import StrPath, make_folder, temporary_path, write_errors
 from masklet.media.readers.decoding import open_file
-from masklet.media.readers.source import Image, Recording, Source
+from masklet.media.readers.source import Image, Recording, Source, metadata_of
 from masklet.media.writers.writer import Writer, check_masks, check_picture, closed_error
 from masklet.types import Masks
 
@@ -161,7 +161,7 @@ class VideoWriter(Writer):
                 os.fspath(self._part), "w", format=self.coding.container, options=dict(self.coding.options)
             )
             self._stream = self._add_stream()
-            self._sound = AudioTrack.open(self._container, getattr(source, "recording", None))
+            self._sound = AudioTrack.open(self._container, metadata_of(source).recording)
 
     def _add_stream(self) -> av.VideoStream:
         rate = Fraction(self._source.fps).limit_denominator(1001)

@@ -10,7 +10,7 @@ from typing import Any
 from masklet.errors import MaskletError
 from masklet.media import Frames, Image, NoSuchFrame
 from masklet.media.readers.microscopy import PixelSize, StackAxes
-from masklet.media.readers.source import Recording
+from masklet.media.readers.source import Metadata, Recording
 from masklet.studio.inference.decoder import DecoderProcess
 
 KEPT_BYTES = 8 * 2**20  # of the picture that the server keeps of a video; 1080p has 6 MB
@@ -38,7 +38,7 @@ class RemoteReader:
         self.name = name
         self._given_size = pixel_size
         self._file_name = file_name
-        self.recording = recording
+        self._recording = recording
         self.size = size
         self.fps = fps
         self.intensity_range: tuple[float, float] | None = None  # applied where frames are decoded
@@ -52,20 +52,16 @@ class RemoteReader:
         except MaskletError:  # reading a frame says what is wrong with the file
             return Fraction(1)
 
-    @property
-    def axes(self) -> StackAxes | None:
-        """What the pages of a TIFF are. Which page is which is known where they are decoded."""
-        axes = self._stack["axes"]
-        return None if axes is None else StackAxes(page_of={}, **axes)
-
-    @property
-    def has_times(self) -> bool:
-        return bool(self._stack["has_times"])
-
-    @property
-    def pixel_size(self) -> PixelSize | None:
-        size = self._stack["pixel_size"]
-        return self._given_size or (None if size is None else PixelSize(*size))
+    def metadata(self) -> Metadata:
+        """What the file says. Which page of a TIFF is which is known where they are decoded."""
+        stack = self._stack
+        axes, size = stack["axes"], stack["pixel_size"]
+        return Metadata(
+            has_times=bool(stack["has_times"]),
+            axes=None if axes is None else StackAxes(page_of={}, **axes),
+            pixel_size=self._given_size or (None if size is None else PixelSize(*size)),
+            recording=self._recording,
+        )
 
     @cached_property
     def _stack(self) -> dict[str, Any]:
