@@ -82,7 +82,7 @@ def test_sixteen_bit_soft_masks() -> None:
 
 
 @pytest.mark.parametrize("background", [0.0, 0.01, 0.2])
-def test_probabilities(background: float) -> None:
+def test_probabilities_are_a_mask_from_a_half_on(background: float) -> None:
     probabilities = np.full(SIZE, background, np.float32)
     probabilities[20:40, 30:60] = 0.97
     probabilities[20:40, 29] = 0.5
@@ -92,7 +92,7 @@ def test_probabilities(background: float) -> None:
     assert (Prompt(mask=probabilities).mask == expected).all()
 
 
-def test_logits() -> None:
+def test_logits_are_a_mask_above_zero() -> None:
     logits = np.linspace(-9, 4, 120, dtype=np.float32)[None].repeat(96, 0)
     assert (to_mask(logits) == (logits > 0)).all()
 

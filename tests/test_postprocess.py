@@ -131,14 +131,14 @@ class TestTidy:
     def test_nothing_is_done_unasked(self, masks: Masks) -> None:
         assert (tidy(masks).logits == masks.logits).all()
 
-    def test_steps(self, masks: Masks) -> None:
+    def test_islands_are_dropped_before_holes_are_filled(self, masks: Masks) -> None:
         result = tidy(masks, holes=2, islands=3)
         assert (result[3] == fill_holes(drop_islands(SPOTTED, 3), 2)).all()
         assert (tidy(masks, largest=True)[3] == keep_largest(SPOTTED)).all()
         assert (result.frame, result.ids, result.size) == (5, (3, 8), SPOTTED.shape)
         assert result.iou is masks.iou and result.score is masks.score
 
-    def test_exclusive(self, masks: Masks) -> None:
+    def test_exclusive_masks_do_not_overlap(self, masks: Masks) -> None:
         result = tidy(masks, exclusive=True)
         assert not (result[3] & result[8]).any()
         assert (result[3] == SPOTTED).all() and (result[8] == ~SPOTTED).all()

@@ -45,13 +45,13 @@ def test_evaluation_tracks_as_track_does(network, moving):
 
 
 @pytest.mark.parametrize("protocol", [Offline(), Online()])
-def test_interaction(network, moving, protocol):
+def test_clicks_make_the_masks_better(network, moving, protocol):
     rows = list(protocol.run(network, moving))
     assert [row.step for row in rows] == list(range(1, 9))
     assert rows[0].scores["user s"] < rows[-1].scores["user s"]
 
 
-def test_images(network, tmp_path):
+def test_pictures_are_measured_by_box_and_clicks(network, tmp_path):
     write_frame(tmp_path / "set/a.png")
     content = {
         "images": [{"id": 1, "file_name": "a.png"}],

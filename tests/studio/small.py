@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -100,15 +101,24 @@ class Caller:
             propagation.job.done.result(60)
 
     def exported(self, video: str, format: str, **fields: Any) -> bytes:
-        """A file of an export, when it is there."""
-        export = self.post(f"{video}/exports", {"format": format, **fields})["id"]
-        for _ in range(600):
-            state = self.get(f"/exports/{export}")
-            if state["state"] in ("finished", "failed"):
-                break
-            self.studio.exports._pool.submit(int).result(30)
-        assert state["state"] == "finished", state["message"]
-        return self.client.get(f"/api/exports/{export}/file").content
+        """The file of an export."""
+        export = self.export(video, format=format, **fields)
+        assert export["state"] == "finished", export["message"]
+        return self.export_file(export)
+
+    def export(self, source: str, **fields: Any) -> Any:
+        """Export a video or a project; what the studio says of the export when it has ended."""
+        return self.wait_for_export(self.post(f"{source}/exports", fields)["id"])
+
+    def wait_for_export(self, id: str) -> Any:
+        deadline = time.monotonic() + 120
+        while (export := self.get(f"/exports/{id}"))["state"] not in ("finished", "failed"):
+            assert time.monotonic() < deadline, export
+            time.sleep(0.01)
+        return export
+
+    def export_file(self, export: Any) -> bytes:
+        return self.client.get(f"/api/exports/{export['id']}/file").content
 
     def masks(self, video: str) -> dict[int, Any]:
         return {entry["frame"]: entry["masks"] for entry in self.get(f"{video}/masks")["frames"]}

@@ -117,7 +117,7 @@ def test_a_channel_that_cannot_be_is_refused(caller: Caller, monkeypatch: pytest
     }
     assert "no channels" in caller.ask("PATCH", clip, 422, json={"channel": 0})["message"]
     id = video.rpartition("/")[2]
-    plan = PropagationPlan.of("p", "forward", [Leg(0, FRAMES, False, None, "b")])
+    plan = PropagationPlan.of("p", "forward", [Leg(0, FRAMES, None, "b", reverse=False)])
     monkeypatch.setitem(caller.studio.propagations._running, id, RunningPropagation(id, plan, "Anna"))
     assert "being tracked" in caller.ask("PATCH", video, 409, json={"channel": 1})["message"]
     assert caller.get(video)["channel"] is None

@@ -25,6 +25,7 @@ from masklet.media.formats import FORMATS
 from masklet.studio.app import PAGE
 from masklet.studio.exports import SCRIPT
 from masklet.studio.store.tables import Export, now
+from masklet.studio.studio import Studio
 from studio.small import LENGTH, SIZE, Caller, make_picture, make_studio
 
 
@@ -186,16 +187,21 @@ def studio_with_waiting_exports(place: Path) -> Iterator[tuple[str, list[str]]]:
         video = caller.video()
         caller.click(video)
         caller.follow(video, stop=4)
-        go_on = threading.Event()
-        caller.studio.exports._pool.submit(go_on.wait, 60)
+        go_on = hold_exports(caller.studio)
         ids = [caller.post(f"{video}/exports", {"format": name})["id"] for name in ("masklets", "coco")]
         threading.Timer(0.5, go_on.set).start()
     yield video, ids
 
 
+def hold_exports(studio: Studio) -> threading.Event:
+    """Let exports wait until the event is set."""
+    go_on = threading.Event()
+    studio.exports._pool.submit(go_on.wait, 60)
+    return go_on
+
+
 def wait_for_exports(caller: Caller, ids: list[str]) -> list[Any]:
-    caller.studio.exports._pool.submit(int).result(60)
-    return [caller.get(f"/exports/{id}") for id in ids]
+    return [caller.wait_for_export(id) for id in ids]
 
 
 def test_exports_that_waited_are_written_after_a_restart(tmp_path: Path) -> None:
@@ -209,8 +215,7 @@ def test_exports_that_waited_are_written_after_a_restart(tmp_path: Path) -> None
 def test_an_export_shows_the_video_as_it_was_when_it_was_requested(tmp_path: Path) -> None:
     with studio_with_waiting_exports(tmp_path) as (video, ids):
         studio = make_studio(tmp_path)
-        go_on = threading.Event()
-        studio.exports._pool.submit(go_on.wait, 60)
+        go_on = hold_exports(studio)
         with Caller(studio) as caller:
             before = caller.masks(video)[0][0]["counts"]
             caller.click(video, x=40, y=10)
@@ -225,8 +230,7 @@ def test_an_export_of_masks_that_are_gone_fails_with_a_sentence(tmp_path: Path) 
     """Its steps were undone and others took their numbers: what holds there now was not requested."""
     with studio_with_waiting_exports(tmp_path) as (video, ids):
         studio = make_studio(tmp_path)
-        go_on = threading.Event()
-        studio.exports._pool.submit(go_on.wait, 60)
+        go_on = hold_exports(studio)
         with Caller(studio) as caller:
             caller.post(f"{video}/undo")
             caller.click(video, x=40, y=10)

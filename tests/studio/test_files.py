@@ -356,7 +356,7 @@ def test_a_file_says_how_far_its_tracking_is(
 ) -> None:
     id = find(caller, project, "blots.mp4")["id"]
     assert find(caller, project, "blots.mp4")["tracking"] is None
-    plan = PropagationPlan.of("p", "forward", [Leg(0, LENGTH, False, None, "b")])
+    plan = PropagationPlan.of("p", "forward", [Leg(0, LENGTH, None, "b", reverse=False)])
     plan.legs[0].frame = LENGTH // 4
     monkeypatch.setitem(caller.studio.propagations._running, id, RunningPropagation(id, plan, "Anna"))
     assert find(caller, project, "blots.mp4")["tracking"] == 0.25
@@ -377,13 +377,10 @@ def test_an_export_names_files_that_are_not_tracked_to_the_end(caller: Caller, p
 
 
 def export_project(caller: Caller, project: str, **fields: Any) -> tuple[Any, zipfile.ZipFile]:
-    export = caller.post(f"{project}/exports", fields)
+    export = caller.export(project, **fields)
     assert export["video"] is None
-    caller.studio.exports._pool.submit(int).result(60)
-    export = caller.get(f"/exports/{export['id']}")
     assert export["state"] == "finished", export["message"]
-    content = caller.client.get(f"/api/exports/{export['id']}/file").content
-    return export, zipfile.ZipFile(io.BytesIO(content))
+    return export, zipfile.ZipFile(io.BytesIO(caller.export_file(export)))
 
 
 def test_a_whole_project_is_exported_with_pictures_classes_and_a_split(
@@ -454,9 +451,7 @@ def check_cvat(archive: zipfile.ZipFile, pixels: int) -> None:
 
 def test_an_empty_project_says_that_there_is_nothing_to_export(caller: Caller) -> None:
     project = f"/projects/{caller.post('/projects', {'name': 'empty'})['id']}"
-    export = caller.post(f"{project}/exports", {"format": "coco"})
-    caller.studio.exports._pool.submit(int).result(60)
-    export = caller.get(f"/exports/{export['id']}")
+    export = caller.export(project, format="coco")
     assert (export["state"], export["message"]) == ("failed", "There are no masks in this project yet.")
 
 

@@ -211,9 +211,7 @@ def test_a_project_that_was_exported_comes_back_in(caller: Caller, project: str,
     drawn = {"size": list(SIZE), "counts": rle.encode(SQUARE)["counts"]}
     for name, frame in (("blots.mp4", 5), ("one.png", 0)):
         caller.post(f"{files[name]}/prompts", {"frame": frame, "object": 1, "mask": drawn})
-    export = caller.post(f"{project}/exports", {"format": format, "images": False})["id"]
-    caller.studio.exports._pool.submit(int).result(60)
-    content = caller.client.get(f"/api/exports/{export}/file").content
+    content = caller.exported(project, format, images=False)
     other = caller.post("/projects", {"name": "again"})["id"]
     caller.post(f"/projects/{other}/files", {"paths": ["blots.mp4", "one.png"]})
     state = imported(caller, f"/projects/{other}", "project.zip", content)
@@ -231,9 +229,7 @@ def test_attributes_that_were_exported_come_back_in(caller: Caller, project: str
     caller.post(f"{files['one.png']}/prompts", {"frame": 0, "object": 1, "mask": drawn, "label": "owl"})
     values = {"pose": "sits", "note": "a, b; \u00e4"}
     caller.ask("PATCH", f"{files['one.png']}/objects/1", json={"attributes": values})
-    export = caller.post(f"{project}/exports", {"format": format, "images": False})["id"]
-    caller.studio.exports._pool.submit(int).result(60)
-    content = caller.client.get(f"/api/exports/{export}/file").content
+    content = caller.exported(project, format, images=False)
     other = caller.post("/projects", {"name": "again"})["id"]
     caller.post(f"/projects/{other}/files", {"paths": ["one.png"]})
     state = imported(caller, f"/projects/{other}", "project.zip", content)

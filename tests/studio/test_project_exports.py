@@ -43,11 +43,9 @@ def project_of(caller: Caller, *paths: str, name: str = "exports") -> tuple[str,
 
 
 def exported(caller: Caller, project: str, **fields: Any) -> tuple[Any, zipfile.ZipFile]:
-    id = caller.post(f"{project}/exports", fields)["id"]
-    caller.studio.exports._pool.submit(int).result(60)
-    export = caller.get(f"/exports/{id}")
+    export = caller.export(project, **fields)
     assert export["state"] == "finished", export["message"]
-    return export, zipfile.ZipFile(BytesIO(caller.client.get(f"/api/exports/{id}/file").content))
+    return export, zipfile.ZipFile(BytesIO(caller.export_file(export)))
 
 
 def test_no_file_of_an_export_takes_the_place_of_another(caller: Caller, tmp_path: Path) -> None:
@@ -112,11 +110,9 @@ def test_measures_and_places_of_a_stack_are_in_exports_of_the_project(caller: Ca
     ] == [(0, 0, 0, [0.5, 0.5, 2]), (4, 1, 1, [0.5, 0.5, 2])]
     assert not any("time" in image for image in images if image["video"] == "one.png")
     caller.ask("PATCH", picture, json={"pixel_size": "2um"})
-    id = caller.post(f"{project}/exports", {"format": "measures"})["id"]
-    caller.studio.exports._pool.submit(int).result(60)
-    view = caller.get(f"/exports/{id}")
+    view = caller.export(project, format="measures")
     assert view["file"] == "exports-measures.csv", view["message"]
-    table = caller.client.get(f"/api/exports/{id}/file").content.decode()
+    table = caller.export_file(view).decode()
     rows = list(csv.DictReader(table.splitlines()))
     _, drawn, one = sorted(rows, key=lambda row: (row["video"], int(row["frame"])))
     assert [
@@ -169,9 +165,7 @@ def test_a_script_says_that_it_holds_all_objects_and_frames(caller: Caller) -> N
     caller.click(video, object=2, x=44)
 
     def notes(**fields: Any) -> list[str]:
-        id = caller.post(f"{video}/exports", {"format": "script", **fields})["id"]
-        caller.studio.exports._pool.submit(int).result(60)
-        found: list[str] = caller.get(f"/exports/{id}")["notes"]
+        found: list[str] = caller.export(video, format="script", **fields)["notes"]
         return found
 
     said = ["A script has the prompts of all objects on all frames, whatever was chosen."]

@@ -27,7 +27,7 @@ def leave_unfinished(caller: Caller, video: str, *, done: int) -> None:
     id = video.rpartition("/")[2]
     with caller.studio.live.using(id) as live:
         plan = PropagationPlan.of(
-            caller.get("/about")["person"]["id"], "forward", [Leg(0, LENGTH, False, None, "batch")]
+            caller.get("/about")["person"]["id"], "forward", [Leg(0, LENGTH, None, "batch", reverse=False)]
         )
         frames = caller.studio.inference.propagate(live, plan)
         for _ in range(done):
@@ -208,10 +208,10 @@ def test_the_studio_is_the_session(caller: Caller, policy: str, history: list[tu
 def test_legs_through_what_is_missing() -> None:
     history = History().after(Prompted(3, 1, click())).after(Propagated(3, 5, reverse=False))
     objects = history.state.objects.values()
-    assert missing_legs(objects, {}, (0, 8), "forward", "b") == [Leg(5, 8, False, [1], "b")]
+    assert missing_legs(objects, {}, (0, 8), "forward", "b") == [Leg(5, 8, [1], "b", reverse=False)]
     assert missing_legs(objects, {}, (0, 8), "both", "b") == [
-        Leg(2, -1, True, [1], "b"),
-        Leg(5, 8, False, [1], "b"),
+        Leg(2, -1, [1], "b", reverse=True),
+        Leg(5, 8, [1], "b", reverse=False),
     ]
 
 

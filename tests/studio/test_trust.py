@@ -238,9 +238,7 @@ def test_an_export_on_a_full_disk_fails_in_a_sentence(
     with Caller(make_studio(tmp_path)) as caller:
         video = caller.video()
         caller.click(video)
-        export = caller.post(f"{video}/exports", {"format": "coco"})["id"]
-        caller.studio.exports._pool.submit(int).result(30)
-        state = caller.get(f"/exports/{export}")
+        state = caller.export(video, format="coco")
         assert state["state"] == "failed" and "disk is full" in state["message"]
         assert list(caller.studio.settings.exports.iterdir()) == []
 

@@ -28,7 +28,7 @@ from masklet.studio.inference.inference import Inference
 from masklet.studio.inference.live import Live, LiveVideos
 from masklet.studio.inference.worker import Job, Priority, Worker
 from masklet.studio.messages import ChangedEvent, Hub
-from masklet.studio.schemas import Class, clean_name
+from masklet.studio.schemas import Class, JobState, clean_name
 from masklet.studio.security import Requester
 from masklet.studio.store.database import Database, new_id
 from masklet.studio.store.object_history import first_color
@@ -67,7 +67,7 @@ class ImportJob:
     format: str
     who: Requester
     total: int
-    state: str = "waiting"
+    state: JobState = "waiting"
     done: int = 0
     masks: int = 0
     boxes: int = 0
@@ -89,7 +89,7 @@ class ImportJob:
             id=self.id,
             project=self.project,
             format=self.format,
-            state=self.state,  # type: ignore[arg-type]
+            state=self.state,
             done=self.done,
             total=self.total,
             masks=self.masks,

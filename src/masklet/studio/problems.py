@@ -12,7 +12,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from masklet import rle
-from masklet.studio.schemas import Problem
+from masklet.studio.schemas import Problem, ProblemKind
 from masklet.studio.store.tables import Result, Video
 from masklet.studio.store.video_history import State, holds_at
 
@@ -43,7 +43,7 @@ class ResultRow:
 class Finding:
     """A problem on one frame."""
 
-    kind: str
+    kind: ProblemKind
     frame: int
     object: int
     other: int | None
@@ -183,7 +183,7 @@ def _problem(run: Sequence[Finding], state: State) -> Problem:
             other = state.objects[first.other or 0].name
             value, message = max(values), f"{name} and {other} overlap on {where} ({max(values):.0%})."
     return Problem(
-        kind=first.kind,  # type: ignore[arg-type]
+        kind=first.kind,
         start=first.frame,
         stop=last.frame + 1,
         object=first.object,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from masklet.studio.schemas import Schema, VideoSummary
+from masklet.studio.schemas import JobState, Schema, VideoSummary
+
+FolderEntryKind = Literal["folder", "video", "picture", "pictures"]
 
 
 class FolderEntry(Schema):
     name: str
     path: str
-    kind: Literal["folder", "video", "picture", "pictures"]
+    kind: FolderEntryKind
     """`pictures`: a folder of pictures. It can be entered, and opened as a video."""
     bytes: int
     video: str | None = None
@@ -135,7 +137,7 @@ class Import(Schema):
     project: str
     format: str
     """What kind of file it is, such as "COCO"."""
-    state: Literal["waiting", "running", "finished", "failed"]
+    state: JobState
     done: int
     total: int
     """How many annotations the file holds, without those that could not be read."""

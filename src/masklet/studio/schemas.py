@@ -19,6 +19,10 @@ Box = TypeAliasType("Box", tuple[float, float, float, float])
 Point = TypeAliasType("Point", tuple[float, float])
 Direction = Literal["forward", "backward", "both"]
 FileState = Literal["new", "working", "reviewed"]
+VideoKind = Literal["video", "picture", "pictures"]
+ProblemKind = Literal["lost", "jump", "overlap", "doubtful"]
+JobState = Literal["waiting", "running", "finished", "failed"]
+PropagationState = Literal["waiting", "running", "stopped", "finished", "failed"]
 
 
 def clean_name(name: str, length: int = 100) -> str:
@@ -104,7 +108,7 @@ class VideoSummary(Schema):
     height: int
     frames: int
     fps: float
-    kind: Literal["video", "picture", "pictures"]
+    kind: VideoKind
     created: str
     objects: int
     """Number of objects."""
@@ -142,7 +146,7 @@ class Class(Schema):
 class Problem(Schema):
     """Frames that a person should look at."""
 
-    kind: Literal["lost", "jump", "overlap", "doubtful"]
+    kind: ProblemKind
     start: int
     stop: int
     object: int
@@ -226,7 +230,7 @@ class PromptWithMask(Schema):
 
 
 class Propagation(Schema):
-    state: Literal["waiting", "running", "stopped", "finished", "failed"]
+    state: PropagationState
     direction: Direction
     frame: int
     """The next frame."""
@@ -264,7 +268,7 @@ class Video(Schema):
     height: int
     frames: int
     fps: float
-    kind: Literal["video", "picture", "pictures"]
+    kind: VideoKind
     channel: int | None
     """The channel of a TIFF that is shown and segmented; null for all, in colours."""
     pixel_size: str | None
@@ -455,7 +459,7 @@ class Export(Schema):
     """null for an export of a whole project."""
     project: str | None
     format: str
-    state: Literal["waiting", "running", "finished", "failed"]
+    state: JobState
     done: int
     total: int
     file: str | None

@@ -97,7 +97,7 @@ def video_view(
         height=video.height,
         frames=video.frames,
         fps=video.fps,
-        kind=video.kind,  # type: ignore[arg-type]
+        kind=video.kind,
         channel=video.channel,
         pixel_size=video.pixel_size,
         head=state.head,
@@ -156,7 +156,7 @@ def export_view(export: tables.Export, size: int | None) -> schemas.Export:
         video=export.video,
         project=export.project,
         format=export.format,
-        state=export.state,  # type: ignore[arg-type]
+        state=export.state,
         done=export.done,
         total=export.total,
         file=export.file,
@@ -342,7 +342,7 @@ def _unfinished(video: tables.Video, state: State) -> schemas.UnfinishedPropagat
         frame=plan.leg.frame,
         done=plan.done,
         total=plan.total,
-        direction=plan.direction,  # type: ignore[arg-type]
+        direction=plan.direction,
     )
 
 

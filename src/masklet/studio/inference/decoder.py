@@ -29,7 +29,7 @@ from masklet.media import Frames, Image, find_pictures, is_picture, open_frames
 from masklet.media.readers.decoding import open_file
 from masklet.media.readers.microscopy import StackAxes
 from masklet.studio.errors import ApiError, not_found
-from masklet.studio.inference.turns import Turns, Urgency
+from masklet.studio.inference.priority_lock import PriorityLock, Urgency
 from masklet.studio.settings import Limits
 
 Response = tuple[dict[str, Any], bytes | None]
@@ -108,7 +108,7 @@ class DecoderProcess:
         self._limits = limits
         self._expected = expected
         self._channel = channel
-        self._turns = Turns()
+        self._lock = PriorityLock()
         self._process: BaseProcess | None = None
         self._pipe: Connection | None = None
 
@@ -153,11 +153,11 @@ class DecoderProcess:
         return bytes(body) if head["has_sound"] else None
 
     def close(self) -> None:
-        with self._turns.turn():
+        with self._lock.hold():
             self._stop()
 
     def _request(self, method: str, urgency: Urgency = Urgency.model, **arguments: float) -> Received:
-        with self._turns.turn(urgency, int(arguments.get("frame", 0))):
+        with self._lock.hold(urgency, int(arguments.get("frame", 0))):
             try:
                 pipe = self._connect()
                 pipe.send_bytes(json.dumps({"method": method, **arguments}).encode())

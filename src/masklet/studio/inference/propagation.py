@@ -34,7 +34,7 @@ class RunningPropagation:
     video: str
     plan: PropagationPlan
     name: str
-    state: str = "waiting"
+    state: schemas.PropagationState = "waiting"
     message: str | None = None
     began: float = 0.0
     first: int = field(init=False)
@@ -52,8 +52,8 @@ class RunningPropagation:
         fps = here / took if here and took else None
         left = plan.left
         return schemas.Propagation(
-            state=self.state,  # type: ignore[arg-type]
-            direction=plan.direction,  # type: ignore[arg-type]
+            state=self.state,
+            direction=plan.direction,
             frame=plan.leg.frame,
             done=plan.done,
             total=plan.total,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from masklet.sessions.object_state import ObjectState, Span, cut_spans
+from masklet.studio.schemas import Direction
 
 
 @dataclass
@@ -18,13 +19,14 @@ class Leg:
         stop: The frame just behind the last.
         objects: Their ids; None for all that there are.
         batch: Of the events that it makes; they are undone together.
+        reverse: Whether they are tracked backwards.
     """
 
     frame: int
     stop: int
-    reverse: bool
     objects: list[int] | None
     batch: str
+    reverse: bool = field(kw_only=True)
 
     @property
     def left(self) -> int:
@@ -53,13 +55,13 @@ class PropagationPlan:
     """
 
     person: str
-    direction: str
+    direction: Direction
     total: int
     legs: list[Leg]
     later: list[Leg]
 
     @classmethod
-    def of(cls, person: str, direction: str, legs: Sequence[Leg]) -> PropagationPlan:
+    def of(cls, person: str, direction: Direction, legs: Sequence[Leg]) -> PropagationPlan:
         return cls(person, direction, sum(leg.left for leg in legs), list(legs), [])
 
     @property
@@ -123,7 +125,7 @@ def missing_legs(
     objects: Iterable[ObjectState],
     masks: Mapping[int, Sequence[Span]],
     span: Span,
-    direction: str,
+    direction: Direction,
     batch: str,
 ) -> list[Leg]:
     """Legs through those frames of a span on which objects have no mask yet.
@@ -151,7 +153,9 @@ def missing_legs(
                 if gap[0] < gap[1]:
                     ids.setdefault((gap, reverse), []).append(obj.id)
     legs = [
-        Leg(stop - 1, start - 1, True, some, batch) if reverse else Leg(start, stop, False, some, batch)
+        Leg(stop - 1, start - 1, some, batch, reverse=True)
+        if reverse
+        else Leg(start, stop, some, batch, reverse=False)
         for ((start, stop), reverse), some in sorted(ids.items())
     ]
     return legs

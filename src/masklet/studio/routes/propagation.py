@@ -99,15 +99,18 @@ def _legs(
         elif stop is not None:
             inside = [frame for frame in prompted if first <= frame < stop] or [first]
             begin, end, first, last = first - 1, min(stop, count), inside[0], inside[-1]
-        legs = [Leg(last, begin, True, objects, batch), Leg(first, end, False, objects, batch)]
+        legs = [
+            Leg(last, begin, objects, batch, reverse=True),
+            Leg(first, end, objects, batch, reverse=False),
+        ]
     elif direction == "backward":
         lowest = -1 if stop is None else stop
         lowest = lowest if body.frames is None else max(lowest, last - body.frames)
-        legs = [Leg(last, lowest, True, objects, batch)]
+        legs = [Leg(last, lowest, objects, batch, reverse=True)]
     else:
         end = count if stop is None else min(stop, count)
         end = end if body.frames is None else min(end, first + body.frames)
-        legs = [Leg(first, end, False, objects, batch)]
+        legs = [Leg(first, end, objects, batch, reverse=False)]
     if not sum(leg.left for leg in legs):
         raise ApiError(422, "invalid", f"stop must lie behind start, in the direction {direction}.")
     return [leg for leg in legs if leg.left]

@@ -79,7 +79,7 @@ class ProjectFiles:
             height=video.height,
             frames=video.frames,
             fps=video.fps,
-            kind=video.kind,  # type: ignore[arg-type]
+            kind=video.kind,
             created=timestamp(video.created),
             objects=facts.objects,
             reviewed=facts.reviewed,

@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from masklet.errors import MaskletError
 from masklet.media import is_picture
 from masklet.studio.errors import ApiError, limit_exceeded, not_found
-from masklet.studio.project_schemas import FolderEntry
+from masklet.studio.project_schemas import FolderEntry, FolderEntryKind
 from masklet.studio.settings import GIB, Settings
 from masklet.studio.store.database import Database
 from masklet.studio.store.project_files import natural_key
@@ -128,7 +128,7 @@ class MediaPaths:
                 continue
             if kind is not None:
                 relative = str(file.relative_to(root))
-                entries.append(FolderEntry(name=file.name, path=relative, kind=kind, bytes=size))  # type: ignore[arg-type]
+                entries.append(FolderEntry(name=file.name, path=relative, kind=kind, bytes=size))
         return sorted(entries, key=lambda entry: (entry.kind != "folder", natural_key(entry.name)))
 
 
@@ -211,7 +211,7 @@ def _is_text(name: str) -> bool:
     return True
 
 
-def _kind(path: Path) -> str | None:
+def _kind(path: Path) -> FolderEntryKind | None:
     if path.is_dir():
         return "pictures" if any(is_picture(file) for file in path.iterdir()) else "folder"
     if is_picture(path):

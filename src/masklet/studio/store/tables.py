@@ -13,6 +13,8 @@ from sqlalchemy import JSON, ForeignKey, Index, LargeBinary, String, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import DateTime
 
+from masklet.studio.schemas import JobState, VideoKind
+
 
 def now() -> datetime:
     return datetime.now(UTC)
@@ -70,7 +72,7 @@ class Video(Table):
     project: Mapped[str] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
     name: Mapped[str] = mapped_column(String(255))
     place: Mapped[str] = mapped_column(Text)
-    kind: Mapped[str] = mapped_column(String(10))
+    kind: Mapped[VideoKind] = mapped_column(String(10))
     width: Mapped[int]
     height: Mapped[int]
     frames: Mapped[int]
@@ -194,7 +196,7 @@ class Export(Table):
     video: Mapped[str | None] = mapped_column(ForeignKey("videos.id", ondelete="CASCADE"), index=True)
     project: Mapped[str | None] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"), index=True)
     format: Mapped[str] = mapped_column(String(40))
-    state: Mapped[str] = mapped_column(String(10), default="waiting")
+    state: Mapped[JobState] = mapped_column(String(10), default="waiting")
     done: Mapped[int] = mapped_column(default=0)
     total: Mapped[int] = mapped_column(default=0)
     file: Mapped[str | None] = mapped_column(String(300))

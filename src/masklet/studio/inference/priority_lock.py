@@ -1,4 +1,4 @@
-"""Who uses a decoder next."""
+"""A lock that goes to the most urgent of those who wait for it."""
 
 from __future__ import annotations
 
@@ -17,26 +17,31 @@ class Urgency(IntEnum):
     thumbnail = 2
 
 
-class Turns:
-    """A lock that goes to the most urgent of those who wait; among equals to the earliest frame.
+class PriorityLock:
+    """Goes to the most urgent of those who wait; among equals to the earliest frame.
 
     A file is decoded fastest in the order of its frames.
     """
 
     def __init__(self) -> None:
         self._condition = Condition()
-        self._waiting: list[tuple[Urgency, int, int]] = []
+        self._queue: list[tuple[Urgency, int, int]] = []
         self._tickets = 0
         self._is_taken = False
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for it."""
+        return len(self._queue)
+
     @contextmanager
-    def turn(self, urgency: Urgency = Urgency.model, frame: int = 0) -> Iterator[None]:
+    def hold(self, urgency: Urgency = Urgency.model, frame: int = 0) -> Iterator[None]:
         with self._condition:
             self._tickets += 1
             ticket = (urgency, frame, self._tickets)
-            heapq.heappush(self._waiting, ticket)
-            self._condition.wait_for(lambda: not self._is_taken and self._waiting[0] == ticket)
-            heapq.heappop(self._waiting)
+            heapq.heappush(self._queue, ticket)
+            self._condition.wait_for(lambda: not self._is_taken and self._queue[0] == ticket)
+            heapq.heappop(self._queue)
             self._is_taken = True
         try:
             yield

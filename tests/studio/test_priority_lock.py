@@ -6,23 +6,23 @@ import threading
 
 import pytest
 
-from masklet.studio.inference.turns import Turns, Urgency
+from masklet.studio.inference.priority_lock import PriorityLock, Urgency
 
 
 def test_a_click_goes_before_thumbnails_and_thumbnails_in_the_order_of_frames() -> None:
-    turns = Turns()
+    lock = PriorityLock()
     order: list[tuple[Urgency, int]] = []
 
     def take(urgency: Urgency, frame: int) -> None:
-        with turns.turn(urgency, frame):
+        with lock.hold(urgency, frame):
             order.append((urgency, frame))
 
     waiting = [(Urgency.thumbnail, 40), (Urgency.thumbnail, 8), (Urgency.picture, 9), (Urgency.model, 30)]
     threads = [threading.Thread(target=take, args=request) for request in waiting]
-    with turns.turn():
+    with lock.hold():
         for thread in threads:
             thread.start()
-        while len(turns._waiting) < len(waiting):
+        while lock.waiting < len(waiting):
             assert all(thread.is_alive() for thread in threads)
     for thread in threads:
         thread.join(10)
