@@ -96,6 +96,28 @@ def test_a_folder_belongs_to_one_run(options: TrainingOptions, tmp_path: Path) -
     assert Manifest.read(out)
 
 
+def test_a_resumed_run_says_what_has_changed(
+    options: TrainingOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    out, file = tmp_path / "out", tmp_path / "mine.py"
+    file.write_text("from masklet.train.recipes.finetune import recipe\n")
+    list(TrainingRun.begin(str(file), options, out).rows())
+    TrainingRun.begin(str(file), replace(options), out)
+    assert "was trained so far" not in caplog.text
+
+    file.write_text(file.read_text() + "# other settings\n")
+    index = next(options.data.rglob("*.json"))
+    content = json.loads(index.read_text())
+    content["annotations"][0]["segmentation"] = [[1, 1, 9, 1, 9, 9]]
+    index.write_text(json.dumps(content))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    TrainingRun.begin(str(file), replace(options), out)
+    assert "so far with other batches a step and recipe file and labels, and goes on" in caplog.text
+
+
 def test_random_weights_train_as_a_whole_at_a_high_rate(options: TrainingOptions) -> None:
     from_random = find_recipe("finetune")(
         TrainingOptions(options.data, model="new-tiny", image_size=64, steps=100)

@@ -1,4 +1,4 @@
-"""Options of several commands, and the code that all commands share."""
+"""Options that several commands have, and what all commands do with theirs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from masklet.model import Sam2
 
 
-# The groups in the help of commands with many options; the most used options come first.
+# The groups of the help of commands with many options, and what is in them; what most people use comes first.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Prompts": (
         *("--point", "--negative", "--box", "--mask", "--object"),
@@ -59,7 +59,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 
 class Command(typer.core.TyperCommand):
-    """A command that refuses an option given twice, and whose help lists the registered names.
+    """A command that refuses an option given twice, and whose help lists what the registries hold.
 
     In the help of an option, {formats}, {policies}, {engines} and {recipes} are replaced, so that
     `masklet --help` need not load them.
@@ -71,7 +71,7 @@ class Command(typer.core.TyperCommand):
         for param in self.get_params(ctx):
             if counts[id(param)] > 1 and param.param_type_name == "option" and not param.multiple:
                 raise typer.BadParameter(
-                    "this option can be used only once.", ctx=ctx, param_hint=param.opts[0]
+                    "this option can be given once only.", ctx=ctx, param_hint=param.opts[0]
                 )
         return super().parse_args(ctx, args)
 
@@ -83,7 +83,7 @@ class Command(typer.core.TyperCommand):
 
 
 class GroupedCommand(Command):
-    """A command with many options: its help shows them in groups, in the order of GROUPS."""
+    """A command of many options: its help shows them in groups, in the order of GROUPS."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         params = super().get_params(ctx)
@@ -94,13 +94,13 @@ class GroupedCommand(Command):
 
 
 def group_of(option: typer.core.TyperOption) -> str | None:
-    """The group of an option: its own, otherwise that of GROUPS; None if there is none."""
+    """The group of an option: what it names itself, else that of GROUPS; None where there is none."""
     named = (group for group, names in GROUPS.items() if set(names) & set(option.opts))
     return option.rich_help_panel or next(named, None)
 
 
 def _place(param: Any) -> tuple[int, int]:
-    """The position of a parameter in the help."""
+    """Where a parameter stands in the help."""
     if not isinstance(param, typer.core.TyperOption):
         return (-1, 0)
     group = group_of(param)
@@ -159,9 +159,9 @@ class Setting(StrEnum):
 
 
 def check_named(text: str) -> str:
-    """Refuse an empty folder name, which would mean the current folder."""
+    """Refuse an empty name of a folder, which would mean the current one."""
     if not text.strip():
-        raise typer.BadParameter("the folder name is empty. Pass a folder, or . for the current one.")
+        raise typer.BadParameter("it names no folder. Give one, or . for the current one.")
     return text
 
 
@@ -298,7 +298,7 @@ SoftEdges = Annotated[
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """The model that a command runs, and its device and backend."""
+    """Which model a command runs, and on what."""
 
     model: str
     device: str | None
@@ -317,16 +317,14 @@ class ModelOptions:
         engine = next((name for name in ENGINES if name == self.engine), None)
         if engine is None:
             raise typer.BadParameter(
-                f"there is no engine {self.engine!r}. Choose from {', '.join(ENGINES)}.",
-                param_hint="--engine",
+                f"there is no engine {self.engine!r}. There are {', '.join(ENGINES)}.", param_hint="--engine"
             )
         try:
             torch.empty(0, dtype=torch.float32, device=self.device)
         except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
             reason = first_line(error)
             raise typer.BadParameter(
-                f"{self.device} cannot be used here: {reason}. Remove --device to use the best one "
-                "available.",
+                f"{self.device} cannot be used here: {reason}. Leave it out for the best there is.",
                 param_hint="--device",
             ) from None
         try:
@@ -342,7 +340,7 @@ class ModelOptions:
             raise typer.BadParameter(str(error), param_hint="--image-size") from None
 
     def describe(self, model: Sam2) -> str:
-        """The backend of the loaded model and the reason, in one line."""
+        """What runs the model that was loaded, and why, in one line."""
         from masklet.backends import summarize
 
         rounds = model.device.type == "cpu" and self.engine not in ("torch", "compiled")
@@ -352,11 +350,11 @@ class ModelOptions:
 
     @property
     def name(self) -> str:
-        """The model's name, with its image size if that is not the default."""
+        """The model's name, with its image size where that is not its own."""
         return self.model if self.image_size is None else f"{self.model} at {self.image_size} pixels"
 
     def to_json(self) -> dict[str, str | int]:
-        """The settings that determine the masks, without the device."""
+        """What decides the masks: not the device."""
         size = {} if self.image_size is None else {"image_size": self.image_size}
         engine = {} if self.engine == "auto" else {"engine": self.engine}
         weights = {} if (hash := _hash_of_file(self.model)) is None else {"weights": hash}
@@ -371,7 +369,7 @@ class ModelOptions:
 
 
 def _hash_of_file(path: str) -> str | None:
-    """A hash of a file's content, computed again after a change; None if there is no file."""
+    """A hash of a file's content, which is read again when it has changed; None where there is no file."""
     try:
         facts = os.stat(path)
     except (OSError, ValueError):
@@ -387,13 +385,13 @@ def _cached_hash(path: str, size: int, time: int) -> str:
 
 
 def announce_start() -> None:
-    """Print on a terminal that a command has started, before slow imports."""
+    """Say on a terminal that a command has begun, before it imports what takes seconds."""
     if sys.stderr.isatty():
         typer.echo("starting: loading torch and the network", err=True)
 
 
 def terminal_text(text: str) -> str:
-    """Text without control characters, so that files and their names cannot control the terminal.
+    """Text without control characters: those of a file or its name must not steer the terminal.
 
     >>> terminal_text("a\x1b[2J.mp4")
     'a\ufffd[2J.mp4'
@@ -402,5 +400,5 @@ def terminal_text(text: str) -> str:
 
 
 def command_line() -> str:
-    """The command of this process as typed, for reports."""
+    """The command of this process as a person types it, for reports that say how they were made."""
     return shlex.join(["masklet", *sys.argv[1:]])

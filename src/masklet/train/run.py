@@ -6,10 +6,11 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +29,9 @@ from masklet.train.recipes import RECIPES
 from masklet.train.report import PICTURES, PictureStrip, RunLog, predictions, write_report
 from masklet.train.state import STATE, TrainingState
 
+log = logging.getLogger(__name__)
+
+LABEL_HEAD = 2**20  # bytes of each file of labels, by which a change is noticed
 EARLIER_MANIFEST = "training.json"  # in place of run.json, in folders of earlier versions
 
 
@@ -77,7 +81,10 @@ class TrainingRun:
         if processes := int(os.environ.get("LOCAL_WORLD_SIZE", "0")):
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
         recipe = find_recipe(name)(options)
-        description = _describe_run(name, options, recipe)
+        description, circumstances = (
+            _describe_run(name, options, recipe),
+            _circumstances(name, options, recipe),
+        )
         check_folder(
             out,
             description,
@@ -90,7 +97,10 @@ class TrainingRun:
             run = cls._training(name, out, recipe, command)
         if run.is_main_process:
             remove_unfinished(out)  # of a run that was killed
-            Manifest.protect(description, (STATE, FEATURES)).write(out)
+            if (out / STATE).exists():
+                _warn_of_changes(out, circumstances)
+            described = replace(description, settings={**description.settings, **circumstances})
+            Manifest.protect(described, (STATE, FEATURES)).write(out)
         if (out / STATE).exists():
             run.state.resume(out / STATE)
         return run
@@ -157,6 +167,45 @@ def _describe_run(name: str, options: TrainingOptions, recipe: Recipe | Pretrain
         names = [sorted(item.name for item in items) for items in options.split]
         settings["data"] = hashlib.sha256(json.dumps(names).encode()).hexdigest()
     return Run("train", "", settings, {})
+
+
+def _circumstances(
+    name: str, options: TrainingOptions, recipe: Recipe | PretrainingRecipe
+) -> dict[str, str | int]:
+    """What may change when a run is resumed, and then changes its results."""
+    batches = recipe.accumulate if isinstance(recipe, Recipe) else 1
+    found: dict[str, str | int] = {"batches a step": batches * int(os.environ.get("WORLD_SIZE", "1"))}
+    if name not in RECIPES:
+        found["recipe file"] = sha256(name)
+    if "split" in vars(options):
+        labels = sorted({item.labels for items in options.split for item in items if item.labels is not None})
+        found["labels"] = _digest_labels(labels)
+    return found
+
+
+def _digest_labels(places: Iterable[Path]) -> str:
+    """Of label files, or folders of such: their names, sizes and beginnings, since there may be gigabytes."""
+    digest = hashlib.sha256()
+    for place in places:
+        for file in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            if file.is_file():
+                digest.update(f"{file.name} {file.stat().st_size} ".encode(errors="surrogateescape"))
+                with file.open("rb") as stream:
+                    digest.update(stream.read(LABEL_HEAD))
+    return digest.hexdigest()
+
+
+def _warn_of_changes(out: Path, circumstances: Mapping[str, str | int]) -> None:
+    earlier = Manifest.read(out)
+    before = earlier.run.settings if earlier is not None else {}
+    changed = [name for name, value in circumstances.items() if before.get(name, value) != value]
+    if changed:
+        log.warning(
+            "%s was trained so far with other %s, and goes on with those of now. To train anew, choose "
+            "another folder.",
+            out,
+            " and ".join(changed),
+        )
 
 
 def _describe_start(start: str | None) -> str:
