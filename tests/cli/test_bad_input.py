@@ -20,7 +20,7 @@ BAD = {
     "no video": (("track", "text.mp4", *CLICK), "text.mp4 is not a video, or is truncated"),
     "a file cut short in its head": (("track", "stump.mp4", *CLICK), "not a video, or is truncated"),
     "an empty folder": (("track", "nothing", *CLICK), "contains no pictures"),
-    "a folder of folders": (("segment", "shelves", *CLICK), "not searched: give them, as shelves/upper"),
+    "a folder of folders": (("segment", "shelves", *CLICK), "not searched: pass them, such as shelves/upper"),
     "a click outside": (("track", "clip.mp4", "--point", "64,3"), "0 <= x < 64 and 0 <= y < 48. Got (64, 3)"),
     "a box without area": (("track", "clip.mp4", "--box", "9,9,9,20"), "box must have an area"),
     "a box elsewhere": (("track", "clip.mp4", "--box", "90,9,99,20"), "box must touch the frame"),
@@ -35,7 +35,7 @@ BAD = {
         "6 frames, 0 to 5. Got frame 6",
     ),
     "a frame before the start": (("track", "clip.mp4", *CLICK, "--frame", "-1"), "Got frame -1"),
-    "nothing pointed at": (("track", "clip.mp4"), "point at something"),
+    "nothing pointed at": (("track", "clip.mp4"), "a prompt is needed"),
     "half a point": (("track", "clip.mp4", "--point", "7"), "expected 2 numbers in pixels, X,Y. Got '7'"),
     "an endless point": (("track", "clip.mp4", "--point", "nan,3"), "finite"),
     "an unknown model": (("track", "clip.mp4", *CLICK, "--model", "sam9"), "there is no model 'sam9'"),
@@ -46,7 +46,7 @@ BAD = {
     "an empty name": (("track", "", *CLICK), "an input is empty"),
     "a background that no format shows": (
         ("track", "clip.mp4", *CLICK, "--background", "green"),
-        "none of the formats shows it. Add --format composite",
+        "none of the formats uses it. Add --format composite",
     ),
     "soft edges that no format shows": (
         ("everything", "clip.mp4", "--soft", "3", "--format", "coco"),
@@ -63,10 +63,13 @@ BAD = {
     ),
     "a pixel size that no format says": (
         ("segment", "frames/0.png", *CLICK, "--format", "coco", "--pixel-size", "0.65um"),
-        "none of the formats says it. Add --format measures or --format tiff or --format ome-tiff",
+        "none of the formats records it. Add --format measures or --format tiff or --format ome-tiff",
     ),
     "a very long name": (("track", "x" * 300, *CLICK), "cannot be opened: file name too long"),
-    "a very long id": (("track", "clip.mp4", "--object", f"a: 5,5 id={'9' * 5000}"), "id is a whole number"),
+    "a very long id": (
+        ("track", "clip.mp4", "--object", f"a: 5,5 id={'9' * 5000}"),
+        "id must be a whole number",
+    ),
     "an id that no label map holds": (
         ("track", "clip.mp4", "--object", "a: 5,5 id=70000"),
         "a label map can hold object ids 1 to 65535. Got 70000",
@@ -102,17 +105,20 @@ BAD = {
     ),
     "script and direction": (
         ("track", "clip.mp4", "--script", "session.json", "--direction", "both", "--frame", "2"),
-        "leave --frame and --direction out",
+        "remove --frame and --direction",
     ),
     "frame of a prompt file": (
         ("track", "clip.mp4", "--prompts", "prompts.csv", "--frame", "2"),
         "the frames of prompts.csv are in its column frame",
     ),
-    "script and click": (("track", "clip.mp4", *CLICK, "--script", "session.json"), "leave the pointing out"),
+    "script and click": (
+        ("track", "clip.mp4", *CLICK, "--script", "session.json"),
+        "remove the options for prompts",
+    ),
     "pictures have no times": (("track", "frames", *CLICK, "--fps", "5"), "frames have times, and"),
     "no picture": (("segment", "text.mp4", *CLICK), "text.mp4"),
     "a click beside the picture": (("segment", "frames/0.png", "--point", "3,48"), "Got (3, 48)"),
-    "nothing pointed at in a picture": (("segment", "frames/0.png"), "point at something"),
+    "nothing pointed at in a picture": (("segment", "frames/0.png"), "a prompt is needed"),
 }
 
 
@@ -157,7 +163,7 @@ def test_bad_input_gets_one_sentence(run: Run, desk: Path, arguments: tuple[str,
 def test_an_output_folder_without_a_name_is_not_the_current_one(run: Run, desk: Path, command: str) -> None:
     before = sorted(desk.iterdir())
     answer = run(*command.split(), "--out", "")
-    assert answer.code == 2 and "names no folder" in answer.err
+    assert answer.code == 2 and "the folder name is empty" in answer.err
     assert sorted(desk.iterdir()) == before
 
 

@@ -51,9 +51,9 @@ def test_a_baseline_has_no_policies(tmp_path: Path, data: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("--policy", "gated"), "leave out --policy and --cuts"),
-        (("--cuts",), "leave out --policy and --cuts"),
-        (("--given", "box"), "--given is for video"),
+        (("--policy", "gated"), "remove --policy and --cuts"),
+        (("--cuts",), "remove --policy and --cuts"),
+        (("--given", "box"), "use --given only with video"),
     ],
 )
 def test_what_is_said_of_one_policy(tmp_path: Path, words: tuple[str, ...], part: str) -> None:

@@ -42,8 +42,8 @@ SEGMENT = 'segment "$1"/frames/0.png --point 20,24 --model "$1"/toy.safetensors 
     [
         (f"-m masklet {SEGMENT} >&-", 0, ""),
         (f"-m masklet {SEGMENT} <&- >&- 2>&-", 0, ""),
-        ("-m masklet models > /dev/full", 1, "masklet: what is printed or written finds no place"),
-        (f"-m masklet {SEGMENT} > /dev/full", 1, "masklet: what is printed or written finds no place"),
+        ("-m masklet models > /dev/full", 1, "masklet: output cannot be written"),
+        (f"-m masklet {SEGMENT} > /dev/full", 1, "masklet: output cannot be written"),
     ],
 )
 def test_streams_that_take_nothing(
@@ -60,7 +60,7 @@ def test_a_deleted_working_folder(run: Run, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     tmp_path.rmdir()
     answer = run("models")
-    assert answer.code == 1 and "the folder that you are in was deleted" in answer.err
+    assert answer.code == 1 and "the current folder was deleted" in answer.err
     os.chdir("/")  # where the fixture can leave from
 
 
@@ -150,7 +150,7 @@ def test_an_option_that_cannot_be_repeated(
     run: Run, shelf: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     answer = run("track", shelf / "clip.mp4", *words, "--out", tmp_path / "out")
-    assert answer.code == 2 and "can be given once only" in answer.err
+    assert answer.code == 2 and "can be used only once" in answer.err
     assert not (tmp_path / "out").exists()
 
 
@@ -186,7 +186,7 @@ def test_a_finished_run_says_so(run: Run, shelf: Path, tmp_path: Path) -> None:
         tmp_path / "out",
     )
     first, second = run(*command), run(*command)
-    assert second.code == 0 and "has the complete results of this run already" in second.err
+    assert second.code == 0 and "already has the complete results of this run" in second.err
     assert second.out == first.out
     assert "already" not in run(*command, "--overwrite").err
 
@@ -207,7 +207,7 @@ def test_an_input_that_the_results_would_replace_is_refused(
     assert run("track", shelf / "clip.mp4", *CLICK, *model).code == 0
     before = {path: path.read_bytes() for path in Path("out").rglob("*.*")}
     answer = run("track", source, *CLICK, *model)
-    assert answer.code == 1 and "lies where the results go" in answer.err and "than out" in answer.err
+    assert answer.code == 1 and "the results in out would replace the input" in answer.err
     assert {path: path.read_bytes() for path in Path("out").rglob("*.*")} == before
 
 
@@ -235,7 +235,7 @@ def test_a_folder_of_pictures_and_a_video_is_not_guessed_at(
     shutil.copy(shelf / "clip.mp4", "both")
     prompt = CLICK if command == "track" else ()
     answer = run(command, "both", *prompt, "--model", shelf / "toy.safetensors", "--out", "out")
-    assert answer.code == 1 and "name the ones to take, as both/*.mp4 or both/*.png." in answer.err
+    assert answer.code == 1 and "select one kind, such as both/*.mp4 or both/*.png." in answer.err
     assert not Path("out").exists()
 
 
@@ -279,7 +279,7 @@ main()
     command = [sys.executable, "-c", code, *words, *formats]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     assert answer.returncode == 128 + number, answer.stderr
-    assert "interrupted; what was done is kept" in answer.stderr and "Traceback" not in answer.stderr
+    assert "interrupted; the partial results are kept" in answer.stderr and "Traceback" not in answer.stderr
     assert len(list(read_masklets(out / "masklets.json"))) == 3
     names = sorted(path.name for path in out.iterdir())
     assert names == ["coco.json", "masklets.json", "masks", "overlay.mp4", "run.json"]
@@ -369,7 +369,9 @@ def test_segment_says_that_it_looks_at_the_first_frame_of_a_video(
 ) -> None:
     model = ("--model", shelf / "toy.safetensors")
     answer = run("segment", shelf / "clip.mp4", *CLICK, *model, "--out", tmp_path / "out")
-    assert f"clip.mp4 has {LENGTH} frames: the first is segmented. masklet track" in answer.out + answer.err
+    assert (
+        f"clip.mp4 has {LENGTH} frames, and only the first is segmented. To track" in answer.out + answer.err
+    )
 
 
 SLOW = {

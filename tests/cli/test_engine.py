@@ -61,7 +61,7 @@ def test_what_is_doubtful_is_a_project_of_the_studio(run: Run, shelf: Path, tmp_
     again = run(
         "engine", "propose", shelf / "clip.mp4", "--out", tmp_path, "--model", shelf / "toy.safetensors"
     )
-    assert again.code == 0 and "has the proposals of these videos already" in again.out
+    assert again.code == 0 and "already has the proposals for these videos" in again.out
     other = run(
         *("engine", "propose", shelf / "clip.mp4", "--out", tmp_path, "--max-objects", 3),
         *("--model", shelf / "toy.safetensors"),
@@ -120,7 +120,7 @@ def test_a_video_that_cannot_be_read_does_not_end_the_others(
     assert answer.code == 0 and "3 of 6 masklets pass all gates" in answer.out
     assert asked == ["a.mp4", "c.mp4", "b.mp4"] and written[1:] == [(2, ["b.mp4"])]
     assert len(json.loads((out / "queue.json").read_text())) == 3
-    assert "has the proposals of these videos already" in run(*command).out and len(written) == 2
+    assert "already has the proposals for these videos" in run(*command).out and len(written) == 2
 
 
 @pytest.mark.parametrize("command", ["propose --max-objects -1 clip.mp4", "demo --size 0", "demo --points 0"])

@@ -45,7 +45,7 @@ def test_ctrl_c_keeps_what_was_done(
     monkeypatch.setattr(Sam2, "encode", Stop(3, KeyboardInterrupt()))
     arguments = (*CLICK, "--frame", 2, "--direction", direction, "--model", shelf / "toy.safetensors")
     answer = run("track", shelf / "clip.mp4", *arguments, "--out", tmp_path / "out")
-    assert answer.code == 130 and "interrupted; what was done is kept" in answer.err
+    assert answer.code == 130 and "interrupted; the partial results are kept" in answer.err
     assert "Traceback" not in answer.err and str(tmp_path / "out" / "overlay.mp4") in answer.out
     assert list(results(tmp_path / "out")) == list(kept)
 

@@ -127,7 +127,10 @@ def test_a_failure_says_what_of_all_inputs_is_missing(run: Run, desk: Path) -> N
         "out",
     )
     answer = run(*words)
-    assert answer.code == 1 and "coco.json of all inputs together come when each is done" in answer.err
+    assert (
+        answer.code == 1
+        and "coco.json for all inputs together are written when every input is done" in answer.err
+    )
     assert not Path("out/coco.json").exists()
     Path("pictures/a/bad.png").unlink()
     PIL.Image.new("RGB", (30, 30)).save("pictures/a/good.png")
@@ -228,7 +231,7 @@ def test_new_weights_in_the_same_file_run_again(run: Run, desk: Path) -> None:
         answer = run(*command)
         assert answer.code == 0 and "already" not in answer.err
         masks.append(Path("out/masks.json").read_bytes())
-        assert "has the complete results of this run already" in run(*command).err
+        assert "already has the complete results of this run" in run(*command).err
     assert masks[0] != masks[1]
 
 

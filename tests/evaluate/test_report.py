@@ -104,7 +104,7 @@ def test_the_command_writes_table_json_and_page(tmp_path):
     page = (tmp_path / "out/report.html").read_text()
     assert "moving" in page and page.count('<img src="data:image/jpeg;base64,') >= 2
     assert f"{100 * content['means']['mask']['J&F']:.1f}" in page and "s/frame in units" in page
-    assert ": moving, frame " in page and "one by one" not in page  # there is only one
+    assert ": moving, frame " in page and "one at a time" not in page  # there is only one
 
 
 def test_prompts_are_not_chosen_for_protocols_that_have_their_own(tmp_path):

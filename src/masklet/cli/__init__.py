@@ -60,7 +60,7 @@ def program(
 
 
 def main() -> None:
-    """Run the command line. An error that a user can mend is one sentence; signals end it as Ctrl-C does."""
+    """Run the command line. An error that a user can fix is one sentence; signals end it like Ctrl-C."""
     _open_closed_streams()
     _show_messages()
     with _Interruption() as interruption:
@@ -72,7 +72,7 @@ def main() -> None:
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename is not None:
                 raise
-            _exit_with(f"what is printed or written finds no place: {error.strerror}.")
+            _exit_with(f"output cannot be written: {error.strerror}.")
         except SystemExit:
             if interruption.number is not None:
                 sys.exit(128 + interruption.number)
@@ -80,9 +80,9 @@ def main() -> None:
 
 
 def _open_closed_streams() -> None:
-    """Open what is closed of input, output and errors, so that no file that is written gets its number.
+    """Open stdin, stdout and stderr if they are closed, so that no output file gets their file descriptors.
 
-    FFmpeg and OpenMP write messages to those numbers.
+    FFmpeg and OpenMP write messages to these descriptors.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
@@ -95,7 +95,7 @@ def _check_working_folder() -> None:
     try:
         os.getcwd()
     except FileNotFoundError as error:
-        raise OptionError("the folder that you are in was deleted: change to another one.") from error
+        raise OptionError("the current folder was deleted: change to another one.") from error
 
 
 def _exit_with(message: str) -> NoReturn:
@@ -104,7 +104,7 @@ def _exit_with(message: str) -> NoReturn:
 
 
 def _show_messages() -> None:
-    """Show what the library logs about work that takes long before a command can begin: compiling."""
+    """Show the library's log of slow work before a command can start: compiling."""
     log = logging.getLogger("masklet.backends.native.library")
     log.setLevel(logging.INFO)
     if not log.handlers:
@@ -112,12 +112,12 @@ def _show_messages() -> None:
 
 
 def run_script(function: Callable[..., object]) -> None:
-    """Run a function as a program, as the examples do: its arguments are the options.
+    """Run a function as a program, as in the examples: its arguments are the options.
 
     A `MaskletError` is one sentence on stderr, and the exit code 1.
 
     Args:
-        function: Annotated as typer needs it; its docstring is the help.
+        function: With typer's annotations; its docstring is the help.
     """
     script = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     script.command()(function)
@@ -128,10 +128,10 @@ def run_script(function: Callable[..., object]) -> None:
 
 
 class _Interruption:
-    """SIGTERM and SIGHUP as KeyboardInterrupt: what was done is kept. A second signal changes nothing.
+    """SIGTERM and SIGHUP as KeyboardInterrupt, so that results are kept. A second signal is ignored.
 
     Attributes:
-        number: Of the signal that came; None so far.
+        number: The number of the received signal; None before one.
     """
 
     def __init__(self) -> None:
@@ -141,7 +141,7 @@ class _Interruption:
     def __enter__(self) -> _Interruption:
         for name in ("SIGTERM", "SIGHUP"):
             number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as nohup sets it
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as set by nohup
                 self._earlier[number] = signal.signal(number, self._interrupt)
         return self
 

@@ -25,14 +25,14 @@ app = typer.Typer(
 
 
 class PresetName(StrEnum):
-    """The presets that leave the trunk as it is, without importing torch."""
+    """The presets that do not train the trunk, without importing torch."""
 
     decoder = "decoder"
     memory = "memory"
 
 
 class WorldName(StrEnum):
-    """What composed clips show, without importing torch."""
+    """The contents of composed clips, without importing torch."""
 
     cells = "cells"
     things = "things"
@@ -86,7 +86,7 @@ def propose(
         new = [item for item in items if item.source in contents and not folder.is_done(item.source)]
         if not (new or failures or folder.unreviewed):
             typer.echo(
-                f"{out} has the proposals of these videos already. Review them, or choose another --out."
+                f"{out} already has the proposals for these videos. Review them, or choose another --out."
             )
             return
         network = options.ModelOptions(model, device, dtype, setting).load()
@@ -105,7 +105,7 @@ def propose(
         folder.finish_project(waiting)
     typer.echo(f"{len(masklets) - len(queue)} of {len(masklets)} masklets pass all gates: {out / 'accepted'}")
     if queue:
-        typer.echo(f"{len(queue)} wait for a review: masklet studio {out / 'review'} --data {out / 'studio'}")
+        typer.echo(f"{len(queue)} must be reviewed: masklet studio {out / 'review'} --data {out / 'studio'}")
     if failures:
         print_failures(failures)
         raise typer.Exit(1)
@@ -180,13 +180,13 @@ def demo(
 
     folders = [] if pictures is None else sorted(path.parent for path in pictures.glob("*/instances.json"))
     if pictures is not None and not folders:
-        raise typer.BadParameter(f"{pictures} holds no SET/instances.json.", param_hint="--pictures")
+        raise typer.BadParameter(f"{pictures} contains no SET/instances.json.", param_hint="--pictures")
     if folders and world is WorldName.cells:
         raise typer.BadParameter(
-            "cells are not composed from pictures: add --world things.", param_hint="--pictures"
+            "--pictures cannot be used for cells: add --world things.", param_hint="--pictures"
         )
     if base is not None:
-        find_labelled(base)  # now, and not when the first round trains
+        find_labelled(base)  # fail now, not when the first round trains
     assets = AssetLibrary(load_pictures(folders, out / "cache") if folders else ())
     names = {name: name for name in TRAINED_MODULES}
     training = RoundTraining(names[preset.value], steps, rate, base)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from masklet.evaluate.runner import Evaluation, EvaluationProtocol, PredictorSpec
     from masklet.evaluate.samples import Sample
 
-CLIPS = "clips"  # the name of the user's own suite
+CLIPS = "clips"  # the name of the user's suite
 
 
 class ProtocolName(StrEnum):
@@ -121,13 +121,13 @@ def evaluate(
 
     find_policy(policy)
     if given and protocol is not ProtocolName.video:
-        raise typer.BadParameter(f"{protocol} has its own prompts; --given is for video.")
+        raise typer.BadParameter(f"{protocol} chooses its own prompts: use --given only with video.")
     listed = None if names is None else samples.read_names(names)
     command = command_line()
     spec = PredictorSpec(model, device, dtype, policy, cuts, zoom, setting.value, image_size)
     if protocol is ProtocolName.policies:
         if cuts or policy != "recency":
-            raise typer.BadParameter("policies compares all of them: leave out --policy and --cuts.")
+            raise typer.BadParameter("policies compares all policies: remove --policy and --cuts.")
         compare(data, listed, out, spec, jobs, command)
         return
     template = report.load_template()
@@ -141,7 +141,9 @@ def evaluate(
     results = _run(evaluation, items, jobs, f"{protocol}, {model}", console)
     title = f"{protocol}: {model} on {data.name}"
     if len(settings := list(dict.fromkeys(result.setting for result in results))) == 1 or on_pictures:
-        table = report.make_table(f"{settings[0]}, one by one", report.summarize_groups(results, settings[0]))
+        table = report.make_table(
+            f"{settings[0]}, one at a time", report.summarize_groups(results, settings[0])
+        )
         console.print(table)
     console.print(report.make_table(title, report.summarize(results)))
     report.write_json(out / "result.json", title, command, results)
@@ -181,7 +183,7 @@ def _make_protocol(
 def _run(
     evaluation: Evaluation[Any], items: Sequence[Sample], jobs: int, title: str, console: Console
 ) -> list[ObjectResult]:
-    """Evaluate with a bar that shows what is done."""
+    """Evaluate with a progress bar."""
     from rich.markup import escape
     from rich.progress import Progress
 
@@ -221,10 +223,10 @@ def compare(
 ) -> None:
     """Track each first-frame mask with every policy: OUT/table.md, report.html, and strips.
 
-    A strip shows the object of a synthetic clip on which a policy wins most over recency, or loses most.
+    A strip shows the object of a synthetic clip on which a policy gains or loses most compared with recency.
 
     Args:
-        names: Of clips in `data` and in the suites; by default all.
+        names: Names of clips in `data` and in the suites; by default all.
         command: The command that made the report.
     """
     from rich.console import Console
@@ -264,7 +266,7 @@ def compare(
 def _find_suites(
     own: list[LabelledVideo], names: list[str] | None, out: Path
 ) -> dict[str, list[LabelledVideo]]:
-    """The clips of the user, and those of the synthetic suites, which are rendered into OUT/suites."""
+    """The user's clips, and those of the synthetic suites, which are rendered into OUT/suites."""
     from masklet.evaluate.samples import find_clips
     from masklet.synthetic.suites import render
 
@@ -274,7 +276,7 @@ def _find_suites(
         return suites
     known = {clip.name for clips in suites.values() for clip in clips}
     if missing := [name for name in names if name not in known]:
-        raise typer.BadParameter(f"there is no clip {', '.join(missing)}.", param_hint="--list")
+        raise typer.BadParameter(f"no clip has the name {', '.join(missing)}.", param_hint="--list")
     return {suite: [clip for clip in clips if clip.name in names] for suite, clips in suites.items()}
 
 

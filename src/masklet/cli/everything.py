@@ -200,7 +200,7 @@ def everything(
 
 @dataclass(frozen=True)
 class _Search:
-    """One picture or video, and how to search it."""
+    """One picture or video, and the settings of its search."""
 
     item: Item
     frames: Frames
@@ -212,7 +212,7 @@ class _Search:
     look: Look
 
     def check(self) -> None:
-        """Raise an error where options or detections cannot be used."""
+        """Raise an error if options or detections cannot be used."""
         from masklet.auto import Grid, check_options
 
         try:
@@ -225,7 +225,7 @@ class _Search:
 
     @cached_property
     def _detector(self) -> CocoDetections | None:
-        """What the file with detections says, read once."""
+        """The content of the file with detections, read once."""
         from masklet.auto.detections import CocoDetections
         from masklet.errors import MediaError
 
@@ -233,7 +233,7 @@ class _Search:
         if path is None:
             return None
         if not Path(path).is_file():
-            raise MediaError(f"there is no file {path} with detections.")
+            raise MediaError(f"the file of detections {path} does not exist.")
         return CocoDetections(Path(path), self.frames.file_name, len(self.frames))
 
     @property
@@ -248,7 +248,7 @@ class _Search:
             "grid": self.grid,
             "options": options,
             "formats": self.formats,
-            "intensity_range": self.frames.intensity_range,  # as it was stated or chosen
+            "intensity_range": self.frames.intensity_range,  # as given or estimated
         }
 
     @property
@@ -279,7 +279,7 @@ class _Search:
             self._write_video(result, folder, bar)
 
     def _write_picture(self, segments: Segments, folder: Path, bar: ProgressBar) -> None:
-        """mask.png, masks.json and overlay.png; and the chosen formats."""
+        """mask.png, masks.json and overlay.png, and the chosen formats."""
         import json
 
         import PIL.Image
@@ -324,7 +324,7 @@ class _Search:
 
 
 def _make_grid(config: Sam2Config, preset: str, chosen: Mapping[str, object]) -> Grid:
-    """The preset's grid, with the chosen values in place of its own."""
+    """The preset's grid, with the given values in place of its own."""
     from masklet.auto import resolve_grid
 
     try:

@@ -1,4 +1,4 @@
-"""The inputs of a command: files, folders, globs, URLs and lists; how they are named, shared out and read."""
+"""The inputs of a command: files, folders, globs, URLs and lists; their names, shards and reading."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What an input is taken for."""
+    """How an input is read."""
 
     picture = "picture"
     video = "video"
@@ -36,8 +36,8 @@ class Item:
 
     Attributes:
         source: Its path, glob or URL.
-        name: Its folder below OUT; empty where it is the only one, whose results are in OUT itself.
-        kind: What it is.
+        name: Its folder below OUT; empty for a single input, whose results are in OUT itself.
+        kind: How it is read.
     """
 
     source: str
@@ -49,7 +49,7 @@ class Item:
         return self.name or self.source
 
     def files(self) -> list[Path]:
-        """Its files: one, or the pictures of a folder or glob; none of a URL."""
+        """Its files: one, or the pictures of a folder or glob; none for a URL."""
         from masklet.media import find_pictures
 
         if is_url(self.source):
@@ -59,21 +59,21 @@ class Item:
 
 
 def find_items(sources: Sequence[str], kind: Kind | None, *, names_from: Path | None = None) -> list[Item]:
-    """The items that sources stand for.
+    """The items that sources refer to.
 
-    A folder or glob of videos is many items. One of pictures is many items, or one video if the pictures are
-    its frames.
+    A folder or glob of videos is many items. A folder or glob of pictures is many items, or one video if the
+    pictures are its frames.
 
     Args:
         sources: Paths, globs and URLs.
-        kind: What pictures are: items of their own, or a video's frames. None decides for each folder:
-            pictures of one size are frames.
-        names_from: A text file with more sources, one a line.
+        kind: Whether pictures are single items or a video's frames. None decides for each folder: pictures of
+            one size are frames.
+        names_from: A text file with more sources, one per line.
     """
     if names_from is not None:
         sources = [*sources, *_read_list(names_from)]
     if not sources:
-        raise typer.BadParameter("give at least one input: a file, folder, glob or URL, or --list FILE.")
+        raise typer.BadParameter("at least one input is needed: a file, folder, glob or URL, or --list FILE.")
     expanded: list[tuple[str, Kind]] = []
     for source in sources:
         expanded += _expand(source, kind)
@@ -84,10 +84,10 @@ def find_items(sources: Sequence[str], kind: Kind | None, *, names_from: Path | 
 
 
 def take_shard(items: list[Item], shard: str | None) -> list[Item]:
-    """Every n-th item, from the i-th on, in the order of their sources.
+    """Every n-th item from the i-th, in the order of their sources.
 
     Args:
-        items: All items, in any order: machines may list a folder in different ones.
+        items: All items, in any order, since machines may list a folder in different orders.
         shard: "i/n", with i from 1 to n.
     """
     if shard is None:
@@ -106,7 +106,7 @@ def is_url(source: str) -> bool:
 
 
 def unique_names(sources: Sequence[str]) -> list[str]:
-    """A folder name for each source: its path below the folder that all share, if possible without suffix.
+    """A folder name for each source: its path below the common folder, if possible without suffix.
 
     >>> unique_names(["x/a/1.png", "x/b/1.png"]), unique_names(["1.png", "1.jpg", "2.png"])
     (['a/1', 'b/1'], ['1.png', '1.jpg', '2'])
@@ -128,12 +128,12 @@ def unique_names(sources: Sequence[str]) -> list[str]:
 
 
 def _same(name: str) -> str:
-    """The same for names that are one file on some disks: in other letter case, or accents apart."""
+    """Equal for names that are the same file on some disks: with other letter case, or decomposed accents."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 def _relative_paths(sources: list[str]) -> dict[str, PurePosixPath]:
-    """Each source's path below the folder that all files share; a URL's last part."""
+    """Each source's path below the common folder; for a URL, its last part."""
     files = [source for source in sources if not is_url(source)]
     root = os.path.commonpath([Path(file).absolute().parent for file in files]) if files else ""
     paths = {}
@@ -151,15 +151,15 @@ def _read_list(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise MediaError(f"{path} cannot be read as a list of inputs, one a line: {error}.") from None
+        raise MediaError(f"{path} cannot be read as a list of inputs, one per line: {error}.") from None
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
 def _expand(source: str, kind: Kind | None) -> list[tuple[str, Kind]]:
     from masklet.media import is_still
 
-    if not source:  # an empty variable of a shell, and not this folder
-        raise typer.BadParameter("an input is empty: give a file, folder, glob or URL.")
+    if not source:  # probably an empty shell variable, not the current folder
+        raise typer.BadParameter("an input is empty: pass a file, folder, glob or URL.")
     path = Path(source)
     try:
         path.stat()
@@ -184,21 +184,21 @@ def _expand(source: str, kind: Kind | None) -> list[tuple[str, Kind]]:
             f"{source}/*{file.suffix}" if path.is_dir() else str(file) for file in (videos[0], pictures[0])
         ]
         raise MediaError(
-            f"{source} holds pictures and videos: name the ones to take, as {names[0]} or {names[1]}."
+            f"{source} contains pictures and videos: select one kind, such as {names[0]} or {names[1]}."
         )
     if videos and kind is not Kind.picture:
         return [(str(file), Kind.video) for file in videos]
     if not pictures:
         below = sorted(folder.name for folder in path.iterdir() if folder.is_dir()) if path.is_dir() else []
-        inside = f" Its subfolders are not searched: give them, as {source}/{below[0]}." if below else ""
-        raise MediaError(f"{source} holds no pictures or videos that can be read.{inside}")
+        inside = f" Its subfolders are not searched: pass them, such as {source}/{below[0]}." if below else ""
+        raise MediaError(f"{source} contains no pictures or videos that can be read.{inside}")
     if kind is Kind.picture or (kind is None and not _have_one_size(pictures)):
         return [(str(file), Kind.picture) for file in pictures]
     return [(source, Kind.video)]
 
 
 def _sort_files(path: Path, source: str) -> tuple[list[Path], list[Path]]:
-    """The pictures and the videos of a folder or glob, in natural order."""
+    """The pictures and videos of a folder or glob, in natural order."""
     from masklet.media import find_pictures, is_picture
     from masklet.media.readers.pictures import natural_key
     from masklet.media.readers.videos import is_video
@@ -211,17 +211,17 @@ def _sort_files(path: Path, source: str) -> tuple[list[Path], list[Path]]:
 
 
 def _have_one_size(pictures: list[Path]) -> bool:
-    """Whether the pictures can be a video's frames. Turned ones count by the sides of their frame."""
+    """Whether the pictures can be a video's frames, by their sizes after rotation."""
     import PIL.Image
 
     sizes = set()
     for path in pictures:
         try:
             with PIL.Image.open(path) as picture:
-                is_turned = picture.getexif().get(0x0112, 1) >= 5  # by a quarter
+                is_turned = picture.getexif().get(0x0112, 1) >= 5  # a quarter turn
                 sizes.add(picture.size[::-1] if is_turned else picture.size)
         except (OSError, ValueError, SyntaxError):
-            continue  # reading it says what is wrong
+            continue  # reading it reports the error
         if len(sizes) > 1:
             return False
     return True
@@ -272,7 +272,7 @@ class SourceOptions:
         """Open a source; as the saved session reads it, if there is one."""
         from masklet.media import open_frames
 
-        opener = open_frames if saved is None else saved.open  # which knows channel and range
+        opener = open_frames if saved is None else saved.open  # with its channel and range
         frames = opener(
             source,
             fps=self.fps,
@@ -284,7 +284,7 @@ class SourceOptions:
 
     @property
     def settings(self) -> dict[str, object]:
-        """What `run.json` says of them; channels and sizes only where they were given."""
+        """The settings for `run.json`; channels and sizes only if given."""
         settings: dict[str, object] = {"intensity_range": self.intensity_range}
         settings |= {} if self.channel is None else {"channel": self.channel}
         return settings | ({} if self.pixel_size is None else {"pixel_size": asdict(self.pixel_size)})
@@ -310,7 +310,7 @@ def _parse_pixel_size(text: str | None, formats: Iterable[str]) -> PixelSize | N
     if not any(find_format(name).has_pixel_size for name in formats):
         supporting = [name for name, format in FORMATS.items() if format.has_pixel_size]
         raise typer.BadParameter(
-            f"none of the formats says it. Add --format {' or --format '.join(supporting)}.",
+            f"none of the formats records it. Add --format {' or --format '.join(supporting)}.",
             param_hint="--pixel-size",
         )
     return PixelSize.parse(text)

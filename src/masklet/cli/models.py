@@ -40,13 +40,13 @@ def models(
         table.add_row(name, blocks, f"{size.image_size} px", where)
     Console().print(table)
     typer.echo(
-        "Use one as --model NAME, or masklet.load(NAME). What is on the hub, huggingface.co/facebook/NAME, "
-        "is fetched once."
+        "Use one as --model NAME, or masklet.load(NAME). Models on the hub, huggingface.co/facebook/NAME, "
+        "are downloaded once."
     )
 
 
 def _explain() -> None:
-    """What is chosen on this machine, why, and what nano takes with it and without."""
+    """The backend chosen on this machine, the reason, and nano's times with it and without it."""
     announce_start()
     import torch
     from rich.console import Console
@@ -56,9 +56,7 @@ def _explain() -> None:
     from masklet.checkpoint import load
 
     if torch.cuda.is_available():
-        typer.echo(
-            f"{torch.cuda.get_device_name()}: torch runs every verb there. What follows is of the CPU."
-        )
+        typer.echo(f"{torch.cuda.get_device_name()}: torch runs every verb there. The rest is about the CPU.")
     table = Table("setting", "verb", "runs on", "why")
     for setting in ("exact", "balanced", "fast"):
         for line in load(device="cpu", setting=setting).backend.explain():
@@ -76,9 +74,9 @@ def _explain() -> None:
         times.add_row(name, *(f"{milliseconds:.1f}" for milliseconds in time_verbs(model)))
     Console().print(times)
     missing = reason_for_no_compiler(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    state = "can be used: the first frames take minutes" if missing is None else f"cannot be used: {missing}"
+    state = "can be used; the first frames take minutes" if missing is None else f"cannot be used: {missing}"
     typer.echo(f"engine='compiled', torch.compile, {state}.")
-    typer.echo("Use another by masklet.load(NAME, dtype=..., engine=..., setting=...).")
+    typer.echo("To use another backend: masklet.load(NAME, dtype=..., engine=..., setting=...).")
 
 
 def time_verbs(model: Sam2) -> tuple[float, float]:
@@ -96,7 +94,7 @@ def time_verbs(model: Sam2) -> tuple[float, float]:
 
 
 def _full_selection(config: Sam2Config) -> MemorySelection:
-    """As many memories as an object has after a long time, with random numbers."""
+    """A full set of an object's memories, with random numbers."""
     import torch
 
     from masklet.types import Memory, MemorySelection

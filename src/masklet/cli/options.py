@@ -1,4 +1,4 @@
-"""Options that several commands have, and what all commands do with theirs."""
+"""Options of several commands, and the code that all commands share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from masklet.model import Sam2
 
 
-# The groups of the help of commands with many options, and what is in them; what most people use comes first.
+# The groups in the help of commands with many options; the most used options come first.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "Prompts": (
         *("--point", "--negative", "--box", "--mask", "--object"),
@@ -59,7 +59,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 
 class Command(typer.core.TyperCommand):
-    """A command that refuses an option given twice, and whose help lists what the registries hold.
+    """A command that refuses an option given twice, and whose help lists the registered names.
 
     In the help of an option, {formats}, {policies}, {engines} and {recipes} are replaced, so that
     `masklet --help` need not load them.
@@ -71,7 +71,7 @@ class Command(typer.core.TyperCommand):
         for param in self.get_params(ctx):
             if counts[id(param)] > 1 and param.param_type_name == "option" and not param.multiple:
                 raise typer.BadParameter(
-                    "this option can be given once only.", ctx=ctx, param_hint=param.opts[0]
+                    "this option can be used only once.", ctx=ctx, param_hint=param.opts[0]
                 )
         return super().parse_args(ctx, args)
 
@@ -83,7 +83,7 @@ class Command(typer.core.TyperCommand):
 
 
 class GroupedCommand(Command):
-    """A command of many options: its help shows them in groups, in the order of GROUPS."""
+    """A command with many options: its help shows them in groups, in the order of GROUPS."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         params = super().get_params(ctx)
@@ -94,13 +94,13 @@ class GroupedCommand(Command):
 
 
 def group_of(option: typer.core.TyperOption) -> str | None:
-    """The group of an option: what it names itself, else that of GROUPS; None where there is none."""
+    """The group of an option: its own, otherwise that of GROUPS; None if there is none."""
     named = (group for group, names in GROUPS.items() if set(names) & set(option.opts))
     return option.rich_help_panel or next(named, None)
 
 
 def _place(param: Any) -> tuple[int, int]:
-    """Where a parameter stands in the help."""
+    """The position of a parameter in the help."""
     if not isinstance(param, typer.core.TyperOption):
         return (-1, 0)
     group = group_of(param)
@@ -159,9 +159,9 @@ class Setting(StrEnum):
 
 
 def check_named(text: str) -> str:
-    """Refuse an empty name of a folder, which would mean the current one."""
+    """Refuse an empty folder name, which would mean the current folder."""
     if not text.strip():
-        raise typer.BadParameter("it names no folder. Give one, or . for the current one.")
+        raise typer.BadParameter("the folder name is empty. Pass a folder, or . for the current one.")
     return text
 
 
@@ -298,7 +298,7 @@ SoftEdges = Annotated[
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """Which model a command runs, and on what."""
+    """The model that a command runs, and its device and backend."""
 
     model: str
     device: str | None
@@ -317,14 +317,16 @@ class ModelOptions:
         engine = next((name for name in ENGINES if name == self.engine), None)
         if engine is None:
             raise typer.BadParameter(
-                f"there is no engine {self.engine!r}. There are {', '.join(ENGINES)}.", param_hint="--engine"
+                f"there is no engine {self.engine!r}. Choose from {', '.join(ENGINES)}.",
+                param_hint="--engine",
             )
         try:
             torch.empty(0, dtype=torch.float32, device=self.device)
         except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
             reason = first_line(error)
             raise typer.BadParameter(
-                f"{self.device} cannot be used here: {reason}. Leave it out for the best there is.",
+                f"{self.device} cannot be used here: {reason}. Remove --device to use the best one "
+                "available.",
                 param_hint="--device",
             ) from None
         try:
@@ -340,7 +342,7 @@ class ModelOptions:
             raise typer.BadParameter(str(error), param_hint="--image-size") from None
 
     def describe(self, model: Sam2) -> str:
-        """What runs the model that was loaded, and why, in one line."""
+        """The backend of the loaded model and the reason, in one line."""
         from masklet.backends import summarize
 
         rounds = model.device.type == "cpu" and self.engine not in ("torch", "compiled")
@@ -350,11 +352,11 @@ class ModelOptions:
 
     @property
     def name(self) -> str:
-        """The model's name, with its image size where that is not its own."""
+        """The model's name, with its image size if that is not the default."""
         return self.model if self.image_size is None else f"{self.model} at {self.image_size} pixels"
 
     def to_json(self) -> dict[str, str | int]:
-        """What decides the masks: not the device."""
+        """The settings that determine the masks, without the device."""
         size = {} if self.image_size is None else {"image_size": self.image_size}
         engine = {} if self.engine == "auto" else {"engine": self.engine}
         weights = {} if (hash := _hash_of_file(self.model)) is None else {"weights": hash}
@@ -369,7 +371,7 @@ class ModelOptions:
 
 
 def _hash_of_file(path: str) -> str | None:
-    """A hash of a file's content, which is read again when it has changed; None where there is no file."""
+    """A hash of a file's content, computed again after a change; None if there is no file."""
     try:
         facts = os.stat(path)
     except (OSError, ValueError):
@@ -385,13 +387,13 @@ def _cached_hash(path: str, size: int, time: int) -> str:
 
 
 def announce_start() -> None:
-    """Say on a terminal that a command has begun, before it imports what takes seconds."""
+    """Print on a terminal that a command has started, before slow imports."""
     if sys.stderr.isatty():
         typer.echo("starting: loading torch and the network", err=True)
 
 
 def terminal_text(text: str) -> str:
-    """Text without control characters: those of a file or its name must not steer the terminal.
+    """Text without control characters, so that files and their names cannot control the terminal.
 
     >>> terminal_text("a\x1b[2J.mp4")
     'a\ufffd[2J.mp4'
@@ -400,5 +402,5 @@ def terminal_text(text: str) -> str:
 
 
 def command_line() -> str:
-    """The command of this process as a person types it, for reports that say how they were made."""
+    """The command of this process as typed, for reports."""
     return shlex.join(["masklet", *sys.argv[1:]])

@@ -1,4 +1,5 @@
-"""Prompts of a command: --point X,Y and its like for one object, --object for one of several, --prompts."""
+"""Prompts of a command: --point X,Y and similar options for one object, --object for several, --prompts for a
+file."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ Objects = Annotated[
 ]
 
 LONGEST_NUMBER = 18  # digits
-NO_PROMPT = "point at something: --point X,Y, --box X0,Y0,X1,Y1, --mask PNG, --object TEXT or --prompts FILE."
+NO_PROMPT = "a prompt is needed: --point X,Y, --box X0,Y0,X1,Y1, --mask PNG, --object TEXT or --prompts FILE."
 
 _ID = re.compile(r"(?<!\S)id=(\d{1,18})(?!\S)")
 _NAME = re.compile(r"\s*([^:=,]+):(?:\s|$)")
@@ -53,7 +54,7 @@ class PromptTable:
 
     Attributes:
         path: The file.
-        rows: Its prompts, by the source of the item that they are of.
+        rows: Its prompts, by the source of their item.
     """
 
     path: Path
@@ -64,7 +65,7 @@ class PromptTable:
         """Read a file, and find the input of each prompt.
 
         Raises:
-            PromptError: It cannot be read, or an input that it names is not there, or may be one of several.
+            PromptError: It cannot be read, or names an input that is missing or ambiguous.
         """
         from masklet.errors import PromptError
         from masklet.media.readers.prompt_files import read_prompt_rows
@@ -76,12 +77,13 @@ class PromptTable:
             if not matches:
                 names = ", ".join(item.source for item in items[:3])
                 raise PromptError(
-                    f"{row.where} is for '{row.source}', which is not among the inputs ({names}"
-                    f"{', ...' if len(items) > 3 else ''}): give it as an input, or leave the line out."
+                    f"{row.where} is for '{row.source}', which is not among the inputs "
+                    f"({names}{', ...' if len(items) > 3 else ''}): add it to the inputs, or remove the "
+                    "line."
                 )
             if row.source and len(matches) > 1:
                 raise PromptError(
-                    f"{row.where} is for '{row.source}', which may be {matches[0].source} or "
+                    f"{row.where} is for '{row.source}', which matches {matches[0].source} and "
                     f"{matches[1].source}: write more of the path."
                 )
             for item in matches:
@@ -112,9 +114,9 @@ def read_prompts(
     *,
     frame: int = 0,
 ) -> ObjectPrompts | None:
-    """The prompts of the options; None where there are none.
+    """The prompts of the options; None if there are none.
 
-    Clicks and box are of object 1, a mask of every object that it shows; --object adds objects by name.
+    Clicks and box are for object 1, a mask for every object in it; --object adds objects by name.
     """
     from masklet.media.readers.prompt_files import PromptBuilder
     from masklet.types import Prompt
@@ -137,7 +139,7 @@ def read_prompts(
 
 
 def _index(items: Sequence[Item]) -> Mapping[str, Sequence[Item]]:
-    """The items by what an entry may name them by: path, file name, and file name without suffix."""
+    """The items by the names that entries may use: path, file name, and file name without suffix."""
     by_name: dict[str, list[Item]] = {}
     for item in items:
         path = Path(item.source)
@@ -147,7 +149,7 @@ def _index(items: Sequence[Item]) -> Mapping[str, Sequence[Item]]:
 
 
 def _find_named(by_name: Mapping[str, Sequence[Item]], source: str) -> list[Item]:
-    """The items that an entry means, of those that have its name or its folder's."""
+    """The items that match an entry, of those with its name or its folder's name."""
     parts = PurePosixPath(source.replace("\\", "/")).parts
     names = dict.fromkeys((source, *parts[-2:]))
     found = {item.source: item for name in names for item in by_name.get(name, ())}
@@ -155,7 +157,7 @@ def _find_named(by_name: Mapping[str, Sequence[Item]], source: str) -> list[Item
 
 
 def _is_named(item: Item, source: str) -> bool:
-    """Whether an entry means an item: by its path or the end of it; a video's frame by its folder."""
+    """Whether an entry matches an item: by its path or the end of it; for a video's frame, by its folder."""
     own = PurePosixPath(Path(item.source).as_posix()).parts
     parts = PurePosixPath(source.replace("\\", "/")).parts
     if item.source == source or own[-len(parts) :] == parts:
@@ -175,7 +177,7 @@ def read_mask(path: Path) -> dict[int, Prompt]:
     labels = read_label_map(path)
     prompts = {int(id): Prompt(mask=labels == id) for id in np.unique(labels) if id}
     if not prompts:
-        raise PromptError(f"{path} shows no object: every pixel is 0.")
+        raise PromptError(f"{path} contains no object: every pixel is 0.")
     return prompts
 
 
@@ -196,8 +198,8 @@ def _add_object(builder: PromptBuilder, text: str, frame: int) -> None:
             (negative if token.startswith("-") else positive).append(parse_point(token.lstrip("+-"), hint))
         elif key not in ("box", "mask", "frame", "class", "id") or key in values or not value:
             raise typer.BadParameter(
-                f"an object has X,Y and -X,Y, and once each box=, mask=, frame=, class= and id=. "
-                f"Got '{token}' in '{text}'.",
+                "an object can have X,Y and -X,Y, and box=, mask=, frame=, class= and id= once each. Got "
+                f"'{token}' in '{text}'.",
                 param_hint=hint,
             )
         else:
@@ -238,7 +240,7 @@ def _parse_box(text: str, option: str) -> tuple[float, float, float, float]:
 
 def _parse_whole(text: str, key: str, option: str) -> int:
     if not text.isdecimal() or len(text) > LONGEST_NUMBER:
-        raise typer.BadParameter(f"{key} is a whole number. Got '{text[:40]}'.", param_hint=option)
+        raise typer.BadParameter(f"{key} must be a whole number. Got '{text[:40]}'.", param_hint=option)
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Runs over one input or many: skipped where done, one progress bar, failures in a table at the end."""
+"""Runs over one or many inputs: skips finished ones, shows a progress bar, and lists failures at the end."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ DEFAULT_FORMATS = ("palette", "masklets", "overlay")
 
 
 class Work(Protocol):
-    """One input, opened and checked: all that can be wrong was found before anything slow is done."""
+    """One input, opened and checked, so that errors are found before slow work starts."""
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        """What decides the results, as JSON has it."""
+        """The settings that determine the results, as JSON."""
         ...
 
     @property
@@ -52,10 +52,10 @@ class Work(Protocol):
 class ProgressBar:
     """One bar on the terminal: the frames of one input, or the inputs of many.
 
-    A command opens it before it imports anything slow.
+    A command opens it before slow imports.
 
     Attributes:
-        count: The inputs.
+        count: The number of inputs.
     """
 
     def __init__(self) -> None:
@@ -82,32 +82,32 @@ class ProgressBar:
         self.close()
 
     def close(self) -> None:
-        """Stop drawing, before other text is printed."""
+        """Stop drawing before other text is printed."""
         if self._task is not None:
             self._progress.live.transient = not self._has_begun
             self._progress.stop()
 
     def begin(self, description: str, *, passes: int = 1) -> None:
-        """Begin an input, over which `track` runs a number of times."""
+        """Start an input, over which `track` runs a number of times."""
         self._passes = (0, passes)
         self._has_begun = True
         self._show(description, self._done, self.count if self.count > 1 else None)
 
     def end(self) -> None:
-        """End an input."""
+        """Finish an input."""
         self._done += 1
         if self.count > 1:
             self._show(None, self._done, self.count)
 
     def track(self, values: Iterable[Value], count: int, description: str) -> Iterator[Value]:
-        """Pass values on, and show how far they are."""
+        """Pass values on, and show their progress."""
         for number, value in enumerate(values):
             yield value
             self.update((number + 1) / max(1, count), count, description)
         self._passes = (self._passes[0] + 1, self._passes[1])
 
     def update(self, share: float, count: int, description: str) -> None:
-        """Show a share of the input's frames as done."""
+        """Show a fraction of the input's frames as done."""
         if self.count == 1:
             self._show(description, round(share * count), count)
         else:
@@ -137,10 +137,10 @@ class Runner:
         command: Its name.
         out: The folder for results.
         open: Opens and checks an input.
-        network: The model; it is loaded once, when there is something to do.
-        settings: Options that decide the results of every input.
+        network: The model; it is loaded once, when first needed.
+        settings: Options that determine the results of every input.
         bar: Shows progress.
-        overwrite: Run again what is done.
+        overwrite: Run finished inputs again.
     """
 
     command: str
@@ -153,14 +153,14 @@ class Runner:
     _model: Sam2 | None = None
 
     def run(self, all_items: list[Item], shard: str | None) -> None:
-        """Run the items of a shard. A single one raises its error; of many, a table shows what failed.
+        """Run the items of a shard. A single input raises its error; for many, a table lists the failures.
 
         Args:
             all_items: The inputs of all shards.
             shard: "i/n"; None for all.
 
         Raises:
-            typer.Exit: 1 where an input of many failed; 130 after an interruption.
+            typer.Exit: 1 if one of many inputs failed; 130 after an interruption.
         """
         items = take_shard(all_items, shard)
         self.bar.count = len(items)
@@ -189,7 +189,7 @@ class Runner:
         self._end_batch(all_items, earlier)
 
     def _run_item(self, item: Item, path: Path) -> bool:
-        """Run one input; returns whether it was done already."""
+        """Run one input; returns whether it was already done."""
         work = self.open(item)
         _check_input_stays(item, path, work.files)
         folder = RunFolder(path, self._describe(item, work), work.files, overwrite=self.overwrite)
@@ -198,7 +198,7 @@ class Runner:
             if not item.name:
                 self.bar.close()
                 self.bar.print(
-                    f"{path} has the complete results of this run already: --overwrite runs it again."
+                    f"{path} already has the complete results of this run: --overwrite runs it again."
                 )
                 _print_paths(path, work.files)
             return True
@@ -222,16 +222,20 @@ class Runner:
 
     @contextmanager
     def _report(self, folder: RunFolder, work: Work, item: Item) -> Iterator[None]:
-        """Print where the results are, also after an interruption."""
+        """Print the folder of the results, also after an interruption."""
         try:
             yield
         except KeyboardInterrupt:
             self.bar.close()
             place = folder.find_results()
             if place not in (None, folder.path):
-                typer.echo(f"interrupted; the results in {folder.path} stay, what was done now:", err=True)
+                typer.echo(
+                    f"interrupted; the earlier results in {folder.path} are kept, the new partial ones are "
+                    "in:",
+                    err=True,
+                )
             else:
-                typer.echo("interrupted; what was done is kept:", err=True)
+                typer.echo("interrupted; the partial results are kept:", err=True)
             _print_paths(place, work.files)
             raise typer.Exit(130) from None
         except BaseException:
@@ -243,7 +247,7 @@ class Runner:
             _print_paths(folder.path, work.files)
 
     def _start_batch(self, items: Sequence[Item]) -> Manifest | None:
-        """List the items in OUT/run.json, beside what was listed there; returns that."""
+        """Add the items to OUT/run.json; returns what was listed there before."""
         check_writable(self.out)
         earlier = check_folder(self.out, self._describe_batch(items), replaces=True)
         make_folder(self.out)
@@ -252,35 +256,35 @@ class Runner:
         return earlier
 
     def _end_batch(self, items: Sequence[Item], earlier: Manifest | None) -> None:
-        """Once all results are there, remove what an earlier run left in OUT beside them."""
+        """After all inputs are done, remove other results of an earlier run from OUT."""
         manifests = [Manifest.read(self.out / item.name) for item in items]
         if not all(manifest is not None and manifest.is_complete for manifest in manifests):
-            return  # other shards are still at work
+            return  # other shards are still running
         names: dict[str, int | None] = dict.fromkeys(item.name for item in items)
         merged = self._merge(items, earlier)
         if merged:
             paths = ", ".join(str(self.out / name) for name in merged)
-            self.bar.print(f"of all inputs together: {paths}")
+            self.bar.print(f"for all inputs together: {paths}")
         names |= dict.fromkeys(merged, 1)
         for name in (earlier.files if earlier else {}).keys() - names.keys():
             remove_results(self.out / name)
             with suppress(OSError):
-                (self.out / name).parent.rmdir()  # a folder of inputs that is empty now
+                (self.out / name).parent.rmdir()  # an input folder that is now empty
         self._write_manifest(items, names, is_complete=True)
 
     def _explain_missing_files(self, items: Sequence[Item]) -> None:
-        """After failures, say which files of all inputs are not there yet."""
+        """After failures, print which files of all inputs are missing."""
         from masklet.media.writers.merging import MERGES
 
         names = [name for name in MERGES if any((self.out / item.name / name).exists() for item in items)]
         if names:
             self.bar.print(
-                f"{', '.join(names)} of all inputs together come when each is done: mend those above, or "
-                "leave them out, and run the same again."
+                f"{', '.join(names)} for all inputs together are written when every input is done: fix "
+                "those above or remove them, and run the same command again."
             )
 
     def _merge(self, items: Sequence[Item], earlier: Manifest | None) -> list[str]:
-        """Merge what the inputs have in formats of whole data sets into OUT; returns the files' names."""
+        """Merge the inputs' results in formats for whole data sets into OUT; returns the files' names."""
         from masklet.media.writers.merging import MERGES
 
         folders = {item.name.split("/")[0] for item in items}
@@ -292,7 +296,7 @@ class Runner:
             target = self.out / name
             if target.exists():
                 if not (self.overwrite or (earlier is not None and name in earlier.files)):
-                    self.bar.print(f"{target} is not this run's, and stays: --overwrite replaces it.")
+                    self.bar.print(f"{target} is not from this run, and is kept: --overwrite replaces it.")
                     continue
                 remove_results(target)
             merge(files, target)
@@ -314,20 +318,19 @@ class Runner:
 
 def _check_input_stays(item: Item, folder: Path, files: Sequence[str]) -> None:
     """Refuse an input that the results would replace, such as the overlay of an earlier run."""
-    # Not resolve(), which fails on links in a circle.
+    # Not resolve(), which fails on circular links.
     results = {Path(os.path.realpath(folder / name)) for name in files}
     sources = item.files()
     if len(sources) > 1 and Path(os.path.realpath(folder)) in {file.parent.resolve() for file in sources}:
         raise MediaError(
-            f"{folder} is the folder of the input's pictures, and the results would be among them: choose "
-            "another folder for these."
+            f"{folder} is the folder of the input's pictures: choose another folder for the results."
         )
     for file in sources:
         file = file.resolve()
         if not results.isdisjoint((file, *file.parents)):
             raise MediaError(
-                f"{item.source} lies where the results go, which would replace it: choose another folder for "
-                f"them than {folder}."
+                f"the results in {folder} would replace the input {item.source}: choose another folder for "
+                "the results."
             )
 
 
@@ -343,7 +346,7 @@ Failures = list[tuple[Item, str]]  # and why
 
 @contextmanager
 def collect_failures(item: Item, failures: Failures) -> Iterator[None]:
-    """Note why an input of many failed, so that the others are done."""
+    """Record why one of many inputs failed, and continue with the others."""
     try:
         yield
     except typer.Exit:
@@ -373,10 +376,10 @@ def format_files(formats: Sequence[str]) -> list[str]:
 
 
 def make_look(background: str, soft: float, formats: Iterable[str]) -> Look:
-    """Background and edges of the formats that show pictures; refused where no format uses them.
+    """Background and edges of the formats that show pictures; refused if no format uses them.
 
     Raises:
-        MediaError: The background is no colour, and no file that can be opened.
+        MediaError: The background is neither a colour nor a file that can be opened.
     """
     from masklet.media import FORMATS, Look, find_format
     from masklet.media.writers.pictures import open_background
@@ -387,15 +390,15 @@ def make_look(background: str, soft: float, formats: Iterable[str]) -> Look:
         if field not in used and getattr(look, field) != getattr(default, field):
             supporting = [name for name, format in FORMATS.items() if field in format.look]
             raise typer.BadParameter(
-                f"none of the formats shows it. Add --format {' or --format '.join(supporting)}.",
+                f"none of the formats uses it. Add --format {' or --format '.join(supporting)}.",
                 param_hint=f"--{field}",
             )
-    open_background(look.background, (1, 1))  # now, and not when the model is loaded
+    open_background(look.background, (1, 1))  # fail now, before the model is loaded
     return look
 
 
 def look_settings(look: Look) -> dict[str, object]:
-    """What `run.json` says of the background and edges, where they are not the usual ones."""
+    """The background and edges for `run.json`, if they are not the defaults."""
     from masklet.media import Look
 
     return {} if look == Look() else {"background": look.background, "soft": look.soft}
@@ -412,7 +415,7 @@ def write_masks(
     exclusive: bool = False,
     look: Look | None = None,
 ) -> None:
-    """Write masks in several formats, in a thread of its own; say which objects are lost."""
+    """Write masks in several formats, in a thread; print which objects are lost."""
     from masklet.media import BackgroundWriter, writers
 
     with BackgroundWriter(writers(formats, folder, frames, classes, look)) as writer:
@@ -421,7 +424,7 @@ def write_masks(
 
 
 def _finish(masks: Iterable[Masks], bar: ProgressBar, *, exclusive: bool) -> Iterator[Masks]:
-    """The same masks; on request without overlaps, the highest logit having the pixel."""
+    """The same masks; on request without overlaps: each pixel goes to the highest logit."""
     from masklet.postprocess import tidy
     from masklet.sessions.visibility import VisibilityMonitor
 
@@ -429,14 +432,12 @@ def _finish(masks: Iterable[Masks], bar: ProgressBar, *, exclusive: bool) -> Ite
     for frame_masks in masks:
         for event in monitor.step(frame_masks):
             if event.kind in ("lost", "found"):
-                bar.print(f"object {event.id} is {event.kind} from frame {event.since} on")
+                bar.print(f"object {event.id} is {event.kind} from frame {event.since}")
         yield tidy(frame_masks, exclusive=True) if exclusive else frame_masks
 
 
 def print_intensity_range(frames: Frames, bar: ProgressBar) -> None:
-    """Say which intensities of a source of more than 8 bits became black and white."""
+    """Print which intensities of a source of more than 8 bits became black and white."""
     if frames.intensity_range is not None:
         low, high = frames.intensity_range
-        bar.print(
-            f"{frames.name}: {low:g} becomes black and {high:g} white; --intensity-range chooses others"
-        )
+        bar.print(f"{frames.name}: {low:g} becomes black and {high:g} white; --intensity-range changes this")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
 
-LARGE = 8  # times the side of the network's square, from which on a picture is better seen in tiles
+LARGE = 8  # factor of the network's square above which tiles are recommended
 FILES = ("mask.png", "masks.json", "overlay.png")
 
 
@@ -103,7 +103,7 @@ def _check_tiles(tiles: int | None) -> None:
 
 @dataclass(frozen=True)
 class _Segmentation:
-    """One picture, and what to segment in it."""
+    """One picture, and its prompts."""
 
     item: Item
     frames: Frames
@@ -114,12 +114,12 @@ class _Segmentation:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        range_ = self.frames.intensity_range  # as it was stated or chosen
+        range_ = self.frames.intensity_range  # as given or estimated
         tiles = {} if self.tiles is None else {"tiles": self.tiles}
         return {"formats": self.formats, **self.prompts.to_json(), "intensity_range": range_, **tiles}
 
     def check(self) -> None:
-        """Raise an error where the picture or the prompts cannot be used."""
+        """Raise an error if the picture or the prompts cannot be used."""
         from masklet.errors import PromptError
         from masklet.media.formats import check_format_ids
         from masklet.prompts import check_id, check_prompt
@@ -127,7 +127,7 @@ class _Segmentation:
         check_format_ids(("palette",), map(check_id, self.prompts.ids))  # mask.png
         frames = [frame for frame in self.prompts.by_frame if frame]
         if frames:
-            raise PromptError(f"a picture has frame 0 only. Got a prompt on frame {frames[0]}.")
+            raise PromptError(f"a picture has only frame 0. Got a prompt on frame {frames[0]}.")
         for prompt in self.prompts.by_frame[0].values():
             check_prompt(prompt, self.frames.size)
 
@@ -144,16 +144,16 @@ class _Segmentation:
         print_intensity_range(self.frames, bar)
         if len(self.frames) > 1:
             bar.print(
-                f"{self.frames.name} has {len(self.frames)} frames: the first is segmented. masklet track "
-                "tracks objects through all of them"
+                f"{self.frames.name} has {len(self.frames)} frames, and only the first is segmented. To "
+                "track objects through all of them, use masklet track"
             )
         zoom = None
         if self.tiles is not None:
             zoom = Zoom(tile=self.tiles, rounds=Zoom.rounds if model.config.zoom else 0)
         elif max(self.frames.size) > LARGE * model.config.image_size:
             bar.print(
-                f"{self.frames.name} is {max(self.frames.size)} pixels wide or high, and the network sees "
-                f"{model.config.image_size}: --tiles 1024 finds small objects better"
+                f"{self.frames.name} is {max(self.frames.size)} pixels wide or high, and the network's "
+                f"input is {model.config.image_size}: --tiles 1024 finds small objects better"
             )
         session = masklet.ImageSession(model, picture, zoom=zoom)
         answers = {id: session.segment(prompt) for id, prompt in self.prompts.by_frame[0].items()}
@@ -169,7 +169,7 @@ class _Segmentation:
         bar.update(1.0, 1, self.frames.name)
 
     def _entries(self, id: int, masks: ImageCandidates) -> list[dict[str, Any]]:
-        """The candidates of an object, the best first, as masks.json has them."""
+        """The candidates of an object, best first, for masks.json."""
         names, classes = self.prompts.names, self.prompts.classes
         labels = {"name": names[id]} if id in names else {}
         labels |= {"class": classes[id]} if id in classes else {}

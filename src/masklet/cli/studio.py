@@ -100,8 +100,8 @@ def studio(
     def announce() -> None:
         typer.echo(f"The studio is at {address(settings)}")
         typer.echo(network.describe(loaded))
-        typer.echo(f"Ctrl-C ends it; your work stays in {settings.data}.")
-        if browser:  # on a thread, since some browsers keep their caller waiting
+        typer.echo(f"Press Ctrl-C to stop it; your work is saved in {settings.data}.")
+        if browser:  # in a thread, since some browsers block their caller
             threading.Thread(target=webbrowser.open, args=[address(settings)], daemon=True).start()
 
     def load_model(path: Path) -> Sam2:

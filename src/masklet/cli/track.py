@@ -104,19 +104,18 @@ def track(
         typed = read_prompts(point, negative, box, mask, objects, frame=frame or 0)
         if saved is not None and (typed or prompts):
             raise typer.BadParameter(
-                "a session has its own prompts: leave the pointing out.", param_hint="--script"
+                "a session has its own prompts: remove the options for prompts.", param_hint="--script"
             )
         own = {"--frame": frame, "--direction": direction, "--policy": policy, "--cuts": cuts or None}
         given = [name for name, value in own.items() if value is not None]
         if saved is not None and given:
             raise typer.BadParameter(
-                f"a session has its own frames, policy and cuts: leave {' and '.join(given)} out.",
+                f"a session has its own frames, policy and cuts: remove {' and '.join(given)}.",
                 param_hint="--script",
             )
         if prompts is not None and typed is None and frame is not None:
             raise typer.BadParameter(
-                f"the frames of {prompts} are in its column frame, which is 0 where it is missing: leave "
-                "--frame out.",
+                f"the frames of {prompts} are in its column frame (0 by default): remove --frame.",
                 param_hint="--frame",
             )
         policy, chosen_direction = policy or "recency", direction or Direction.forward
@@ -148,7 +147,7 @@ def track(
 
 @dataclass(frozen=True)
 class _Tracking:
-    """One video, and what to track in it."""
+    """One video, and its prompts."""
 
     frames: Frames
     prompts: ObjectPrompts
@@ -166,13 +165,13 @@ class _Tracking:
         session = None if self.saved is None else self.saved.script.to_json()
         names = ("direction", "policy", "cuts", "exclusive", "formats")
         options = {name: getattr(self, name) for name in names}
-        range_ = self.frames.intensity_range  # as it was stated or chosen
+        range_ = self.frames.intensity_range  # as given or estimated
         settings = {**options, **self.prompts.to_json(), "session": session, "intensity_range": range_}
         channel = None if self.saved is None else self.saved.channel
         return settings if channel is None else {**settings, "session_channel": channel}
 
     def check(self) -> None:
-        """Raise an error where the prompts cannot be on this video."""
+        """Raise an error if the prompts do not fit this video."""
         from masklet.media import NoSuchFrame
         from masklet.media.formats import check_format_ids
         from masklet.prompts import check_id, check_prompt
@@ -206,7 +205,7 @@ class _Tracking:
             self._track_backward(session, folder, bar)
 
     def _track_forward(self, model: Sam2, folder: Path, bar: ProgressBar) -> None:
-        """Forwards, in constant memory."""
+        """Track forwards, in constant memory."""
         import masklet
 
         start = min(self.prompts.by_frame)
@@ -222,7 +221,7 @@ class _Tracking:
         self._write(bar.track(masks, len(self.frames) - start, self.frames.name), folder, bar)
 
     def _track_backward(self, session: VideoSession, folder: Path, bar: ProgressBar) -> None:
-        """Backwards and perhaps forwards; what was done is written, also after an interruption."""
+        """Track backwards and perhaps forwards; results so far are written, also after an interruption."""
         first, last = min(self.prompts.by_frame), max(self.prompts.by_frame)
         bar.begin(self.frames.name, passes=3 if self.direction is Direction.both else 2)
         try:
@@ -236,7 +235,7 @@ class _Tracking:
             self._write_session(session, folder, bar)
 
     def _repeat(self, session: VideoSession, saved: SavedSession, folder: Path, bar: ProgressBar) -> None:
-        """Repeat a saved session; what was done is written, also after an interruption."""
+        """Repeat a saved session; results so far are written, also after an interruption."""
         from masklet.sessions.events import Propagated, Script
 
         steps = saved.script.events
@@ -286,7 +285,7 @@ def _propagate(
 
 
 def _delay(policy: str) -> int:
-    """Frames to wait for the answers of a policy that decides later; a file has the time."""
+    """The delay in frames for a policy with latency; a stored video can wait."""
     from masklet.tracking.policies import find_policy
 
     return find_policy(policy)().latency

@@ -94,12 +94,14 @@ def train(
     options = TrainingOptions(data, model, preset_name, size, steps, rate, validation, ImageSession)
     run = TrainingRun.begin(recipe, options, out, command_line())
     if run.state.step >= run.state.recipe.steps and run.is_main_process:
-        text = f"{out} holds a finished run of {run.state.step} steps. To train anew, choose another folder."
+        text = (
+            f"{out} contains a finished run of {run.state.step} steps. To train again, choose another folder."
+        )
         typer.echo(text, err=True)
-    best: tuple[float, float] | None = None  # mean score and step, as far as this process validated
+    best: tuple[float, float] | None = None  # mean score and step of validations in this process
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), disable=not run.is_main_process) as progress:
-        begun = "scoring the model as it is" if run.state.step == 0 else "resuming"
+        begun = "scoring the model before training" if run.state.step == 0 else "resuming"
         bar = progress.add_task(begun, total=run.state.recipe.steps, completed=run.state.step)
         for row in run.rows(precision=precision.value, workers=workers, original=original):
             if "loss" in row:
@@ -116,7 +118,7 @@ def train(
                 if mean is not None and (best is None or mean > best[0]):
                     best = mean, row["step"]
                 progress.update(bar, description="training")
-    is_saved = best is not None and best[0] == getattr(run.state, "best", None)  # else the disk was full
+    is_saved = best is not None and best[0] == getattr(run.state, "best", None)  # otherwise the disk was full
     if is_saved and best is not None and best[1] == 0 and run.is_main_process:
         typer.echo(
             "no step scored better than the model before training: best.safetensors holds that model. "
