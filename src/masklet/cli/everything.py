@@ -13,22 +13,14 @@ import typer
 
 from masklet.cli import options
 from masklet.cli.items import Item, Kind, SourceOptions, find_items
-from masklet.cli.runs import (
-    DEFAULT_FORMATS,
-    ProgressBar,
-    Runner,
-    format_files,
-    look_settings,
-    make_look,
-    print_intensity_range,
-    write_masks,
-)
+from masklet.cli.outputs import DEFAULT_FORMATS, OutputOptions
+from masklet.cli.runs import ProgressBar, Runner, print_intensity_range
 
 if TYPE_CHECKING:
     from masklet.auto import Grid, MaskletSet, Segments
     from masklet.auto.detections import CocoDetections
     from masklet.config import Sam2Config
-    from masklet.media import Frames, Look
+    from masklet.media import Frames
     from masklet.model import Sam2
 
 PICTURE_FILES = ("mask.png", "masks.json", "overlay.png")
@@ -179,7 +171,7 @@ def everything(
         source = SourceOptions.parse(
             channels, intensity_range, pixel_size, max_pixels, fps, formats=formats or ()
         )
-        look = make_look(background, soft, formats or ())
+        outputs = OutputOptions.parse(formats or (), background, soft)
         items = find_items(sources or (), kind, names_from=names)
 
         def open_item(item: Item) -> _Search:
@@ -187,14 +179,14 @@ def everything(
 
             frames = source.open(item.source)
             is_picture = item.kind is Kind.picture or is_still(item.source)
-            usual = ("coco",) if is_picture else DEFAULT_FORMATS
-            names = list(dict.fromkeys(formats or usual))
-            work = _Search(item, frames, is_picture, preset.value, chosen, search, names, look)
+            default = ("coco",) if is_picture else DEFAULT_FORMATS
+            own = replace(outputs, formats=outputs.formats or default)
+            work = _Search(item, frames, is_picture, preset.value, chosen, search, own)
             work.check()
             return work
 
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
-        settings = {"fps": fps, **source.settings, **look_settings(look)}
+        settings = {"fps": fps, **source.settings}
         Runner("everything", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 
@@ -208,8 +200,7 @@ class _Search:
     preset: str
     grid: Mapping[str, object]
     options: Mapping[str, Any]
-    formats: Sequence[str]
-    look: Look
+    outputs: OutputOptions
 
     def check(self) -> None:
         """Raise an error if options or detections cannot be used."""
@@ -247,14 +238,14 @@ class _Search:
             "preset": self.preset,
             "grid": self.grid,
             "options": options,
-            "formats": self.formats,
+            **self.outputs.settings,
             "intensity_range": self.frames.intensity_range,  # as given or estimated
         }
 
     @property
     def files(self) -> Sequence[str]:
         own = PICTURE_FILES if self.is_picture else (TRACKS,)
-        return [*own, *format_files(self.formats)]
+        return [*own, *self.outputs.files]
 
     def run(self, model: Sam2, folder: Path, bar: ProgressBar) -> None:
         import masklet
@@ -300,7 +291,7 @@ class _Search:
         content = {"image": self.frames.name, "size": list(segments.size), "masks": masks}
         with atomic_write(folder / "masks.json") as part:
             part.write_text(json.dumps(content))
-        write_masks([segments], self.frames, folder, self.formats, bar, look=self.look)
+        self.outputs.write([segments], self.frames, folder, bar)
         self._print(f"{len(segments)} masks", bar)
 
     def _write_video(self, masklets: MaskletSet, folder: Path, bar: ProgressBar) -> None:
@@ -311,7 +302,7 @@ class _Search:
 
         classes = masklets.find_classes() if self.options["detections"] is not None else {}
         shown = bar.track(masklets, len(self.frames), f"{self.frames.name}, writing")
-        write_masks(shown, self.frames, folder, self.formats, bar, classes=classes, look=self.look)
+        self.outputs.write(shown, self.frames, folder, bar, classes=classes)
         tracks = [track.to_json() for track in masklets.tracks.values()]
         with atomic_write(folder / TRACKS) as part:
             part.write_text(json.dumps(tracks, indent=1))

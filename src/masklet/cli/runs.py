@@ -21,14 +21,10 @@ from masklet.run_folder import Manifest, Run, RunFolder, check_folder, digest, r
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from masklet.media import Frames, Look
-    from masklet.media.writers.writer import Names
+    from masklet.media import Frames
     from masklet.model import Sam2
-    from masklet.types import Masks
 
 Value = TypeVar("Value")
-
-DEFAULT_FORMATS = ("palette", "masklets", "overlay")
 
 
 class Work(Protocol):
@@ -366,74 +362,6 @@ def print_failures(failures: Failures) -> None:
     for item, message in failures:
         table.add_row(terminal_text(item.source), terminal_text(message))
     Console(stderr=True, markup=False).print(table)
-
-
-def format_files(formats: Sequence[str]) -> list[str]:
-    """The files and folders of formats; an unknown format is refused."""
-    from masklet.media import find_format
-
-    return [find_format(name).path for name in dict.fromkeys(formats)]
-
-
-def make_look(background: str, soft: float, formats: Iterable[str]) -> Look:
-    """Background and edges of the formats that show pictures; refused if no format uses them.
-
-    Raises:
-        MediaError: The background is neither a colour nor a file that can be opened.
-    """
-    from masklet.media import FORMATS, Look, find_format
-    from masklet.media.writers.pictures import open_background
-
-    look, default = Look(background, soft), Look()
-    used = {field for name in formats for field in find_format(name).look}
-    for field in ("background", "soft"):
-        if field not in used and getattr(look, field) != getattr(default, field):
-            supporting = [name for name, format in FORMATS.items() if field in format.look]
-            raise typer.BadParameter(
-                f"none of the formats uses it. Add --format {' or --format '.join(supporting)}.",
-                param_hint=f"--{field}",
-            )
-    open_background(look.background, (1, 1))  # fail now, before the model is loaded
-    return look
-
-
-def look_settings(look: Look) -> dict[str, object]:
-    """The background and edges for `run.json`, if they are not the defaults."""
-    from masklet.media import Look
-
-    return {} if look == Look() else {"background": look.background, "soft": look.soft}
-
-
-def write_masks(
-    masks: Iterable[Masks],
-    frames: Frames,
-    folder: Path,
-    formats: Sequence[str],
-    bar: ProgressBar,
-    *,
-    classes: Names | None = None,
-    exclusive: bool = False,
-    look: Look | None = None,
-) -> None:
-    """Write masks in several formats, in a thread; print which objects are lost."""
-    from masklet.media import BackgroundWriter, writers
-
-    with BackgroundWriter(writers(formats, folder, frames, classes, look)) as writer:
-        for frame_masks in _finish(masks, bar, exclusive=exclusive):
-            writer.write(frames[frame_masks.frame], frame_masks)
-
-
-def _finish(masks: Iterable[Masks], bar: ProgressBar, *, exclusive: bool) -> Iterator[Masks]:
-    """The same masks; on request without overlaps: each pixel goes to the highest logit."""
-    from masklet.postprocess import tidy
-    from masklet.sessions.visibility import VisibilityMonitor
-
-    monitor = VisibilityMonitor()
-    for frame_masks in masks:
-        for event in monitor.step(frame_masks):
-            if event.kind in ("lost", "found"):
-                bar.print(f"object {event.id} is {event.kind} from frame {event.since}")
-        yield tidy(frame_masks, exclusive=True) if exclusive else frame_masks
 
 
 def print_intensity_range(frames: Frames, bar: ProgressBar) -> None:

@@ -11,14 +11,9 @@ import typer
 
 from masklet.cli import options
 from masklet.cli.items import Item, Kind, SourceOptions, find_items
+from masklet.cli.outputs import OutputOptions
 from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points, PromptTable, read_prompts
-from masklet.cli.runs import (
-    ProgressBar,
-    Runner,
-    format_files,
-    print_intensity_range,
-    write_masks,
-)
+from masklet.cli.runs import ProgressBar, Runner, print_intensity_range
 
 if TYPE_CHECKING:
     from masklet.masks import ImageCandidates
@@ -68,13 +63,14 @@ def segment(
         from masklet.media.readers.prompt_files import ObjectPrompts
 
         typed = read_prompts(point, negative, box, mask, objects)
-        formats = list(dict.fromkeys(formats or ()))
-        files = [*FILES, *format_files(formats)]
+        outputs = OutputOptions.parse(formats or ())
         items = find_items(images or (), Kind.picture, names_from=names)
         table = None if prompts is None else PromptTable.read(prompts, items)
         if typed is None and table is None:
             raise typer.BadParameter(NO_PROMPT)
-        source = SourceOptions.parse(channels, intensity_range, pixel_size, max_pixels, formats=formats)
+        source = SourceOptions.parse(
+            channels, intensity_range, pixel_size, max_pixels, formats=outputs.formats
+        )
         _check_tiles(tiles)
 
         def open_item(item: Item) -> _Segmentation:
@@ -82,7 +78,7 @@ def segment(
             prompts = typed or ObjectPrompts()
             if table is not None:
                 prompts = prompts.merge(table.prompts_of(item, frames))
-            work = _Segmentation(item, frames, prompts, formats, files, tiles)
+            work = _Segmentation(frames, prompts, outputs, tiles)
             work.check()
             return work
 
@@ -105,18 +101,20 @@ def _check_tiles(tiles: int | None) -> None:
 class _Segmentation:
     """One picture, and its prompts."""
 
-    item: Item
     frames: Frames
     prompts: ObjectPrompts
-    formats: Sequence[str]
-    files: Sequence[str]
+    outputs: OutputOptions
     tiles: int | None
+
+    @property
+    def files(self) -> Sequence[str]:
+        return [*FILES, *self.outputs.files]
 
     @property
     def settings(self) -> Mapping[str, Any]:
         range_ = self.frames.intensity_range  # as given or estimated
         tiles = {} if self.tiles is None else {"tiles": self.tiles}
-        return {"formats": self.formats, **self.prompts.to_json(), "intensity_range": range_, **tiles}
+        return {**self.outputs.settings, **self.prompts.to_json(), "intensity_range": range_, **tiles}
 
     def check(self) -> None:
         """Raise an error if the picture or the prompts cannot be used."""
@@ -164,8 +162,8 @@ class _Segmentation:
         content = {"image": self.frames.name, "size": list(best.size), "masks": entries}
         with atomic_write(folder / "masks.json") as part:
             part.write_text(json.dumps(content))
-        if self.formats:
-            write_masks([best], self.frames, folder, self.formats, bar, classes=self.prompts.classes)
+        if self.outputs.formats:
+            self.outputs.write([best], self.frames, folder, bar, classes=self.prompts.classes)
         bar.update(1.0, 1, self.frames.name)
 
     def _entries(self, id: int, masks: ImageCandidates) -> list[dict[str, Any]]:

@@ -12,21 +12,13 @@ import typer
 
 from masklet.cli import options
 from masklet.cli.items import Item, Kind, SourceOptions, find_items
+from masklet.cli.outputs import DEFAULT_FORMATS, OutputOptions
 from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points, PromptTable, read_prompts
-from masklet.cli.runs import (
-    DEFAULT_FORMATS,
-    ProgressBar,
-    Runner,
-    format_files,
-    look_settings,
-    make_look,
-    print_intensity_range,
-    write_masks,
-)
+from masklet.cli.runs import ProgressBar, Runner, print_intensity_range
 
 if TYPE_CHECKING:
     from masklet.masks import Masks
-    from masklet.media import Frames, Look
+    from masklet.media import Frames
     from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2
     from masklet.sessions.saved import SavedSession
@@ -120,28 +112,26 @@ def track(
             )
         policy, chosen_direction = policy or "recency", direction or Direction.forward
         find_policy(policy)
-        formats = list(dict.fromkeys(formats or DEFAULT_FORMATS))
-        files = format_files(formats)
+        outputs = OutputOptions.parse(formats or DEFAULT_FORMATS, background, soft)
         items = find_items(videos or (), Kind.video, names_from=names)
         table = None if prompts is None else PromptTable.read(prompts, items)
         if typed is None and table is None and saved is None:
             raise typer.BadParameter(NO_PROMPT)
-        source = SourceOptions.parse(channels, intensity_range, pixel_size, max_pixels, fps, formats=formats)
-        look = make_look(background, soft, formats)
+        source = SourceOptions.parse(
+            channels, intensity_range, pixel_size, max_pixels, fps, formats=outputs.formats
+        )
 
         def open_item(item: Item) -> _Tracking:
             frames = source.open(item.source, saved)
             prompts = typed or ObjectPrompts()
             if table is not None:
                 prompts = prompts.merge(table.prompts_of(item, frames))
-            work = _Tracking(
-                frames, prompts, saved, chosen_direction, policy, cuts, exclusive, formats, files, look
-            )
+            work = _Tracking(frames, prompts, saved, chosen_direction, policy, cuts, exclusive, outputs)
             work.check()
             return work
 
         network = options.ModelOptions(model, device, dtype, setting, image_size, engine)
-        settings = {"fps": fps, **source.settings, **look_settings(look)}
+        settings = {"fps": fps, **source.settings}
         Runner("track", out, open_item, network, settings, bar, overwrite).run(items, shard)
 
 
@@ -156,17 +146,25 @@ class _Tracking:
     policy: str
     cuts: bool
     exclusive: bool
-    formats: Sequence[str]
-    files: Sequence[str]
-    look: Look
+    outputs: OutputOptions
+
+    @property
+    def files(self) -> Sequence[str]:
+        return self.outputs.files
 
     @property
     def settings(self) -> Mapping[str, Any]:
         session = None if self.saved is None else self.saved.script.to_json()
-        names = ("direction", "policy", "cuts", "exclusive", "formats")
+        names = ("direction", "policy", "cuts", "exclusive")
         options = {name: getattr(self, name) for name in names}
         range_ = self.frames.intensity_range  # as given or estimated
-        settings = {**options, **self.prompts.to_json(), "session": session, "intensity_range": range_}
+        settings = {
+            **options,
+            **self.outputs.settings,
+            **self.prompts.to_json(),
+            "session": session,
+            "intensity_range": range_,
+        }
         channel = None if self.saved is None else self.saved.channel
         return settings if channel is None else {**settings, "session_channel": channel}
 
@@ -176,7 +174,7 @@ class _Tracking:
         from masklet.media.formats import check_format_ids
         from masklet.prompts import check_id, check_prompt
 
-        check_format_ids(self.formats, map(check_id, self.prompts.ids))
+        check_format_ids(self.outputs.formats, map(check_id, self.prompts.ids))
         for frame, prompts in self.prompts.by_frame.items():
             if not 0 <= frame < len(self.frames):
                 raise NoSuchFrame(self.frames.name, frame, len(self.frames))
@@ -257,15 +255,8 @@ class _Tracking:
         self._write(bar.track(masks, len(session.answered), "writing"), folder, bar)
 
     def _write(self, masks: Iterable[Masks], folder: Path, bar: ProgressBar) -> None:
-        write_masks(
-            masks,
-            self.frames,
-            folder,
-            self.formats,
-            bar,
-            classes=self.prompts.classes,
-            exclusive=self.exclusive,
-            look=self.look,
+        self.outputs.write(
+            masks, self.frames, folder, bar, classes=self.prompts.classes, exclusive=self.exclusive
         )
 
 
