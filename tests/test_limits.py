@@ -17,7 +17,7 @@ LIMIT_NAME = re.compile(r"^(MAX_\w+|\w+_BYTES|\w+_SECONDS)(?:: \w+)? = ", re.MUL
 NOT_A_LIMIT = {  # names that look like one
     "masklet.auto.tracker.MAX_COVERED": "a share of a mask",
     "masklet.jobs.records.STRAGGLER_SECONDS": "when a report calls an item slow",
-    "masklet.jobs.run.STATUS_SECONDS": "how often a status is written",
+    "masklet.jobs.ray_driver.STATUS_SECONDS": "how often a status is written",
     "masklet.checkpoint.reading.MAX_NAME": "only shortens messages",
     "masklet.studio.routes.events.MAX_REASON": "only shortens messages",
     "masklet.studio.requests.MAX_HEAD": "the largest step number that a request may name",

@@ -15,12 +15,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -32,7 +31,7 @@ from masklet.errors import MaskletError
 from masklet.jobs import worker as worker_module
 from masklet.jobs.manifest import Cluster, Entry, JobSettings, read_manifest
 from masklet.jobs.merge import merge_results
-from masklet.jobs.plan import make_plan
+from masklet.jobs.plan import Progress, make_plan
 from masklet.jobs.records import VideoSplit, last_status, read_errors, read_job, read_records, read_status
 from masklet.jobs.run import run_job
 from masklet.jobs.stores import Store
@@ -439,16 +438,14 @@ def test_a_worker_killed_at_30_random_moments_leaves_every_item_whole_or_absent(
 def test_changed_prompts_leave_no_masks_or_errors_of_the_earlier_ones(
     corpus: Path, settings: JobSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The driver is a loop here: what is removed does not depend on Ray."""
+    """Items run in a loop here: what is removed does not depend on Ray."""
 
-    def run(driver: Any) -> None:
-        worker = Worker(settings, str(tmp_path / "out"))
-        while driver._plan.waiting:
-            item = driver._plan.waiting.popleft()
-            driver._record_outcome(item, worker.run(item))
+    def run_in_loop(progress: Progress, settings: JobSettings, *_: object) -> None:
+        worker = Worker(settings, progress.store.url)
+        while progress.plan.waiting:
+            item = progress.plan.waiting.popleft()
+            progress.record(item, worker.run(item))
 
-    monkeypatch.setattr("masklet.jobs.run._Driver.run", run)
-    monkeypatch.setattr("masklet.jobs.run._ray", lambda cluster: nullcontext())
     for name in ("0.mp4", "1.mp4"):
         shutil.copy(corpus / name, tmp_path)
     manifest, store = tmp_path / "m.csv", Store(str(tmp_path / "out"))
@@ -456,7 +453,7 @@ def test_changed_prompts_leave_no_masks_or_errors_of_the_earlier_ones(
 
     def status(*rows: str) -> tuple[int, int, int, int]:
         manifest.write_text("\n".join(["source,object,x,y", *rows]))
-        last = run_job("m.csv", store.url, settings, Cluster(attempts=1))
+        last = run_job("m.csv", store.url, settings, Cluster(attempts=1), run_items=run_in_loop)
         return last.done, last.failed, len(store.names("masks")), len(read_errors(store))
 
     assert status("0.mp4,1,20,24", "1.mp4,1,2000,24") == (1, 1, 1, 1)
@@ -467,7 +464,13 @@ def test_changed_prompts_leave_no_masks_or_errors_of_the_earlier_ones(
     shutil.copy(settings.model, tmp_path / "toy.safetensors")
     job = {"manifest": "m.csv", "settings": replace(settings, model="toy.safetensors").to_json()}
     Store(str(tmp_path / "other")).write_json("job.json", job)  # of an earlier version
-    run_job("m.csv", str(tmp_path / "other"), replace(settings, model="toy.safetensors"), Cluster())
+    run_job(
+        "m.csv",
+        str(tmp_path / "other"),
+        replace(settings, model="toy.safetensors"),
+        Cluster(),
+        run_items=run_in_loop,
+    )
     manifest_of, settings_of = read_job(Store(str(tmp_path / "other")))
     assert (manifest_of, settings_of.model) == (str(manifest), str(tmp_path / "toy.safetensors"))
     masklet.save(toy_network(seed=5), tmp_path / "toy.safetensors")
