@@ -13,7 +13,7 @@ from masklet.arrays import to_array
 from masklet.errors import MediaError
 from masklet.label_maps import NotAMask, to_label_map
 from masklet.media.readers.picture_files import PHOTOMETRIC, WHITE_IS_ZERO, PictureFile
-from masklet.media.readers.pictures import fetch, find_pictures, is_url, read_bytes
+from masklet.media.readers.pictures import find_file, find_pictures
 from masklet.media.readers.source import printable
 
 SAME_COLOUR = 8  # by how much the channels of a grey pixel may differ after JPEG compression
@@ -50,9 +50,7 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
     if isinstance(source, PIL.Image.Image):
         is_lossy = _is_lossy(source)
         return _picture_label_map(source, _values(source), "the mask", white, is_lossy)
-    file: Path | bytes | None = read_bytes(source)
-    if isinstance(source, str | os.PathLike):
-        file = fetch(os.fspath(source)) if is_url(source) else Path(source)
+    file = find_file(source)
     if file is None:
         raise MediaError(f"a label map must be a path, a picture or an array. Got {type(source).__name__}.")
     name = printable(file) if isinstance(file, Path) else "the mask"

@@ -20,7 +20,7 @@ from masklet.arrays import to_array
 from masklet.errors import MediaError
 from masklet.media.readers.intensity import RawPicture, RgbConverter
 from masklet.media.readers.microscopy import Channel, mix_channels, take_optical_channel
-from masklet.media.readers.picture_files import PictureFile, decode, is_picture
+from masklet.media.readers.picture_files import File, PictureFile, decode, is_picture
 from masklet.media.readers.source import Image, IntensityRange
 
 URL_SECONDS = 20.0
@@ -105,31 +105,34 @@ def read_raw(
         return _raw_array(source)
     if isinstance(source, PIL.Image.Image):
         return _decode_pil(source)
-    data = read_bytes(source)
-    if data is None and isinstance(source, str | os.PathLike):
-        data = fetch(os.fspath(source)) if is_url(source) else None
-    if data is None and not isinstance(source, str | os.PathLike):
+    found = find_file(source)
+    if found is None:
         raise MediaError(
             "a picture must be an array (H, W, 3), a tensor, a PIL image, a path, bytes, a file object or "
             f"a URL. Got {type(source).__name__}."
         )
-    with PictureFile(Path(source) if data is None else data, max_pixels=max_pixels) as file:  # type: ignore[arg-type]
-        axes = file.axes()
-        if axes is None or (len(axes.channels) == 1 and channel is None):
-            raw = file.read(file.first_page)
-            return (
-                raw
-                if channel is None
-                else RawPicture(take_optical_channel(raw.values, channel, file.name), raw.alpha)
-            )
-        chosen = axes.choose(channel, file.name)
-        if isinstance(chosen, int):
-            return file.read(file.pages()[axes.pages(chosen)[0]])
-        greys = [
-            RgbConverter(intensity_range).convert(file.read(file.pages()[axes.pages(row)[0]]))[..., 0]
-            for row in chosen
-        ]
-        return RawPicture(mix_channels(greys, list(chosen.values())))
+    with PictureFile(found, max_pixels=max_pixels) as file:
+        return _read_first(file, channel, intensity_range)
+
+
+def _read_first(
+    file: PictureFile, channel: Channel | None, intensity_range: IntensityRange | None
+) -> RawPicture:
+    """The first picture of a file."""
+    axes = file.axes()
+    if axes is None or (len(axes.channels) == 1 and channel is None):
+        raw = file.read(file.first_page)
+        if channel is None:
+            return raw
+        return RawPicture(take_optical_channel(raw.values, channel, file.name), raw.alpha)
+    chosen = axes.choose(channel, file.name)
+    if isinstance(chosen, int):
+        return file.read(file.pages()[axes.pages(chosen)[0]])
+    greys = [
+        RgbConverter(intensity_range).convert(file.read(file.pages()[axes.pages(row)[0]]))[..., 0]
+        for row in chosen
+    ]
+    return RawPicture(mix_channels(greys, list(chosen.values())))
 
 
 def find_pictures(source: str | os.PathLike[str]) -> list[Path]:
@@ -166,6 +169,13 @@ def is_picture_url(url: str) -> bool:
     """Whether a web address names a picture."""
     parts = urllib.parse.urlsplit(url)
     return parts.scheme in ("http", "https") and is_picture(parts.path)
+
+
+def find_file(source: object) -> File | None:
+    """The path that a source is, or the content of bytes, file objects and URLs; None for everything else."""
+    if isinstance(source, str | os.PathLike):
+        return fetch(os.fspath(source)) if is_url(source) else Path(source)
+    return read_bytes(source)
 
 
 def read_bytes(source: object) -> bytes | None:
