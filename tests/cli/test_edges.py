@@ -20,7 +20,7 @@ import typer
 from masklet.backends import ENGINES
 from masklet.backends.native import library
 from masklet.cli import app
-from masklet.cli.options import GROUPS
+from masklet.cli.commands import GROUPS
 from masklet.media import FORMATS, read_masklets
 from masklet.tracking.policies import POLICIES
 
@@ -105,7 +105,7 @@ def test_help_shows_every_option_in_a_group(run: Run, name: str) -> None:
     panels = re.findall("^╭─ ([A-Z][a-z]+) ─", text, re.MULTILINE)
     assert panels[0] == "Arguments" or name in ("jobs resume", "engine demo")
     groups = [panel for panel in panels if panel != "Arguments"]
-    assert "Options" not in groups, "an option is in none of masklet.cli.options.GROUPS"
+    assert "Options" not in groups, "an option is in none of masklet.cli.commands.GROUPS"
     assert groups == [group for group in GROUPS if group in groups]
     shown = text.partition("─ " + groups[0])[2]
     assert all(param.opts[0] in shown for param in COMMANDS[name].params if param.param_type_name == "option")

@@ -14,13 +14,14 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from masklet.cli.commands import Command, GroupedCommand
 from masklet.cli.engine import app as engine
 from masklet.cli.evaluate import evaluate
 from masklet.cli.everything import everything
 from masklet.cli.export import export
 from masklet.cli.jobs import app as jobs
 from masklet.cli.models import models
-from masklet.cli.options import Command, GroupedCommand, terminal_text
+from masklet.cli.options import terminal_text
 from masklet.cli.segment import segment
 from masklet.cli.studio import studio
 from masklet.cli.track import track

@@ -11,6 +11,7 @@ import typer
 
 import masklet
 from masklet.cli import options
+from masklet.cli.commands import Command, GroupedCommand
 from masklet.cli.items import Item, Kind, find_items
 from masklet.cli.runs import Failures, ProgressBar, collect_failures, print_failures
 
@@ -38,7 +39,7 @@ class WorldName(StrEnum):
     things = "things"
 
 
-@app.command(cls=options.Command)
+@app.command(cls=Command)
 def propose(
     out: options.Out,
     videos: Annotated[
@@ -133,7 +134,7 @@ def _propose(
     folder.finish(item.source, proposed)
 
 
-@app.command(cls=options.GroupedCommand)
+@app.command(cls=GroupedCommand)
 def demo(
     out: options.Out,
     model: options.Model = "nano",

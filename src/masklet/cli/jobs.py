@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from masklet.cli import options
+from masklet.cli.commands import Command, GroupedCommand
 from masklet.cli.items import SourceOptions
 from masklet.cli.runs import ProgressBar
 
@@ -40,7 +41,7 @@ Timeout = Annotated[float | None, typer.Option(help="Seconds after which an item
 RetryErrors = Annotated[bool, typer.Option("--retry-errors", help="Retry inputs that could not be read.")]
 
 
-@app.command(cls=options.GroupedCommand)
+@app.command(cls=GroupedCommand)
 def run(
     manifest: Annotated[
         str,
@@ -138,7 +139,7 @@ def run(
     _run(manifest, out, settings, cluster)
 
 
-@app.command(cls=options.GroupedCommand)
+@app.command(cls=GroupedCommand)
 def resume(
     out: Out,
     address: Address = None,
@@ -160,7 +161,7 @@ def resume(
     _run(manifest, out, settings, cluster)
 
 
-@app.command(cls=options.Command)
+@app.command(cls=Command)
 def status(out: Out) -> None:
     """Show a job's progress, slow items and errors."""
     _need_packages()
@@ -173,7 +174,7 @@ def status(out: Out) -> None:
     _print_errors(read_errors(store))
 
 
-@app.command(cls=options.Command)
+@app.command(cls=Command)
 def merge(
     out: Out,
     to: Annotated[str | None, typer.Option(help="Where to write the files. Default: OUT/merged.")] = None,
