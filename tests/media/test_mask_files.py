@@ -148,7 +148,7 @@ def test_a_brush_that_lets_half_through_is_one_object() -> None:
 def test_a_photograph_is_refused(tmp_path: Path) -> None:
     ramp = np.linspace(0, 255, RING.size).reshape(RING.shape).astype(np.uint8)
     PIL.Image.fromarray(cv2.GaussianBlur(ramp, (0, 0), 1)).save(tmp_path / "photo.jpg")
-    with pytest.raises(MediaError, match=r"photo\.jpg is no mask or label map: its \d+ different values"):
+    with pytest.raises(MediaError, match=r"photo\.jpg is not a mask or label map: its \d+ different values"):
         read_label_map(tmp_path / "photo.jpg")
 
 
