@@ -7,7 +7,7 @@ candidate masks, `n` tokens, `p` points, `c` channels, `h w` a map, `H W` the so
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -72,19 +72,13 @@ class FrameFeatures:
 class ObjectBatch:
     """Tensors with a row for each object of a batch."""
 
-    logits: Tensor
-    iou: Tensor
-    pointer: Tensor
-    score: Tensor
-
     def row(self, index: int) -> Self:
         """The same of one object, still as a batch of one.
 
         Args:
             index: The row of the object in the batch.
         """
-        rows = slice(index, index + 1)
-        return type(self)(self.logits[rows], self.iou[rows], self.pointer[rows], self.score[rows])
+        return type(self)(*(part[index : index + 1] for part in vars(self).values()))
 
 
 @dataclass(frozen=True)
@@ -121,13 +115,7 @@ class MaskPrediction(ObjectBatch):
             The prediction; the logits of absent objects are -1024 everywhere.
         """
         is_present = (self.score > present)[:, None, None]
-        logits = torch.where(is_present, self.logits, ABSENT)
-        return MaskPrediction(logits, self.iou, self.pointer, self.score)
-
-    def numbers_on_host(self) -> MaskPrediction:
-        """Move IoU and score to the host in one transfer."""
-        iou, score = torch.stack([self.iou, self.score]).cpu()
-        return MaskPrediction(self.logits, iou, self.pointer, score)
+        return replace(self, logits=torch.where(is_present, self.logits, ABSENT))
 
     @staticmethod
     def stack(predictions: Sequence[MaskPrediction]) -> MaskPrediction:
@@ -136,12 +124,8 @@ class MaskPrediction(ObjectBatch):
         Args:
             predictions: Batches of any length.
         """
-        return MaskPrediction(
-            torch.cat([prediction.logits for prediction in predictions]),
-            torch.cat([prediction.iou for prediction in predictions]),
-            torch.cat([prediction.pointer for prediction in predictions]),
-            torch.cat([prediction.score for prediction in predictions]),
-        )
+        parts = zip(*(vars(prediction).values() for prediction in predictions), strict=True)
+        return MaskPrediction(*(torch.cat(rows) for rows in parts))
 
 
 @dataclass(frozen=True)
@@ -165,15 +149,6 @@ class Candidates(ObjectBatch):
     iou: Float[Tensor, "b m"]
     pointer: Float[Tensor, "b m c"]
     score: Float[Tensor, " b"]
-
-    @staticmethod
-    def of_one(mask: MaskPrediction) -> Candidates:
-        """One candidate for each object, such as a person's mask.
-
-        Args:
-            mask: The masks of b objects.
-        """
-        return Candidates(mask.logits[:, None], mask.iou[:, None], mask.pointer[:, None], mask.score)
 
     def pick(self, choice: Tensor) -> MaskPrediction:
         """Select one candidate for each object.

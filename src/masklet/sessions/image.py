@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import overload
@@ -26,7 +26,7 @@ from masklet.prompts import (
     check_picture_prompt,
     count_candidates,
 )
-from masklet.tracking.step import EncodedPrompt, decode_prompts, encode_image, encode_images
+from masklet.tracking.step import EncodedPrompt, batch_alike, decode_prompts, encode_image, encode_images
 from masklet.types import Candidates, FrameFeatures, Masks, MemorySelection, Prompt
 from masklet.zoom import Zoom, crop_prompt, find_zoom, mirror_prompt
 
@@ -44,7 +44,6 @@ Answers = ImageCandidates | list[ImageCandidates] | Masks
 class View:
     """An encoded picture, or window of a picture."""
 
-    size: tuple[int, int]
     features: FrameFeatures
     context: Float[Tensor, "1 c h w"]
 
@@ -90,8 +89,7 @@ class ImageSession:
         self._windows: OrderedDict[Window, View] = OrderedDict()
         self._mirrored: View | None = None  # encoded when first used
         self._whole = self._as_view(
-            self.size,
-            encode_image(model, self._picture) if features is None else check_features(model, features),
+            encode_image(model, self._picture) if features is None else check_features(model, features)
         )
 
     @property
@@ -187,22 +185,17 @@ class ImageSession:
         checked = [check_picture_prompt(prompt, self.size) for prompt in prompts]
         corrected = [_check_hint(hint, self.size) for hint in hints]
         counts = [candidates or count_candidates(prompt) for prompt in checked]
-        rows = zip(checked, corrected, counts, strict=True)
+        rows = list(zip(checked, corrected, counts, strict=True))
         if self._zoom is not None:
             zoomed = [self._zoom.segment(self, *row) for row in rows]
             return [replace(answer, image=lambda: self._picture) for answer in zoomed]
-        groups: dict[Hashable, list[int]] = {}
-        encoded: list[EncodedPrompt] = []
-        for row, (prompt, earlier, count) in enumerate(rows):
-            encoded.append(self._encode_prompt(None, prompt, earlier))
-            groups.setdefault((encoded[row].shape, count), []).append(row)
+        encoded = [self._encode_prompt(None, prompt, earlier) for prompt, earlier, _ in rows]
+        shapes = [(prompt.shape, count) for prompt, count in zip(encoded, counts, strict=True)]
         answers: dict[int, ImageCandidates] = {}
-        for group in groups.values():
-            for start in range(0, len(group), PROMPTS_PER_BATCH):
-                part = group[start : start + PROMPTS_PER_BATCH]
-                decoded = self._decode(self._whole, [encoded[row] for row in part], counts[part[0]])
-                answers |= {row: self._rank(decoded.row(index)) for index, row in enumerate(part)}
-        return [answers[row] for row in range(len(checked))]
+        for batch in batch_alike(zip(shapes, range(len(rows)), strict=True), PROMPTS_PER_BATCH):
+            decoded = self._decode(self._whole, [encoded[row] for row in batch], counts[batch[0]])
+            answers |= {row: self._rank(decoded.row(index)) for index, row in enumerate(batch)}
+        return [answers[row] for row in range(len(rows))]
 
     @torch.inference_mode()
     def segment_in(
@@ -229,7 +222,7 @@ class ImageSession:
             candidates: 3 or 1.
         """
         if self._mirrored is None:
-            self._mirrored = self._as_view(self.size, encode_image(self.model, self._picture, mirrored=True))
+            self._mirrored = self._as_view(encode_image(self.model, self._picture, mirrored=True))
         low_res = None if hint is None else hint.low_res[:1].flip(-1)
         turned = EncodedPrompt.of(
             mirror_prompt(prompt, self.size[1]), self.size, self.model, low_res, alone=True
@@ -250,16 +243,17 @@ class ImageSession:
         if not missing:
             return
         pictures = [self._picture[y0:y1, x0:x1] for x0, y0, x1, y1 in missing]
-        for (x0, y0, x1, y1), features in zip(missing, encode_images(self.model, pictures), strict=True):
-            self._windows[x0, y0, x1, y1] = self._as_view((y1 - y0, x1 - x0), features)
+        for window, features in zip(missing, encode_images(self.model, pictures), strict=True):
+            self._windows[window] = self._as_view(features)
         while len(self._windows) > WINDOWS:
             self._windows.popitem(last=False)
 
     def _encode_prompt(self, window: Window | None, prompt: Prompt, hint: Hint | None) -> EncodedPrompt:
         low_res = None if hint is None else crop_hint(hint, window, self.model.config.mask_size)
-        inside = prompt if window is None else crop_prompt(prompt, window)
-        size = self._view(window).size
-        return EncodedPrompt.of(inside, size, self.model, low_res, alone=True)
+        if window is None:
+            return EncodedPrompt.of(prompt, self.size, self.model, low_res, alone=True)
+        size = window[3] - window[1], window[2] - window[0]
+        return EncodedPrompt.of(crop_prompt(prompt, window), size, self.model, low_res, alone=True)
 
     def _decode(self, view: View, prompts: Sequence[EncodedPrompt], candidates: int) -> Candidates:
         context = view.context.expand(len(prompts), -1, -1, -1)
@@ -276,8 +270,8 @@ class ImageSession:
         return self._windows[window]
 
     @torch.inference_mode()
-    def _as_view(self, size: tuple[int, int], features: FrameFeatures) -> View:
-        return View(size, features, self.model.attend(features, [MemorySelection()]))
+    def _as_view(self, features: FrameFeatures) -> View:
+        return View(features, self.model.attend(features, [MemorySelection()]))
 
 
 def segment_many(

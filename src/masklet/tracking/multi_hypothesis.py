@@ -5,8 +5,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
@@ -15,8 +14,16 @@ import torch
 from masklet.model import Sam2
 from masklet.tracking.bank import MemoryBank
 from masklet.tracking.policies.recency import MemoryPolicy
-from masklet.tracking.step import Choice, EncodedFrame, EncodedPrompt, TrackedObject, track_frame
-from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection
+from masklet.tracking.step import (
+    Choice,
+    EncodedFrame,
+    EncodedPrompt,
+    TrackedObject,
+    batch_alike,
+    make_memories,
+    track_frame,
+)
+from masklet.types import Candidates, MaskPrediction, Memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,115 +94,65 @@ def track_objects(
     single = [obj for obj in objects if obj not in several] if several else objects
     choices = track_frame(model, frame, single, prompts)
     if several:
-        policies = [cast(MultiHypothesisPolicy, obj.policy) for obj in several]
-        branched = branch(model, frame, policies)
-        for obj, result in zip(several, branched, strict=True):
-            obj.bank, obj.revised = result.best.bank, result.revised
-            obj.last = result.best.answers[frame.number]
-            obj.undecided = cast(MultiHypothesisPolicy, obj.policy).paths[0].answers
+        branch(model, frame, several)
     return choices
 
 
 Step = tuple[Path, int]  # a path, and the candidate with which it continues
 
 
-@dataclass(frozen=True)
-class Branched:
-    """One object after a frame.
-
-    Attributes:
-        best: The path with the highest total now.
-        revised: Answers to earlier frames that differ from those of the path that was best before.
-    """
-
-    best: Path
-    revised: dict[int, MaskPrediction]
-
-
-def branch(model: Sam2, frame: EncodedFrame, policies: Sequence[MultiHypothesisPolicy]) -> list[Branched]:
+def branch(model: Sam2, frame: EncodedFrame, objects: Sequence[TrackedObject]) -> None:
     """Track every path of every object to a frame. Afterwards `paths` of each policy are those that continue.
 
     Paths that have not parted yet are computed once.
     """
+    policies = [cast(MultiHypothesisPolicy, obj.policy) for obj in objects]
+    offers = _offers(model, frame, policies)
+    answers: dict[Step, MaskPrediction] = {}
+    selected: list[list[tuple[Step, float]]] = []
+    for policy in policies:
+        chosen = policy.select_paths([offers[path] for path in policy.paths])
+        selected.append([((policy.paths[path], choice), total) for path, choice, total in chosen])
+        for path, choice in dict.fromkeys(step for step, _ in selected[-1]):
+            candidates = offers[path].candidates
+            index = torch.full((1,), choice, dtype=torch.int64, device=candidates.iou.device)
+            answers[path, choice] = candidates.pick(index).hide_absent(policy.present)
+    memories: dict[Step, Memory] = {}
+    for batch in batch_alike(((None, step) for step in answers), model.backend.objects_per_batch):
+        stacked = MaskPrediction.stack([answers[step] for step in batch])
+        memories |= zip(batch, make_memories(model, frame, stacked, prompted=False, reads=True), strict=True)
+    for obj, policy, steps in zip(objects, policies, selected, strict=True):
+        _extend_paths(obj, policy, frame.number, steps, answers, memories)
+
+
+def _offers(model: Sam2, frame: EncodedFrame, policies: Sequence[MultiHypothesisPolicy]) -> dict[Path, Offer]:
+    """What the network offers along each path."""
     at, reverse, length = frame.number, frame.reverse, frame.clip_length
     queries = [
         (path, policy.select_memories(path.bank.scene(at), at, reverse=reverse, clip_length=length))
         for policy in policies
         for path in dict.fromkeys(policy.paths)
     ]
-    offers = {
-        path: offer
-        for batch in _batch_by_shape(queries, model.backend.objects_per_batch)
-        for path, offer in _offers(model, frame.features, batch)
-    }
-    answers: dict[Step, MaskPrediction] = {}
-    grown = []
-    for policy in policies:
-        before = list(policy.paths)
-        steps = [
-            ((before[path], choice), total)
-            for path, choice, total in policy.select_paths([offers[path] for path in before])
-        ]
-        for path, choice in dict.fromkeys(step for step, _ in steps):
-            candidates = offers[path].candidates
-            index = torch.full((1,), choice, dtype=torch.int64, device=candidates.iou.device)
-            picked = candidates.pick(index)
-            answers[path, choice] = picked.hide_absent(policy.present)
-        grown.append(steps)
-    memories = _memories(model, frame, answers)
-    return [
-        _extend_paths(policy, frame.number, steps, answers, memories)
-        for policy, steps in zip(policies, grown, strict=True)
-    ]
-
-
-def _batch_by_shape(
-    queries: Sequence[tuple[Path, MemorySelection]], batch_size: int
-) -> Iterator[list[tuple[Path, MemorySelection]]]:
-    """Paths in batches whose memories have the same shape."""
-    by_shape = defaultdict(list)
-    for path, selection in queries:
-        by_shape[selection.shape].append((path, selection))
-    for group in by_shape.values():
-        yield from (group[at : at + batch_size] for at in range(0, len(group), batch_size))
-
-
-def _offers(
-    model: Sam2, features: FrameFeatures, batch: Sequence[tuple[Path, MemorySelection]]
-) -> Iterator[tuple[Path, Offer]]:
-    candidates = model.decode(features, model.attend(features, [selection for _, selection in batch]))
-    numbers = torch.cat([candidates.iou, candidates.score[:, None]], dim=1).tolist()
-    for row, ((path, _), (*iou, score)) in enumerate(zip(batch, numbers, strict=True)):
-        yield path, Offer(candidates.row(row), iou, score)
-
-
-def _memories(model: Sam2, frame: EncodedFrame, answers: Mapping[Step, MaskPrediction]) -> dict[Step, Memory]:
-    memories, steps, batch_size = {}, list(answers), model.backend.objects_per_batch
-    for at in range(0, len(steps), batch_size):
-        part = steps[at : at + batch_size]
-        stacked = MaskPrediction.stack([answers[step] for step in part])
-        tokens = model.memorize(frame.features, stacked)
-        numbers = stacked.numbers_on_host()
-        for row, step in enumerate(part):
-            memories[step] = Memory(
-                frame.number,
-                tokens[row].to(model.memory_dtype),
-                numbers.pointer[row],
-                numbers.iou[row],
-                numbers.score[row],
-                prompted=False,
-            )
-    return memories
+    offers: dict[Path, Offer] = {}
+    shaped = ((selection.shape, (path, selection)) for path, selection in queries)
+    for batch in batch_alike(shaped, model.backend.objects_per_batch):
+        context = model.attend(frame.features, [selection for _, selection in batch])
+        candidates = model.decode(frame.features, context)
+        numbers = torch.cat([candidates.iou, candidates.score[:, None]], dim=1).tolist()
+        for row, ((path, _), (*iou, score)) in enumerate(zip(batch, numbers, strict=True)):
+            offers[path] = Offer(candidates.row(row), iou, score)
+    return offers
 
 
 def _extend_paths(
+    obj: TrackedObject,
     policy: MultiHypothesisPolicy,
     frame: int,
     steps: Sequence[tuple[Step, float]],
     answers: Mapping[Step, MaskPrediction],
     memories: Mapping[Step, Memory],
-) -> Branched:
-    """Extend a policy's paths by a frame, and drop the earlier answers on which they agree."""
+) -> None:
+    """Extend an object's paths by a frame, and drop the earlier answers on which they agree."""
     before = _best(policy.paths)
     paths: dict[Step, Path] = {}
     for step, total in steps:
@@ -203,13 +160,17 @@ def _extend_paths(
             bank = step[0].bank.copy()
             policy.keep(bank, memories[step])
             paths[step] = Path(bank, total, {**step[0].answers, frame: answers[step]})
-    grown = [paths[step] for step, _ in steps]
+    grown = list(paths.values())
     best = _best(grown)
-    earlier = {at: answer for at, answer in best.answers.items() if at != frame}
-    revised = {at: answer for at, answer in earlier.items() if before.answers.get(at) is not answer}
-    pruned = _drop_decided(list(paths.values()))
-    policy.paths = [pruned[path] for path in grown]
-    return Branched(best, revised)
+    obj.bank, obj.last = best.bank, best.answers[frame]
+    obj.revised = {
+        at: answer
+        for at, answer in best.answers.items()
+        if at != frame and before.answers.get(at) is not answer
+    }
+    pruned = _drop_decided(grown)
+    policy.paths = [pruned[paths[step]] for step, _ in steps]
+    obj.undecided = policy.paths[0].answers
 
 
 def _best(paths: Sequence[Path]) -> Path:

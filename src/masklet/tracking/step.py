@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from masklet.tracking.bank import MemoryBank
 from masklet.tracking.policies.recency import MemoryPolicy, Recency
 from masklet.transforms import frame_to_square, mask_to_square, still_to_square
 from masklet.types import Candidates, FrameFeatures, MaskPrediction, Memory, MemorySelection, Prompt
+
+Item = TypeVar("Item")
 
 HINT_LIMIT = 32.0  # hints are clamped, as the published predictors do it
 
@@ -171,23 +174,33 @@ def track_frame(
     limit = model.backend.objects_per_batch
     for batch in batch_queries(frame, objects, prompts or {}, limit):
         offered, prediction = predict_masks(model, frame.features, batch)
-        prompted = batch[0].prompt is not None
-        tokens = model.memorize(frame.features, prediction, binary=prompted)
-        numbers = prediction.numbers_on_host() if batch[0].object.policy.reads else prediction
-        for row, (query, choice) in enumerate(zip(batch, offered, strict=True)):
+        prompted, reads = batch[0].prompt is not None, batch[0].object.policy.reads
+        memories = make_memories(model, frame, prediction, prompted=prompted, reads=reads)
+        for row, (query, choice, memory) in enumerate(zip(batch, offered, memories, strict=True)):
             obj = query.object
-            memory = Memory(
-                frame.number,
-                tokens[row].to(model.memory_dtype),
-                prediction.pointer[row],
-                numbers.iou[row],
-                numbers.score[row],
-                prompted,
-            )
             obj.last, obj.revised, obj.undecided = prediction.row(row), {}, ()
             choices[obj.id] = choice
             obj.policy.store(obj.bank, memory, choice.candidates)
     return choices
+
+
+def make_memories(
+    model: Sam2, frame: EncodedFrame, prediction: MaskPrediction, *, prompted: bool, reads: bool
+) -> list[Memory]:
+    """The memories of answers on a frame, one for each object.
+
+    Args:
+        reads: Whether policies read IoU and score, which are then moved to the host in one transfer.
+    """
+    tokens = model.memorize(frame.features, prediction, binary=prompted)
+    numbers = prediction.iou, prediction.score
+    on_host = torch.stack(numbers).cpu() if reads else numbers
+    rows = zip(tokens, prediction.pointer, *on_host, strict=True)
+    dtype = model.memory_dtype
+    return [
+        Memory(frame.number, row.to(dtype), pointer, iou, score, prompted)
+        for row, pointer, iou, score in rows
+    ]
 
 
 def batch_queries(
@@ -201,7 +214,7 @@ def batch_queries(
     So none needs padding, and each gets the numbers that it would get alone. A batch has at most `limit`
     objects.
     """
-    by_shape: dict[Hashable, list[ObjectQuery]] = defaultdict(list)
+    queries: list[tuple[Hashable, ObjectQuery]] = []
     for obj in objects:
         prompt, policy = prompts.get(obj.id), obj.policy
         if prompt is not None and prompt.alone:
@@ -211,8 +224,20 @@ def batch_queries(
             selection = policy.select_memories(
                 scene, frame.number, reverse=frame.reverse, clip_length=frame.clip_length
             )
-        key = selection.shape, prompt and prompt.shape, policy.present, policy.reads
-        by_shape[key].append(ObjectQuery(obj, selection, prompt))
+        shape = selection.shape, prompt and prompt.shape, policy.present, policy.reads
+        queries.append((shape, ObjectQuery(obj, selection, prompt)))
+    return batch_alike(queries, limit)
+
+
+def batch_alike(items: Iterable[tuple[Hashable, Item]], limit: int) -> Iterator[list[Item]]:
+    """Items of the same shape in batches of at most `limit`.
+
+    Args:
+        items: (shape, item) pairs.
+    """
+    by_shape: dict[Hashable, list[Item]] = defaultdict(list)
+    for shape, item in items:
+        by_shape[shape].append(item)
     for group in by_shape.values():
         yield from (group[i : i + limit] for i in range(0, len(group), limit))
 
@@ -225,9 +250,10 @@ def predict_masks(
     prompts = [query.prompt for query in batch if query.prompt is not None]
     masks = [prompt.mask for prompt in prompts if prompt.mask is not None]
     if masks:
-        adopted = model.adopt(features, torch.cat(masks))
-        only, first = Candidates.of_one(adopted), torch.zeros(1, dtype=torch.int64, device=adopted.iou.device)
-        return [Choice(only.row(row), first) for row in range(len(batch))], adopted
+        mask = model.adopt(features, torch.cat(masks))
+        only = Candidates(mask.logits[:, None], mask.iou[:, None], mask.pointer[:, None], mask.score)
+        first = torch.zeros(1, dtype=torch.int64, device=mask.iou.device)
+        return [Choice(only.row(row), first) for row in range(len(batch))], mask
     context = model.attend(features, [query.selection for query in batch])
     present = batch[0].object.policy.present
     if prompts:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from masklet.tracking.bank import MemoryBank
-from masklet.tracking.multi_hypothesis import branch, track_objects
+from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies.sam2long import Sam2Long
 from masklet.tracking.step import EncodedFrame, TrackedObject
 from masklet.types import Candidates, FrameFeatures, Memory, MemorySelection
@@ -141,13 +141,12 @@ def test_paths_that_are_one_are_looked_at_once() -> None:
 def test_many_objects_branch_in_batches() -> None:
     network = ScriptedFake(1, 1.0)
     features = network.encode(torch.zeros(1, 3, 64, 64))
-    policies = [Sam2Long() for _ in range(4)]
-    for policy in policies:
-        memory = MemoryBank(None)
-        policy.store(memory, _memory(0, prompted=True), _candidates())
-        policy.store(memory, _memory(1), _candidates())
+    objects = [TrackedObject(id, MemoryBank(None), Sam2Long()) for id in range(1, 5)]
+    for obj in objects:
+        obj.policy.store(obj.bank, _memory(0, prompted=True), _candidates())
+        obj.policy.store(obj.bank, _memory(1), _candidates())
     network.frame = 2
-    branch(network, EncodedFrame(features, 2), policies)
+    track_objects(network, EncodedFrame(features, 2), objects)
     assert network.batches == [4]
     assert all(weights[0] == pytest.approx(1.05) for weights in network.weighed)
 
