@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Hashable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,7 +15,7 @@ from masklet.masks import ImageCandidates
 from masklet.model import Sam2
 from masklet.sessions.image import rank_candidates
 from masklet.tracking.step import Choice, EncodedPrompt, TrackedObject
-from masklet.types import MaskPrediction, Masks, Memory, Prompt
+from masklet.types import MaskPrediction, Masks, Prompt
 from masklet.zoom import Zoom, add_tracked_box, finish
 
 CACHED_ANSWERS = 4
@@ -25,20 +25,11 @@ SegmentPicture = Callable[[Prompt, Masks | None], ImageCandidates]  # by prompt 
 
 @dataclass(frozen=True)
 class Answer:
-    """The network's answer to a prompt.
+    """The network's answer to a prompt."""
 
-    Attributes:
-        prediction: The answer, as the network uses it for later frames.
-        memory: Its memory; None if the object's policy did not store it.
-        exact: The mask to show if it is finer than the prediction: drawn by a user, or refined by zoom.
-    """
-
-    prediction: MaskPrediction
-    memory: Memory | None
-    exact: Bool[np.ndarray, "H W"] | None
-    _size: tuple[int, int] = field(repr=False)
-    _choice: Choice = field(repr=False)
-    _zoomed: ImageCandidates | None = field(repr=False)
+    _size: tuple[int, int]
+    _choice: Choice
+    _zoomed: ImageCandidates | None
 
     @cached_property
     def candidates(self) -> ImageCandidates:
@@ -61,7 +52,7 @@ class PreparedPrompt:
     Attributes:
         encoded: The prompt as the network's input.
         zoomed: The answers of zoom, best first. The best is then passed to the network like a user's mask.
-        exact: See `Answer`.
+        exact: The mask to show if it is finer than the prediction: drawn by a user, or refined by zoom.
     """
 
     encoded: EncodedPrompt
@@ -108,11 +99,15 @@ class PreparedPrompt:
 
 
 class AnswerCache:
-    """The answers to the last prompts on single frames, as in a preview."""
+    """The answers to the last prompts on single frames, as in a preview.
+
+    They are cached without the picture, so that they are small. The answer to a prompt with a mask is never
+    cached.
+    """
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[Hashable, tuple[Zoom | None, ImageCandidates]] = OrderedDict()
-        self._begun: tuple[Hashable, Zoom | None, Generator[None, None, ImageCandidates]] | None = None
+        self._answers: OrderedDict[Hashable, ImageCandidates] = OrderedDict()
+        self._begun: tuple[Hashable, Generator[None, None, ImageCandidates]] | None = None
 
     def get(
         self, frame: int, prompt: Prompt, zoom: Zoom | None, segment: Callable[[], ImageCandidates]
@@ -121,26 +116,26 @@ class AnswerCache:
 
         Args:
             frame: From 0.
-            prompt: In source pixels. The answer to a prompt with a mask is never cached.
-            zoom: How small objects are zoomed; answers made with another zoom are not used.
+            prompt: In source pixels.
+            zoom: How small objects are zoomed.
             segment: Makes a new answer.
-
-        Returns:
-            The ranked masks, without the picture, so that cached answers are small.
         """
         if prompt.mask is not None:
             return segment()
-        key = _key(frame, prompt)
+        key = frame, prompt, zoom
         begun, self._begun = self._begun, None
-        used, answer = self._answers.pop(key, (None, None))
-        if answer is None or used != zoom:
-            is_begun = begun is not None and begun[:2] == (key, zoom)
-            answer = replace(finish(begun[2]) if begun and is_begun else segment(), image=None)
-        self._put(key, zoom, answer)
-        return replace(answer)  # a copy, so that masks enlarged later are not cached
+        answer = self._answers.pop(key, None)
+        if answer is None:
+            answer = finish(begun[1]) if begun is not None and begun[0] == key else segment()
+        self._put(key, answer)
+        return replace(self._answers[key])  # a copy, so that masks enlarged later are not cached
 
     def make_in_steps(
-        self, frame: int, prompt: Prompt, zoom: Zoom | None, steps: Generator[None, None, ImageCandidates]
+        self,
+        frame: int,
+        prompt: Prompt,
+        zoom: Zoom | None,
+        begin: Callable[[], Generator[None, None, ImageCandidates]],
     ) -> Iterator[None]:
         """Make an answer step by step. If `get` is called for the same answer before the end, it finishes the
         steps.
@@ -149,27 +144,23 @@ class AnswerCache:
             frame: From 0.
             prompt: In source pixels, without a mask.
             zoom: How small objects are zoomed.
-            steps: Returns the answer.
+            begin: Begins the steps, which return the answer.
         """
-        key = _key(frame, prompt)
-        if key in self._answers and self._answers[key][0] == zoom:
+        key = frame, prompt, zoom
+        if key in self._answers:
             return
-        begun = self._begun = key, zoom, steps
+        begun = self._begun = key, begin()
         try:
             while self._begun is begun:
-                next(steps)
+                next(begun[1])
                 yield
         except StopIteration as end:
-            self._put(key, zoom, replace(end.value, image=None))
+            self._put(key, end.value)
         finally:
             if self._begun is begun:
                 self._begun = None
 
-    def _put(self, key: Hashable, zoom: Zoom | None, answer: ImageCandidates) -> None:
-        self._answers[key] = zoom, answer
+    def _put(self, key: Hashable, answer: ImageCandidates) -> None:
+        self._answers[key] = replace(answer, image=None)
         if len(self._answers) > CACHED_ANSWERS:
             self._answers.popitem(last=False)
-
-
-def _key(frame: int, prompt: Prompt) -> Hashable:
-    return frame, tuple(prompt.positive), tuple(prompt.negative), prompt.box

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from masklet.errors import PromptError
-from masklet.prompts import check_frame, check_id
+from masklet.prompts import check_frame, check_id, check_ids
 from masklet.types import Prompt
 
 
@@ -196,12 +196,6 @@ def _check_flag(value: object) -> bool:
     return value
 
 
-def _check_objects(ids: object) -> tuple[int, ...] | None:
-    if ids is not None and not isinstance(ids, list | tuple):
-        raise PromptError(f"objects must be a list of ids. Got {ids!r}.")
-    return None if ids is None else tuple(check_id(id) for id in ids)
-
-
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "frame": check_frame,
     "start": check_frame,
@@ -210,5 +204,5 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "prompt": Prompt.from_json,
     "reverse": _check_flag,
     "reviewed": _check_flag,
-    "objects": _check_objects,
+    "objects": lambda ids: None if ids is None else check_ids(ids),
 }

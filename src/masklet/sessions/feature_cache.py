@@ -47,10 +47,11 @@ class FeatureCache:
         self.disk = disk
         self.held = self.spilled = 0  # bytes, in memory and on disk
         self._kept: OrderedDict[int, FrameFeatures] = OrderedDict()
-        self._spill = None if spill is None else _own_folder(spill)
+        self._spill: Path | None = None
         self._files: OrderedDict[Path, int] = OrderedDict()
         self.answers = AnswerCache()
-        if self._spill is not None:
+        if spill is not None:
+            self._spill = Path(tempfile.mkdtemp(prefix="features-", dir=make_folder(spill)))
             weakref.finalize(self, shutil.rmtree, self._spill, ignore_errors=True)
 
     def __contains__(self, frame: int) -> bool:
@@ -118,7 +119,3 @@ class FeatureCache:
 
     def _path(self, frame: int) -> Path | None:
         return None if self._spill is None else self._spill / f"{frame:08d}.safetensors"
-
-
-def _own_folder(parent: Path) -> Path:
-    return Path(tempfile.mkdtemp(prefix="features-", dir=make_folder(parent)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -165,7 +165,7 @@ class VideoSession:
             prompt: In source pixels.
 
         Returns:
-            The candidates, best first, the chosen one and its memory.
+            The candidates, best first, and the chosen one.
 
         Raises:
             PromptError: The prompt does not fit the frame, or the id is not valid.
@@ -188,12 +188,12 @@ class VideoSession:
             zoom=None if self._zoom is None else partial(self._segment, frame),
         )
         choice = track_frame(self.model, encoded, [tracked], {id: prepared.encoded})[id]
-        prediction, memory = prepared.prediction(tracked), tracked.bank.prompted.get(frame)
+        memory = tracked.bank.prompted.get(frame)
         exact = None if prepared.exact is None else rle.encode(prepared.exact)["counts"]
         self._store.append(event)
-        self._store.put(id, frame, MemoryRecord(prediction, memory, exact))
+        self._store.put(id, frame, MemoryRecord(prepared.prediction(tracked), memory, exact))
         self._propagator.carry_over(obj, self.state.objects[id])
-        return Answer(prediction, memory, prepared.exact, size, choice, prepared.zoomed)
+        return Answer(size, choice, prepared.zoomed)
 
     def preview(self, frame: int, prompt: Prompt) -> ImageCandidates:
         """Return the candidates of a prompt for a new object, without changing the session.
@@ -230,7 +230,9 @@ class VideoSession:
             NoSuchFrame: The video has no such frame.
         """
         frame, prompt = check_frame(frame), check_prompt(prompt, self.frames.size)
-        return self._cache.answers.make_in_steps(frame, prompt, self._zoom, self._steps(frame, prompt))
+        return self._cache.answers.make_in_steps(
+            frame, prompt, self._zoom, lambda: self._as_picture(frame).steps(prompt)
+        )
 
     def propagate(
         self,
@@ -485,9 +487,6 @@ class VideoSession:
         cached = self._cache.answers
         answer = segment() if hint is not None else cached.get(frame, prompt, self._zoom, segment)
         return replace(answer, image=partial(self.frames.__getitem__, frame))
-
-    def _steps(self, frame: int, prompt: Prompt) -> Generator[None, None, ImageCandidates]:
-        return (yield from self._as_picture(frame).steps(prompt))
 
     def _as_picture(self, frame: int) -> ImageSession:
         zoom, features = self._zoom or False, self.features(frame)
