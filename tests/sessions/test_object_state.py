@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from masklet.model import Sam2
 from masklet.sessions.events import Prompted, Propagated, Reviewed
-from masklet.sessions.object_state import History, Pass, apply_event, join_spans
+from masklet.sessions.object_state import History, apply_event, join_spans
 from masklet.sessions.video import VideoSession
 from sessions.events_machine import LENGTH, actions, histories, resolve
 from toy_models import assert_equal, click, clip
@@ -103,16 +103,16 @@ def test_prompts_join_the_bank_when_the_object_is_tracked() -> None:
     history = history.after(Propagated(3, 8, reverse=False))
     obj = history.state.objects[1]
     assert obj.conditioning == (0, 5) and not obj.pending and obj.position == (7, False)
-    assert obj.passes == (Pass(3, 8, reverse=False),) and obj.answered == ((0, 1), (3, 8))
+    assert obj.forward == ((3, 8),) and obj.answered == ((0, 1), (3, 8))
     assert history.after(Prompted(0, 1, click())).state.objects[1].position is None
 
 
 def test_an_object_is_passed_from_its_first_prompt_on() -> None:
     state = History().after(Prompted(5, 1, click())).state
     forward = apply_event(state, Propagated(2, 9, reverse=False), 2).objects[1]
-    assert forward.passes == (Pass(5, 9, reverse=False),)
+    assert forward.forward == ((5, 9),)
     before = apply_event(state, Propagated(2, 4, reverse=False), 2).objects[1]
-    assert before.passes == () and before.position is None and before.settled == 2
+    assert before.forward == () and before.position is None and before.settled == 2
 
 
 def test_only_masks_that_are_there_are_reviewed() -> None:

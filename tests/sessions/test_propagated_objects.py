@@ -4,7 +4,6 @@ import pytest
 
 from masklet import Prompt, PromptError, Script, VideoSession
 from masklet.sessions.events import Propagated
-from masklet.sessions.object_state import Pass
 from toy_models import assert_equal, click, clip, toy_network
 
 
@@ -23,7 +22,7 @@ def test_others_keep_what_they_have(made: VideoSession) -> None:
     before = VideoSession(made.model, made.frames).replay(Script(made.script.events[:3]))
     for frame in range(6):
         assert_equal(made.masks(frame).select(2), before.masks(frame).select(2))
-    assert made.state.objects[2].passes == (Pass(0, 6, reverse=False),)
+    assert made.state.objects[2].forward == ((0, 6),)
 
 
 def test_the_script_says_which_objects_were_tracked(made: VideoSession) -> None:

@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import count
 from numbers import Real
 from typing import Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from masklet import rle
@@ -29,7 +28,7 @@ from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.policies.recency import MemoryPolicy
 from masklet.tracking.step import TrackedObject
 from masklet.transforms import mask_to_square
-from masklet.types import FrameFeatures, MaskPrediction, Masks, Memory, Prompt
+from masklet.types import MaskPrediction, Masks, Memory, Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +38,8 @@ class MemoryRecord:
     Attributes:
         answer: Compact if its logits exceeded the budget.
         memory: None if the policy did not store it, or it exceeded the budget.
-        exact: COCO run lengths of a finer mask, which is shown instead of the answer: drawn by a user, or
-            refined by zoom.
+        exact: COCO run lengths of a mask that is shown instead of the answer: drawn by a user, refined by
+            zoom, or the mask of a compact answer.
         anchor: Whether the policy may select the memory when it is old.
         policy_state: The policy's state after this frame, if the store saves it.
     """
@@ -56,35 +55,33 @@ class MemoryRecord:
         held = 0 if self.memory is None else self.memory.tokens.nbytes
         return held + (self.answer.logits.nbytes if isinstance(self.answer, MaskPrediction) else 0)
 
+    def compact(self, size: tuple[int, int]) -> MemoryRecord:
+        """The record without memory and logits, with the mask as shown to the user, of `size` (H, W)."""
+        answer, exact = self.answer, self.exact
+        if isinstance(answer, MaskPrediction):
+            masks = Masks(0, (1,), answer.logits, size, answer.iou, answer.score)
+            exact = masks.rle()[0]["counts"]
+            answer = CompactAnswer(float(answer.iou), float(answer.score), self.memory is not None)
+        return replace(self, answer=answer, memory=None, exact=exact)
+
 
 @dataclass(frozen=True, slots=True)
 class CompactAnswer:
-    """An answer of which only the mask is kept, as shown to the user.
+    """The numbers of an answer of which only the mask is kept, in `MemoryRecord.exact`.
 
     Attributes:
-        counts: The mask as COCO run lengths, at the size of the source.
         had_memory: Whether it had a memory, which was removed too.
     """
 
-    counts: str
     iou: float
     score: float
     had_memory: bool
 
-    @classmethod
-    def of(cls, answer: MaskPrediction, size: tuple[int, int], *, had_memory: bool) -> CompactAnswer:
-        """Compact the answer of one object, on frames of `size` (H, W)."""
-        mask = Masks(0, (0,), answer.logits, size, answer.iou, answer.score).rle()[0]
-        return cls(mask["counts"], float(answer.iou), float(answer.score), had_memory)
-
-    def mask(self, size: tuple[int, int]) -> np.ndarray:
-        """bool (H, W)"""
-        return rle.decode({"size": list(size), "counts": self.counts})
-
-    def hint(self, size: tuple[int, int], model: Sam2) -> Float[Tensor, "1 h4 w4"]:
-        """Low-res logits made from the mask, in place of the original ones."""
-        square = mask_to_square(self.mask(size), model.config.image_size).to(model.device)
-        return fill_mask(square, model.config.mask_size)
+    def with_mask(self, mask: np.ndarray, model: Sam2) -> tuple[Tensor, Tensor, Tensor]:
+        """Low-res logits made from the mask, in place of the original ones; IoU and score."""
+        square = mask_to_square(mask, model.config.image_size).to(model.device)
+        numbers = torch.tensor([[self.iou], [self.score]], dtype=torch.float32, device=model.device)
+        return fill_mask(square, model.config.mask_size), *numbers
 
 
 def to_masks(
@@ -97,18 +94,17 @@ def to_masks(
     """The masks of objects on a frame of `size` (H, W), from their records."""
     if not records:
         return replace(Masks.empty(frame, size), image=image)
-    rows, exact = [], {}
-    for id, record in records.items():
-        answer, counts = record.answer, record.exact
-        if isinstance(answer, MaskPrediction):
-            rows.append((answer.logits, answer.iou, answer.score))
-        else:
-            counts = answer.counts if counts is None else counts
-            numbers = [[answer.iou], [answer.score]]
-            iou, score = torch.tensor(numbers, dtype=torch.float32, device=model.device)
-            rows.append((answer.hint(size, model), iou, score))
-        if counts is not None:
-            exact[id] = rle.decode({"size": list(size), "counts": counts})
+    exact = {
+        id: rle.decode({"size": list(size), "counts": record.exact})
+        for id, record in records.items()
+        if record.exact is not None
+    }
+    rows = [
+        (answer.logits, answer.iou, answer.score)
+        if isinstance(answer := record.answer, MaskPrediction)
+        else answer.with_mask(exact[id], model)
+        for id, record in records.items()
+    ]
     low_res, iou, score = (torch.cat(parts) for parts in zip(*rows, strict=True))
     return Masks(frame, tuple(records), low_res, size, iou, score, exact=exact, image=image)
 
@@ -128,18 +124,7 @@ def fill_bank(bank: MemoryBank, obj: ObjectState, records: Mapping[int, MemoryRe
             bank.anchors[frame] = bank.tracked[frame]
 
 
-@torch.inference_mode()
-def rebuild_memory(
-    model: Sam2, features: FrameFeatures, frame: int, answer: CompactAnswer, size: tuple[int, int]
-) -> Memory:
-    """A memory to replace one that was removed, made as if a user had drawn the mask."""
-    mask = mask_to_square(answer.mask(size), model.config.image_size).to(model.device)
-    adopted = model.adopt(features, mask)
-    iou, score = torch.full_like(adopted.iou, answer.iou), torch.full_like(adopted.score, answer.score)
-    adopted = replace(adopted, iou=iou, score=score)
-    tokens = model.memorize(features, adopted, binary=True)[0].to(model.memory_dtype)
-    return Memory(frame, tokens, adopted.pointer[0], iou[0], score[0], prompted=False)
-
+Rebuild = Callable[[int, CompactAnswer, np.ndarray], Memory]  # of a frame, an answer and its mask
 
 UNDO = 32  # events that can be undone; one if more than SUPERSEDED records are kept only for undo
 SUPERSEDED = 1_000_000
@@ -151,10 +136,6 @@ class MemoryStore(Protocol):
     @property
     def history(self) -> History:
         """The session's current position."""
-
-    @property
-    def next_number(self) -> int:
-        """The number of the next event."""
 
     def append(self, event: SessionEvent) -> None:
         """Record an event. Undone events can no longer be redone."""
@@ -184,45 +165,47 @@ class MemoryStore(Protocol):
     def save_policy(self, obj: TrackedObject) -> None:
         """Record the state of an object's policy and bank after the last event."""
 
-    def missing(self, obj: ObjectState, frames: Iterable[int]) -> Iterator[tuple[int, CompactAnswer]]:
-        """The frames, of those given, whose memory was removed."""
-
-    def refill(self, obj: ObjectState, memory: Memory) -> None:
-        """Store a memory that was recomputed."""
+    def refill(self, obj: ObjectState, bank: MemoryBank, frames: Iterable[int], rebuild: Rebuild) -> None:
+        """Recompute the memories that were removed, of those on some frames, and add them to the bank."""
 
     def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
         """Remove records beyond the budget, also from the banks of objects that were tracked to a frame."""
 
 
 @dataclass(eq=False, slots=True)
-class Entry:
-    """A record and the events for which it is valid: since <= event < until; until is None if nothing
-    replaced it.
+class Version:
+    """The record of an object on a frame that is valid from an event on, until the next version.
 
     Attributes:
-        evicted: The event at which a full bank removed its memory.
+        serial: Increases from version to version, over all objects.
+        since: The event.
+        record: None if no record is valid.
     """
 
+    id: int
+    frame: int
     serial: int
     since: int
-    record: MemoryRecord
-    until: int | None = None
-    evicted: int | None = None
-
-    def holds(self, event: int) -> bool:
-        return self.since <= event and (self.until is None or self.until > event)
-
-    def is_evicted(self, event: int) -> bool:
-        return self.evicted is not None and self.evicted <= event
+    record: MemoryRecord | None
 
 
 @dataclass(frozen=True)
 class PolicyRecord:
-    """An object's policy, and the scene cuts known to its bank, after an event."""
+    """An object's policy and the contents of its bank after an event.
+
+    Attributes:
+        cuts: The scene cuts known to the bank.
+        frames: The frames of its memories; None for a bank without a capacity.
+    """
 
     number: int
     policy: MemoryPolicy
     cuts: tuple[int, ...]
+    frames: frozenset[int] | None
+
+    def remembers(self, version: Version) -> bool:
+        """Whether the memory of a valid version was not removed from a full bank."""
+        return self.frames is None or version.frame in self.frames or version.since > self.number
 
 
 class InMemoryStore:
@@ -238,25 +221,23 @@ class InMemoryStore:
         self.history = History()
         self.nbytes = 0  # of full records, without those of prompts
         self._size, self._budget, self._capacity = size, _check_budget(budget), capacity
-        self._entries: dict[int, dict[int, list[Entry]]] = {}  # by object and frame, the newest last
+        self._versions: dict[int, dict[int, list[Version]]] = {}  # by object and frame, the newest last
         self._policies: dict[int, list[PolicyRecord]] = {}
-        self._in_bank: dict[int, set[int]] = {}  # frames in banks that may be full
-        self._full: OrderedDict[Entry, tuple[int, int]] = OrderedDict()  # object and frame, by age
-        self._superseded: deque[tuple[int, int, int, Entry]] = deque()  # until, object, frame
+        self._full: OrderedDict[Version, int] = OrderedDict()  # the bytes of each, oldest first
+        self._superseded: deque[tuple[int, Version]] = deque()  # the event of the next version
+        self._undoable: deque[History] = deque(maxlen=UNDO)  # positions to go back to, the newest last
         self._undone: list[History] = []
-        self._oldest = 0  # the earliest event to which undo can go back
-        self._serial = 0
-
-    @property
-    def next_number(self) -> int:
-        return self.history.number + 1
+        self._serials = count()
 
     def append(self, event: SessionEvent) -> None:
         if self._undone:
             self._forget_undone()
-        self.history = self.history.after(event)
+        before, self.history = self.history, self.history.after(event)
         if not isinstance(event, Propagated):
-            self._forget_old()
+            if len(self._superseded) > SUPERSEDED:
+                self._undoable.clear()
+            self._undoable.append(before)
+            self._forget_before(self._undoable[0])
 
     def extend(self, event: SessionEvent) -> None:
         if self._undone:
@@ -265,122 +246,104 @@ class InMemoryStore:
 
     def undo(self) -> bool:
         """Go back to before the user's last event; False if there is none."""
-        target = next((at.before for at in self.history.back() if not isinstance(at.event, Propagated)), None)
-        if target is None or target.number < self._oldest:
+        if not self._undoable:
             return False
         self._undone.append(self.history)
-        self.history = target
+        self.history = self._undoable.pop()
         return True
 
     def redo(self) -> bool:
         """Go forward to the position before the last undo; False if there was none."""
         if not self._undone:
             return False
+        self._undoable.append(self.history)
         self.history = self._undone.pop()
         return True
 
-    def put(self, id: int, frame: int, record: MemoryRecord, tracked: TrackedObject | None = None) -> None:
-        self._supersede(id, frame)
-        self._serial += 1
-        entry = Entry(self._serial, self.history.number, record)
-        self._entries.setdefault(id, {}).setdefault(frame, []).append(entry)
-        if frame not in self.history.state.objects[id].prompts:
-            self._hold(id, frame, entry)
+    def put(
+        self, id: int, frame: int, record: MemoryRecord | None, tracked: TrackedObject | None = None
+    ) -> None:
+        versions = self._versions.setdefault(id, {}).setdefault(frame, [])
+        if versions and versions[-1].since == self.history.number:  # undo cannot go back to it
+            self._release(versions.pop())
+        elif versions:
+            self._superseded.append((self.history.number, versions[-1]))
+        versions.append(Version(id, frame, next(self._serials), self.history.number, record))
+        if record is not None and frame not in self.history.state.objects[id].prompts:
+            self._hold(versions[-1], record)
 
     def end(self, id: int, frame: int | None) -> None:
-        for at in self._entries.get(id, {}) if frame is None else [frame]:
-            self._supersede(id, at)
+        for at in self._versions.get(id, {}) if frame is None else [frame]:
+            self.put(id, at, None)
 
     def record(self, obj: ObjectState, frame: int) -> MemoryRecord | None:
-        entry = self._entry_at(obj.id, frame, self.history.number)
-        return None if entry is None else entry.record
+        version = self._version_at(obj.id, frame, self.history.number)
+        return None if version is None else version.record
 
     def joined_prompt(self, obj: ObjectState, event: Prompted) -> Prompt:
         return prompts_after(obj.prompts, event)[event.frame]
 
     def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
-        policies = self._policies.get(obj.id, [])
-        at = self._settled(obj)
-        cuts = next((policy.cuts for policy in reversed(policies) if policy.number <= at), ())
-        bank = MemoryBank(self._capacity, cuts=cuts)
-        fill_bank(bank, obj, self._records_in_bank(obj))
-        self._in_bank[obj.id] = {*bank.prompted, *bank.tracked}
+        saved = self._saved_policy(obj)
+        bank = MemoryBank(self._capacity, cuts=() if saved is None else saved.cuts)
+        remembered = list(self._remembered(obj, self._versions.get(obj.id, {})))
+        remembered.sort(key=lambda pair: pair[0].serial)
+        fill_bank(bank, obj, {version.frame: record for version, record in remembered})
         while self._capacity is not None and len(bank.prompted) > self._capacity:
             del bank.prompted[list(bank.prompted)[1]]
         return bank
 
     def load_policy(self, obj: ObjectState, make: Callable[[], MemoryPolicy]) -> MemoryPolicy:
-        if obj.position is None:
-            return make()
-        return next(at.policy for at in reversed(self._policies[obj.id]) if at.number <= self.history.number)
+        saved = None if obj.position is None else self._saved_policy(obj)
+        return make() if saved is None else saved.policy
 
     def save_policy(self, obj: TrackedObject) -> None:
         number, bank = self.history.number, obj.bank
+        frames = None if self._capacity is None else frozenset((*bank.prompted, *bank.tracked))
         policies = self._policies.setdefault(obj.id, [])
-        while policies and policies[-1].number >= number:
+        if policies and policies[-1].number == number:
             policies.pop()
-        policies.append(PolicyRecord(number, obj.policy, bank.cuts))
-        if self._capacity is not None:
-            in_bank = {*bank.prompted, *bank.tracked}
-            for frame in self._in_bank.get(obj.id, set()) - in_bank:
-                entry = self._entry_at(obj.id, frame, number)
-                if entry is not None:
-                    entry.evicted = number
-            self._in_bank[obj.id] = in_bank
+        policies.append(PolicyRecord(number, obj.policy, bank.cuts, frames))
 
-    def missing(self, obj: ObjectState, frames: Iterable[int]) -> Iterator[tuple[int, CompactAnswer]]:
-        at = self._settled(obj)
-        for frame in frames:
-            entry = self._entry_at(obj.id, frame, at)
-            if entry is None or entry.is_evicted(at) or frame in obj.cleared:
+    def refill(self, obj: ObjectState, bank: MemoryBank, frames: Iterable[int], rebuild: Rebuild) -> None:
+        for version, record in self._remembered(obj, frames):
+            answer, frame = record.answer, version.frame
+            if record.memory is not None or not isinstance(answer, CompactAnswer) or not answer.had_memory:
                 continue
-            answer = entry.record.answer
-            if entry.record.memory is None and isinstance(answer, CompactAnswer) and answer.had_memory:
-                yield frame, answer
-
-    def refill(self, obj: ObjectState, memory: Memory) -> None:
-        entry = self._entry_at(obj.id, memory.frame, self._settled(obj))
-        assert entry is not None
-        entry.record = replace(entry.record, memory=memory)
-        self._hold(obj.id, memory.frame, entry)
+            mask = rle.decode({"size": list(self._size), "counts": record.exact})
+            memory = rebuild(frame, answer, mask)
+            version.record = replace(record, memory=memory)
+            self._hold(version, version.record)
+            bank.keep(replace(memory, prompted=frame in obj.conditioning))
 
     def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
         enough = POINTERS * len(self.history.state.objects)
         while self.nbytes > self._budget and len(self._full) > enough:
-            entry, (id, at) = self._full.popitem(last=False)
-            before = entry.record
-            self.nbytes -= before.nbytes
-            if before.anchor:  # there are few, and once recomputed they cannot be distinguished from others
+            version, nbytes = self._full.popitem(last=False)
+            self.nbytes -= nbytes
+            record = version.record
+            assert record is not None
+            if record.anchor:  # there are few, and once recomputed they cannot be distinguished from others
                 continue
-            entry.record = self._compact(before)
-            if id in objects and before.memory is not None:
-                tracked = objects[id].bank.tracked
-                if at in tracked and tracked[at].tokens is before.memory.tokens:
-                    del tracked[at]
+            version.record = record.compact(self._size)
+            if version.id in objects and record.memory is not None:
+                tracked = objects[version.id].bank.tracked
+                if version.frame in tracked and tracked[version.frame].tokens is record.memory.tokens:
+                    del tracked[version.frame]
 
-    def _compact(self, record: MemoryRecord) -> MemoryRecord:
-        answer = record.answer
-        if isinstance(answer, MaskPrediction):
-            answer = CompactAnswer.of(answer, self._size, had_memory=record.memory is not None)
-        return replace(record, answer=answer, memory=None)
-
-    def _hold(self, id: int, frame: int, entry: Entry) -> None:
+    def _hold(self, version: Version, record: MemoryRecord) -> None:
         """Count a record's bytes."""
-        self._full[entry] = id, frame
-        self.nbytes += entry.record.nbytes
+        self._full[version] = record.nbytes
+        self.nbytes += record.nbytes
 
-    def _supersede(self, id: int, frame: int) -> None:
-        """End the newest entry of a frame, if any, at the last event; undo may go back to it."""
-        number, entries = self.history.number, self._entries.get(id, {}).get(frame, [])
-        if not entries or entries[-1].until is not None:
-            return
-        last = entries[-1]
-        if last.since == number:  # undo cannot go back to it
-            entries.remove(last)
-            self._release(last)
-        else:
-            last.until = number
-            self._superseded.append((number, id, frame, last))
+    def _release(self, version: Version) -> None:
+        """Subtract a record's bytes."""
+        self.nbytes -= self._full.pop(version, 0)
+
+    def _version_at(self, id: int, frame: int, event: int) -> Version | None:
+        """The version of an object on a frame that is valid at an event."""
+        versions = self._versions.get(id, {}).get(frame, [])
+        return next((version for version in reversed(versions) if version.since <= event), None)
 
     def _settled(self, obj: ObjectState) -> int:
         """The event that last tracked an object; if that is not recorded yet, the one before it.
@@ -389,72 +352,47 @@ class InMemoryStore:
         """
         return min(obj.settled, self.history.number)
 
-    def _entry_at(self, id: int, frame: int, event: int) -> Entry | None:
-        """The entry of an object on a frame that is valid at an event."""
-        entries = self._entries.get(id, {}).get(frame, [])
-        return next((entry for entry in reversed(entries) if entry.holds(event)), None)
+    def _saved_policy(self, obj: ObjectState) -> PolicyRecord | None:
+        """The policy that was saved when an object was last tracked."""
+        at, policies = self._settled(obj), reversed(self._policies.get(obj.id, []))
+        return next((saved for saved in policies if saved.number <= at), None)
 
-    def _records_in_bank(self, obj: ObjectState) -> dict[int, MemoryRecord]:
-        """An object's records when it was last tracked, in the order in which they were made."""
-        settled = self._settled(obj)
-        entries = [
-            (at, entry)
-            for at, some in self._entries.get(obj.id, {}).items()
-            for entry in some
-            if entry.holds(settled)
-            and entry.since >= obj.begun
-            and at not in obj.cleared
-            and not entry.is_evicted(settled)
-        ]
-        return {at: entry.record for at, entry in sorted(entries, key=lambda item: item[1].serial)}
-
-    def _release(self, entry: Entry) -> None:
-        """Subtract a record's bytes."""
-        if self._full.pop(entry, None) is not None:
-            self.nbytes -= entry.record.nbytes
+    def _remembered(self, obj: ObjectState, frames: Iterable[int]) -> Iterator[tuple[Version, MemoryRecord]]:
+        """An object's records on some frames that were in its bank when it was last tracked."""
+        at, saved = self._settled(obj), self._saved_policy(obj)
+        for frame in frames:
+            version = self._version_at(obj.id, frame, at)
+            if version is None or version.record is None or version.since < obj.begun or frame in obj.cleared:
+                continue
+            if saved is None or saved.remembers(version):
+                yield version, version.record
 
     def _forget_undone(self) -> None:
         """Remove the results of undone events: a new event ends redo."""
         self._undone.clear()
         here = self.history.number
-        for by_frame in self._entries.values():
-            for frame, entries in list(by_frame.items()):
-                for entry in entries:
-                    if entry.since > here:
-                        self._release(entry)
-                entries[:] = [entry for entry in entries if entry.since <= here]
-                for entry in entries:
-                    entry.until = None if entry.until is None or entry.until > here else entry.until
-                    entry.evicted = None if entry.evicted is None or entry.evicted > here else entry.evicted
-                if not entries:
-                    del by_frame[frame]
+        for by_frame in self._versions.values():
+            for versions in by_frame.values():
+                while versions and versions[-1].since > here:
+                    self._release(versions.pop())
         for policies in self._policies.values():
-            policies[:] = [policy for policy in policies if policy.number <= here]
-        self._superseded = deque(
-            item for item in self._superseded if item[3].until == item[0] and item[3].since <= here
-        )
+            policies[:] = [saved for saved in policies if saved.number <= here]
+        self._superseded = deque(item for item in self._superseded if item[0] <= here)
 
-    def _forget_old(self) -> None:
-        """Remove records that no undo can restore and no bank needs."""
-        events = (at for at in self.history.back() if not isinstance(at.event, Propagated))
-        undoable = list(islice(events, UNDO))
-        assert undoable[-1].before is not None
-        floor = undoable[-1].before
-        if len(self._superseded) > SUPERSEDED:
-            floor = undoable[0].before or floor
-        self._oldest = max(self._oldest, floor.number)
+    def _forget_before(self, floor: History) -> None:
+        """Remove records that ended before a position and that no bank uses."""
         remaining = []
-        while self._superseded and self._superseded[0][0] <= self._oldest:
-            until, id, frame, entry = self._superseded.popleft()
-            obj = floor.state.objects.get(id)
-            if obj is not None and entry.holds(obj.settled):
-                remaining.append((until, id, frame, entry))
-            elif entry in (entries := self._entries.get(id, {}).get(frame, [])):
-                entries.remove(entry)
-                self._release(entry)
+        while self._superseded and self._superseded[0][0] <= floor.number:
+            number, version = self._superseded.popleft()
+            obj = floor.state.objects.get(version.id)
+            if obj is not None and version.since <= obj.settled < number:
+                remaining.append((number, version))
+            else:
+                self._versions[version.id][version.frame].remove(version)
+                self._release(version)
         self._superseded.extendleft(reversed(remaining))
         for policies in self._policies.values():
-            while len(policies) > 1 and policies[1].number <= self._oldest:
+            while len(policies) > 1 and policies[1].number <= floor.number:
                 del policies[0]
 
 

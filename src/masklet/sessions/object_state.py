@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from masklet.sessions.events import (
@@ -26,15 +26,6 @@ Span = tuple[int, int]  # first frame, and the frame after the last
 
 
 @dataclass(frozen=True)
-class Pass:
-    """Frames from start to before stop through which an object was last tracked in one direction."""
-
-    start: int
-    stop: int
-    reverse: bool
-
-
-@dataclass(frozen=True)
 class ObjectState:
     """One object after an event.
 
@@ -46,7 +37,8 @@ class ObjectState:
         pending: Frames with prompts that are added to the bank when the object is tracked next. As published,
             successive corrections do not attend to each other.
         cleared: Frames whose prompts were removed since it was last tracked.
-        passes: Frames through which it was tracked, in order, without overlap.
+        forward: Frames through which it was last tracked forward, in order.
+        backward: Frames through which it was last tracked backward, in order.
         reviewed: Frames whose masks were marked as reviewed, in order. They are kept.
         position: The frame to which it was last tracked, and whether backward. None if its policy must
             restart.
@@ -59,7 +51,8 @@ class ObjectState:
     conditioning: tuple[int, ...] = ()
     pending: tuple[int, ...] = ()
     cleared: frozenset[int] = frozenset()
-    passes: tuple[Pass, ...] = ()
+    forward: tuple[Span, ...] = ()
+    backward: tuple[Span, ...] = ()
     reviewed: tuple[Span, ...] = ()
     position: tuple[int, bool] | None = None
 
@@ -69,7 +62,11 @@ class ObjectState:
         A prompt on a tracked frame is a correction, and uses the memory. A prompt elsewhere is answered
         as in a picture.
         """
-        return next((pass_.reverse for pass_ in self.passes if pass_.start <= frame < pass_.stop), None)
+        directions = (self.forward, False), (self.backward, True)
+        return next(
+            (reverse for spans, reverse in directions for start, stop in spans if start <= frame < stop),
+            None,
+        )
 
     def has_answer(self, frame: int) -> bool:
         return frame in self.prompts or self.direction(frame) is not None
@@ -78,7 +75,7 @@ class ObjectState:
     def answered(self) -> tuple[Span, ...]:
         """The frames on which it has a mask."""
         prompted = [(frame, frame + 1) for frame in self.prompts]
-        return join_spans([*((pass_.start, pass_.stop) for pass_ in self.passes), *prompted])
+        return join_spans([*self.forward, *self.backward, *prompted])
 
     def is_fixed(self, frame: int) -> bool:
         """Whether tracking keeps its mask on a frame, because the frame is prompted or reviewed."""
@@ -162,16 +159,14 @@ class History:
         assert self.before is not None
         return self.before.after(event, self.number)
 
-    def back(self) -> Iterator[History]:
-        """This position and those before it, newest first, without the initial one."""
-        here = self
-        while here.before is not None:
-            yield here
-            here = here.before
-
     @property
     def script(self) -> Script:
-        events = [here.event for here in self.back() if here.event is not None]
+        """The events up to here."""
+        events: list[SessionEvent] = []
+        here: History | None = self
+        while here is not None and here.event is not None:
+            events.append(here.event)
+            here = here.before
         return Script(reversed(events))
 
     def propagation_to(self, frame: int, ids: tuple[int, ...] | None, *, reverse: bool) -> Propagated:
@@ -192,7 +187,10 @@ def apply_event(state: SessionState, event: SessionEvent, number: int) -> Sessio
     match event:
         case Prompted(frame, id):
             obj = objects.get(id) or ObjectState(id, number)
-            return replace(state, objects={**objects, id: _prompt(obj, event)})
+            pending = obj.pending if frame in obj.pending else (*obj.pending, frame)
+            prompts = prompts_after(obj.prompts, event)
+            obj = replace(obj, prompts=prompts, pending=pending, position=None)
+            return replace(state, objects={**objects, id: obj})
         case Cleared(frame, id) if id in objects:
             if objects[id].prompts.keys() <= {frame}:
                 return replace(state, objects=_without(objects, id))
@@ -208,11 +206,6 @@ def apply_event(state: SessionState, event: SessionEvent, number: int) -> Sessio
     return state
 
 
-def _prompt(obj: ObjectState, event: Prompted) -> ObjectState:
-    pending = obj.pending if event.frame in obj.pending else (*obj.pending, event.frame)
-    return replace(obj, prompts=prompts_after(obj.prompts, event), pending=pending, position=None)
-
-
 def _clear(obj: ObjectState, event: Cleared) -> ObjectState:
     frame = event.frame
     cleared = frame, frame + 1
@@ -222,7 +215,8 @@ def _clear(obj: ObjectState, event: Cleared) -> ObjectState:
         conditioning=tuple(at for at in obj.conditioning if at != frame),
         pending=tuple(at for at in obj.pending if at != frame),
         cleared=obj.cleared | {frame},
-        passes=cut_passes(obj.passes, cleared),
+        forward=cut_spans(obj.forward, cleared),
+        backward=cut_spans(obj.backward, cleared),
         reviewed=cut_spans(obj.reviewed, cleared),
         position=None,
     )
@@ -236,9 +230,13 @@ def _propagate(obj: ObjectState, event: Propagated, number: int) -> ObjectState:
         start, stop = max(event.start, min(obj.prompts)), event.stop
     if start >= stop:
         return settled
-    position = (start if event.reverse else stop - 1), event.reverse
-    passes = add_pass(obj.passes, Pass(start, stop, event.reverse))
-    return replace(settled, passes=passes, position=position)
+    span = start, stop
+    forward, backward = cut_spans(obj.forward, span), cut_spans(obj.backward, span)
+    if event.reverse:
+        backward, position = join_spans([*backward, span]), (start, True)
+    else:
+        forward, position = join_spans([*forward, span]), (stop - 1, False)
+    return replace(settled, forward=forward, backward=backward, position=position)
 
 
 def _review(obj: ObjectState, event: Reviewed) -> ObjectState:
@@ -292,26 +290,3 @@ def clip_spans(spans: Iterable[Span], window: Span) -> tuple[Span, ...]:
     """
     clipped = [(max(start, window[0]), min(stop, window[1])) for start, stop in spans]
     return tuple((start, stop) for start, stop in clipped if start < stop)
-
-
-def cut_passes(passes: Iterable[Pass], cut: Span) -> tuple[Pass, ...]:
-    """Passes without the frames of a span."""
-    return tuple(
-        Pass(start, stop, pass_.reverse)
-        for pass_ in passes
-        for start, stop in cut_spans([(pass_.start, pass_.stop)], cut)
-    )
-
-
-def add_pass(passes: tuple[Pass, ...], new: Pass) -> tuple[Pass, ...]:
-    """Passes with a new one replacing the frames that it covers; adjacent ones in one direction are
-    joined."""
-    joined: list[Pass] = []
-    others = cut_passes(passes, (new.start, new.stop))
-    for next_pass in sorted([*others, new], key=lambda pass_: pass_.start):
-        last = joined[-1] if joined else None
-        if last is not None and last.stop == next_pass.start and last.reverse == next_pass.reverse:
-            joined[-1] = Pass(last.start, next_pass.stop, next_pass.reverse)
-        else:
-            joined.append(next_pass)
-    return tuple(joined)

@@ -5,30 +5,39 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
 
 from masklet.media import Frames
 from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
-from masklet.sessions.memory_store import MemoryRecord, MemoryStore, rebuild_memory
-from masklet.sessions.object_state import ObjectState, SessionState
+from masklet.sessions.memory_store import CompactAnswer, MemoryRecord, MemoryStore
+from masklet.sessions.object_state import ObjectState
 from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.bank import WINDOW, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
 from masklet.tracking.policies.recency import MemoryPolicy
-from masklet.tracking.step import EncodedFrame, TrackedObject, encode_frame, encode_frames
-from masklet.types import FrameFeatures
+from masklet.tracking.step import (
+    EncodedFrame,
+    TrackedObject,
+    encode_frame,
+    encode_frames,
+    make_memories,
+)
+from masklet.transforms import mask_to_square
+from masklet.types import FrameFeatures, Memory
 
 
+@dataclass(eq=False)
 class Propagator:
     """Tracks objects, with the memory banks and policies that they need.
 
     A bank belongs to a state of its object. If the state changes by an undo or an edit, the bank is loaded
     from the store again.
 
-    Args:
-        model: The network.
-        frames: The video.
+    Attributes:
         store: Has the session's state, and stores the results of tracking.
         cache: Caches encoded frames.
         policy: Makes an object's memory policy.
@@ -37,41 +46,33 @@ class Propagator:
         clip_length: See `VideoSession`.
     """
 
-    def __init__(
-        self,
-        model: Sam2,
-        frames: Frames,
-        store: MemoryStore,
-        cache: FeatureCache,
-        policy: Callable[[], MemoryPolicy],
-        *,
-        scenes: Scenes | None,
-        capacity: int | None,
-        clip_length: int | None,
-    ) -> None:
-        self.scenes, self.capacity, self.clip_length = scenes, capacity, clip_length
-        self._model, self._store, self._cache, self._policy = model, store, cache, policy
-        self._size, self._read = frames.size, frames.__getitem__ if scenes is None else scenes.read
-        self._tracked: dict[int, tuple[ObjectState, TrackedObject]] = {}
+    model: Sam2
+    frames: Frames
+    store: MemoryStore
+    cache: FeatureCache
+    policy: Callable[[], MemoryPolicy]
+    scenes: Scenes | None
+    capacity: int | None
+    clip_length: int | None
+    _tracked: dict[int, tuple[ObjectState, TrackedObject]] = field(default_factory=dict, init=False)
 
     @property
     def tracked(self) -> Mapping[int, TrackedObject]:
         """The memory banks and policies that are loaded, by object id."""
         return {id: tracked for id, (_, tracked) in self._tracked.items()}
 
-    @property
-    def _state(self) -> SessionState:
-        return self._store.history.state
+    def _read(self, frame: int) -> np.ndarray:
+        return self.frames[frame] if self.scenes is None else self.scenes.read(frame)
 
     def features(self, frame: int) -> FrameFeatures:
         """The encoded frame, from the cache if possible."""
-        features = self._cache.get(frame, self._model.device, self._model.dtype)
+        features = self.cache.get(frame, self.model.device, self.model.dtype)
         if features is None:
-            features = encode_frame(self._model, self._read(frame))
-            self._cache.put(frame, features)
+            features = encode_frame(self.model, self._read(frame))
+            self.cache.put(frame, features)
         return features
 
-    def encode(self, frame: int, *, reverse: bool) -> EncodedFrame:
+    def encode(self, frame: int, *, reverse: bool = False) -> EncodedFrame:
         """The encoded frame, for tracking in a direction."""
         return EncodedFrame(self.features(frame), frame, reverse, self.clip_length)
 
@@ -82,10 +83,10 @@ class Propagator:
             reverse: The direction in which it was tracked there; None if it has no memory yet.
         """
         if reverse is None:
-            return TrackedObject(obj.id, MemoryBank(self.capacity), self._policy())
+            return TrackedObject(obj.id, MemoryBank(self.capacity), self.policy())
         tracked = self.load(obj, obj, frame)
-        self._refill(obj, tracked, frame, reverse=reverse)
-        return TrackedObject(obj.id, tracked.bank.copy(), self._policy())
+        self._refill(obj, tracked.bank, frame, reverse=reverse)
+        return TrackedObject(obj.id, tracked.bank.copy(), self.policy())
 
     def carry_over(self, before: ObjectState, after: ObjectState | None) -> TrackedObject | None:
         """Keep the bank of an object whose state an event changed; None if none fits.
@@ -112,7 +113,9 @@ class Propagator:
         """
         delayed: deque[tuple[int, tuple[int, ...]]] = deque()  # frames without final masks, and their objects
         for frame in path:
-            objects = [obj for obj in self._state.chosen(ids) if obj.is_reached(frame, reverse=reverse)]
+            objects = [
+                obj for obj in self.store.history.state.chosen(ids) if obj.is_reached(frame, reverse=reverse)
+            ]
             if objects:
                 self._encode_ahead(path[path.index(frame) :], objects)
                 try:
@@ -127,11 +130,11 @@ class Propagator:
 
     def _encode_ahead(self, path: range, objects: Sequence[ObjectState]) -> None:
         """Encode the next frames of a path in one call, if that is faster with the backend."""
-        batch = self._cache.next_batch(self._model, path)
+        batch = self.cache.next_batch(self.model, path)
         frames = [frame for frame in batch if not all(obj.is_fixed(frame) for obj in objects)]
-        features = encode_frames(self._model, map(self._read, frames))
+        features = encode_frames(self.model, map(self._read, frames))
         for frame, encoded in zip(frames, features, strict=True):
-            self._cache.put(frame, encoded)
+            self.cache.put(frame, encoded)
 
     def _is_undecided(self, frame: int, ids: Sequence[int]) -> bool:
         """Whether the masks of some objects on a frame may still be revised."""
@@ -141,17 +144,21 @@ class Propagator:
         self, frame: int, objects: list[ObjectState], ids: tuple[int, ...] | None, *, reverse: bool
     ) -> None:
         """Track objects to one frame, and record the event."""
-        store, history = self._store, self._store.history
+        store, history = self.store, self.store.history
         event = history.propagation_to(frame, ids, reverse=reverse)
         is_longer = event.start != frame
-        after = history.extended(event) if is_longer else history.after(event, store.next_number)
-        tracked = {obj.id: self.load(obj, after.state.objects[obj.id], frame) for obj in objects}
-        self._begin_stretches(frame, objects, tracked, reverse=reverse, same_event=is_longer)
-        moved = [tracked[obj.id] for obj in objects if not obj.is_fixed(frame)]
+        after = history.extended(event) if is_longer else history.after(event)
+        border = frame + 1 if reverse else frame
+        cut = border if self.scenes is not None and self.scenes.begins(border) else None
+        tracked: dict[int, TrackedObject] = {}
         for obj in objects:
-            self._refill(after.state.objects[obj.id], tracked[obj.id], frame, reverse=reverse)
+            then, continues = after.state.objects[obj.id], obj.continues(frame, reverse=reverse)
+            tracked[obj.id] = self.load(obj, then, frame)
+            self._begin_stretch(tracked[obj.id], cut, continues=continues, same_event=is_longer)
+            self._refill(then, tracked[obj.id].bank, frame, reverse=reverse)
+        moved = [tracked[obj.id] for obj in objects if not obj.is_fixed(frame)]
         if moved:
-            track_objects(self._model, self.encode(frame, reverse=reverse), moved)
+            track_objects(self.model, self.encode(frame, reverse=reverse), moved)
         if is_longer:
             store.extend(event)
         else:
@@ -160,7 +167,7 @@ class Propagator:
             self._put(propagated, frame)
         for id, propagated in tracked.items():
             store.save_policy(propagated)
-            self._tracked[id] = self._state.objects[id], propagated
+            self._tracked[id] = self.store.history.state.objects[id], propagated
         store.make_room(tracked, frame)
 
     def load(self, obj: ObjectState, after: ObjectState, frame: int) -> TrackedObject:
@@ -170,57 +177,53 @@ class Propagator:
         bank.
         """
         state, tracked = self._tracked.get(obj.id, (None, None))
-        if tracked is None or state is not obj:
-            policy = self._store.load_policy(obj, self._policy)
-        elif after is not obj and not obj.is_settled:
-            policy = tracked.policy
-        else:
+        if tracked is None or state is not obj or (after is not obj and not obj.is_settled):
+            bank, policy = self.store.load_bank(after, frame), self.store.load_policy(obj, self.policy)
+            tracked = TrackedObject(obj.id, bank, policy)
+            self._tracked[obj.id] = obj, tracked
+        elif after is not obj and self.capacity is None and obj.is_fixed(frame):
             bank = tracked.bank
-            is_fixed = after is not obj and self.capacity is None and obj.is_fixed(frame)
-            if is_fixed and frame not in bank.prompted and frame not in bank.tracked:
-                record = self._store.record(obj, frame)
-                if record is not None and record.memory is not None:
-                    bank.keep(record.memory)
-            return tracked
-        tracked = TrackedObject(obj.id, self._store.load_bank(after, frame), policy)
-        self._tracked[obj.id] = obj, tracked
+            is_there = frame in bank.prompted or frame in bank.tracked
+            record = None if is_there else self.store.record(obj, frame)
+            if record is not None and record.memory is not None:
+                bank.keep(record.memory)
         return tracked
 
-    def _begin_stretches(
-        self,
-        frame: int,
-        objects: Sequence[ObjectState],
-        tracked: Mapping[int, TrackedObject],
-        *,
-        reverse: bool,
-        same_event: bool,
+    def _begin_stretch(
+        self, tracked: TrackedObject, cut: int | None, *, continues: bool, same_event: bool
     ) -> None:
-        """Give objects a new policy after a prompt and at a scene cut."""
-        border = frame + 1 if reverse else frame
-        cut = self.scenes is not None and self.scenes.begins(border)
-        for obj in objects:
-            if cut:
-                tracked[obj.id].bank.cut(border)
-            if cut or not obj.continues(frame, reverse=reverse):
-                tracked[obj.id].policy, tracked[obj.id].undecided = self._policy(), ()
-            elif not same_event:  # undo may go back to the policy's current state
-                tracked[obj.id].policy = copy.deepcopy(tracked[obj.id].policy)
+        """Give an object a new policy after a prompt and at a scene cut."""
+        if cut is not None:
+            tracked.bank.cut(cut)
+        if cut is not None or not continues:
+            tracked.policy, tracked.undecided = self.policy(), ()
+        elif not same_event:  # undo may go back to the policy's current state
+            tracked.policy = copy.deepcopy(tracked.policy)
 
     def _put(self, tracked: TrackedObject, frame: int) -> None:
         """Store an object's newest answer, and its revised answers on earlier frames."""
-        bank, state = tracked.bank, self._state.objects[tracked.id]
+        bank, state = tracked.bank, self.store.history.state.objects[tracked.id]
         revised = {at: newer for at, newer in tracked.revised.items() if not state.is_fixed(at)}
         assert tracked.last is not None
         for at, prediction in {**revised, frame: tracked.last}.items():
             record = MemoryRecord(prediction, bank.tracked.get(at), anchor=at in bank.anchors)
-            self._store.put(tracked.id, at, record, tracked)
+            self.store.put(tracked.id, at, record, tracked)
 
-    def _refill(self, obj: ObjectState, tracked: TrackedObject, frame: int, *, reverse: bool) -> None:
+    def _refill(self, obj: ObjectState, bank: MemoryBank, frame: int, *, reverse: bool) -> None:
         """Recompute removed memories that are about to be used."""
-        bank, step = tracked.bank, 1 if reverse else -1
-        window = [at for at in range(frame + WINDOW * step, frame, -step) if at not in bank.tracked]
+        step = 1 if reverse else -1
+        reach = range(frame + WINDOW * step, frame, -step)
+        window = [at for at in reach if at not in bank.tracked and obj.direction(at) is not None]
         absent = [at for at in (*obj.conditioning, *window) if at not in bank.prompted]
-        for at, compact in self._store.missing(obj, absent):
-            memory = rebuild_memory(self._model, self.features(at), at, compact, self._size)
-            self._store.refill(obj, memory)
-            bank.keep(replace(memory, prompted=at in obj.conditioning))
+        if absent:
+            self.store.refill(obj, bank, absent, self._rebuild_memory)
+
+    @torch.inference_mode()
+    def _rebuild_memory(self, frame: int, answer: CompactAnswer, mask: np.ndarray) -> Memory:
+        """A memory to replace one that was removed, made as if a user had drawn the mask."""
+        encoded, square = self.encode(frame), mask_to_square(mask, self.model.config.image_size)
+        adopted = self.model.adopt(encoded.features, square.to(self.model.device))
+        iou, score = torch.full_like(adopted.iou, answer.iou), torch.full_like(adopted.score, answer.score)
+        adopted = replace(adopted, iou=iou, score=score)
+        (memory,) = make_memories(self.model, encoded, adopted, prompted=True, reads=False)
+        return replace(memory, prompted=False)

@@ -173,7 +173,7 @@ class VideoSession:
         """
         frame, id, size = check_frame(frame), check_id(id), self.frames.size
         event = Prompted(frame, id, check_prompt(prompt, size))
-        obj = self.state.objects.get(id) or ObjectState(id, self._store.next_number)
+        obj = self.state.objects.get(id) or ObjectState(id, self._store.history.number + 1)
         record = self._store.record(obj, frame)
         reverse = obj.direction(frame)
         encoded = self._propagator.encode(frame, reverse=bool(reverse))

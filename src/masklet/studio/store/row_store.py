@@ -6,7 +6,7 @@ It reads what a click or the next frames need, and no more.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 from masklet.byte_cache import ByteCache
 from masklet.model import Sam2
 from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to_json, prompts_after
-from masklet.sessions.memory_store import CompactAnswer, MemoryRecord, fill_bank, to_masks
+from masklet.sessions.memory_store import MemoryRecord, Rebuild, fill_bank, to_masks
 from masklet.sessions.object_state import History, ObjectState
 from masklet.studio.store.object_history import CANDIDATE, find_prompt
 from masklet.studio.store.tables import Result, ResultParts
@@ -68,10 +68,6 @@ class RowStore:
     @property
     def history(self) -> History:
         return self.change.state.history
-
-    @property
-    def next_number(self) -> int:
-        return self.change.state.head + 1
 
     def append(self, event: SessionEvent) -> None:
         fields, title = event_to_json(event), _title(event)
@@ -181,11 +177,8 @@ class RowStore:
     def save_policy(self, obj: TrackedObject) -> None:
         """Each row has what the policy knew behind its frame."""
 
-    def missing(self, obj: ObjectState, frames: Iterable[int]) -> Iterator[tuple[int, CompactAnswer]]:
-        return iter(())  # rows are never compacted
-
-    def refill(self, obj: ObjectState, memory: Memory) -> None:
-        """Nothing is missing."""
+    def refill(self, obj: ObjectState, bank: MemoryBank, frames: Iterable[int], rebuild: Rebuild) -> None:
+        """Nothing is missing: rows are never compacted."""
 
     def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
         """Forget what tracking from a frame on does not look at; the database has it."""
