@@ -11,11 +11,10 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool
 
-from masklet.masks import ImageCandidates
 from masklet.model import Sam2
 from masklet.sessions.image import rank_candidates
 from masklet.tracking.step import Choice, EncodedPrompt, TrackedObject
-from masklet.types import MaskPrediction, Masks, Prompt
+from masklet.types import ImageCandidates, MaskPrediction, Masks, Prompt
 from masklet.zoom import Zoom, add_tracked_box, finish
 
 CACHED_ANSWERS = 4

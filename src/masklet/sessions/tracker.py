@@ -11,7 +11,6 @@ from itertools import islice
 import numpy as np
 
 from masklet.errors import OptionError, PromptError, check_count
-from masklet.masks import ImageCandidates
 from masklet.media import Frames, ImageReader, NoSuchFrame, Stream, open_source
 from masklet.model import Sam2, check_features, check_model
 from masklet.prompts import check_frame_prompts, check_id, check_prompts
@@ -30,7 +29,7 @@ from masklet.tracking.step import (
     encode_frames,
     predict_masks,
 )
-from masklet.types import FrameFeatures, MaskPrediction, Masks, Prompt
+from masklet.types import FrameFeatures, ImageCandidates, MaskPrediction, Masks, Prompt
 from masklet.zoom import Zoom, find_zoom
 
 

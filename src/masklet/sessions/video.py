@@ -10,7 +10,6 @@ from typing import Self
 
 from masklet import rle
 from masklet.errors import PromptError, check_count
-from masklet.masks import ImageCandidates
 from masklet.media import NoSuchFrame, open_frames
 from masklet.model import Sam2, check_model
 from masklet.prompts import check_frame, check_id, check_ids, check_prompt
@@ -26,7 +25,7 @@ from masklet.sessions.saved import SavedSession, locate_video, saved_zoom
 from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.policies import Policy, find_policy
 from masklet.tracking.step import TrackedObject, track_frame
-from masklet.types import FrameFeatures, Masks, Prompt
+from masklet.types import FrameFeatures, ImageCandidates, Masks, Prompt
 from masklet.zoom import Zoom, find_zoom
 
 
