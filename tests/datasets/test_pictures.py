@@ -92,7 +92,7 @@ def test_a_mask_as_a_colour_picture_is_read_where_it_is_grey(tmp_path: Path) -> 
     Image.fromarray(np.repeat((LEFT * 255).astype(np.uint8)[..., None], 3, axis=2)).save(path)
     assert (only_masks(read_mask_files(tmp_path / "set")[0])[0] == LEFT).all()
     write_picture(path)
-    with pytest.raises(MediaError, match=r"a.png is no mask or label map: it is in colour"):
+    with pytest.raises(MediaError, match=r"a.png is not a mask or label map: it is in colour"):
         read_mask_files(tmp_path / "set")[0].open()
 
 

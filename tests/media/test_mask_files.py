@@ -171,9 +171,9 @@ def test_ids_above_65535_stay_as_they_are(tmp_path: Path, background: int) -> No
     ],
 )
 def test_ids_that_int32_does_not_hold_are_refused(labels: np.ndarray) -> None:
-    with pytest.raises(MediaError, match="an object's id is at most 2147483647"):
+    with pytest.raises(MediaError, match="object ids must be at most 2147483647"):
         read_label_map(labels)
-    with pytest.raises(PromptError, match="an object's id is at most 2147483647"):
+    with pytest.raises(PromptError, match="object ids must be at most 2147483647"):
         Prompt(mask=labels)
 
 
