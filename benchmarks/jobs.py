@@ -20,10 +20,11 @@ from pathlib import Path
 
 import psutil
 
-from masklet.jobs.manifest import Cluster, Entry, JobSettings, read_manifest
+from masklet.jobs.manifest import Entry, read_manifest
 from masklet.jobs.ray_driver import QUIET_RAY
 from masklet.jobs.records import JobStatus, read_records
 from masklet.jobs.run import run_job
+from masklet.jobs.settings import Cluster, JobSettings
 from masklet.jobs.stores import Store
 from masklet.jobs.worker import Item, Worker
 from masklet.media import OverlayVideo, open_frames

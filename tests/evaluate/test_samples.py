@@ -160,7 +160,10 @@ def test_lists_of_names(tmp_path):
     [
         (lambda root: (root / "b/frames/00000.jpg").write_bytes(b"no image"), "is not a picture"),
         (lambda root: write_frame(root / "b/masks/00007.png"), "has no frame 00007"),
-        (lambda root: write_frame(root / "b/masks/00000.png", RED), "not a mask or label map: it is in colour"),
+        (
+            lambda root: write_frame(root / "b/masks/00000.png", RED),
+            "not a mask or label map: it is in colour",
+        ),
         (lambda root: write_labels(root / "b/masks/00000.png", square(4)[2:]), "its frame's size"),
         (lambda root: (root / "b/masks/00000.png").unlink(), "contains no pictures"),
         (lambda root: (root / "b/masks").rename(root / "b/elsewhere"), "holds no labelled videos"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import masklet
-from masklet.jobs.manifest import JobSettings
+from masklet.jobs.settings import JobSettings
 from media.made import write_video
 from toy_models import clip, toy_network
 

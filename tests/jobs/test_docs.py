@@ -11,7 +11,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from masklet.jobs.manifest import JobSettings, read_manifest
+from masklet.jobs.manifest import read_manifest
+from masklet.jobs.settings import JobSettings
 from masklet.jobs.tables import SCHEMA
 from masklet.jobs.worker import Item, Worker
 

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from masklet.errors import MaskletError, PromptError
-from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
+from masklet.jobs.manifest import read_manifest
+from masklet.jobs.settings import Cluster, JobSettings
 
 
 def test_csv_json_lines_and_parquet_say_the_same(tmp_path: Path) -> None:

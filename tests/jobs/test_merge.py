@@ -14,9 +14,10 @@ import pytest
 from pycocotools.coco import COCO
 
 from masklet.errors import MaskletError
-from masklet.jobs.manifest import JobSettings, read_manifest
+from masklet.jobs.manifest import read_manifest
 from masklet.jobs.merge import merge_results
 from masklet.jobs.records import VideoSplit
+from masklet.jobs.settings import JobSettings
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import SCHEMA, read_masks
 from masklet.jobs.worker import Item, Worker

@@ -23,12 +23,13 @@ import masklet
 from masklet.boxes import tight_box
 from masklet.cli.jobs import describe_status
 from masklet.errors import MaskletError
-from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
+from masklet.jobs.manifest import read_manifest
 from masklet.jobs.merge import merge_results
 from masklet.jobs.plan import make_plan
 from masklet.jobs.ray_driver import start_ray
 from masklet.jobs.records import JobStatus, RunningItem, read_errors
 from masklet.jobs.run import run_job
+from masklet.jobs.settings import Cluster, JobSettings
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import read_masks
 from masklet.media import read_label_map

@@ -18,9 +18,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import fs as arrow
 
-from masklet.jobs.manifest import JobSettings, read_manifest
+from masklet.jobs.manifest import read_manifest
 from masklet.jobs.merge import merge_results
 from masklet.jobs.plan import make_plan
+from masklet.jobs.settings import JobSettings
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import read_masks
 from masklet.jobs.worker import Item, Worker

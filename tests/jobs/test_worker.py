@@ -29,11 +29,12 @@ import pytest
 import masklet
 from masklet.errors import MaskletError
 from masklet.jobs import worker as worker_module
-from masklet.jobs.manifest import Cluster, Entry, JobSettings, read_manifest
+from masklet.jobs.manifest import Entry, read_manifest
 from masklet.jobs.merge import merge_results
 from masklet.jobs.plan import Progress, make_plan
 from masklet.jobs.records import VideoSplit, last_status, read_errors, read_job, read_records, read_status
 from masklet.jobs.run import run_job
+from masklet.jobs.settings import Cluster, JobSettings
 from masklet.jobs.stores import Store
 from masklet.jobs.tables import SCHEMA, read_masks
 from masklet.jobs.worker import Item, Outcome, Worker, split_frames
@@ -372,7 +373,8 @@ def test_a_source_in_another_file_system_is_fetched(
 FORKING = """
 import os, sys
 import av, pyarrow.parquet
-from masklet.jobs.manifest import JobSettings, read_manifest
+from masklet.jobs.manifest import read_manifest
+from masklet.jobs.settings import JobSettings
 from masklet.jobs.worker import Item, Worker
 
 manifest, model, out, count = sys.argv[1:]

@@ -14,8 +14,8 @@ from masklet.cli.items import SourceOptions
 from masklet.cli.runs import ProgressBar
 
 if TYPE_CHECKING:
-    from masklet.jobs.manifest import Cluster, JobSettings
     from masklet.jobs.records import ItemError, JobStatus
+    from masklet.jobs.settings import Cluster, JobSettings
 
 app = typer.Typer(help="Process large collections of videos with Ray (docs/scale.md).", no_args_is_help=True)
 
@@ -103,7 +103,7 @@ def run(
 ) -> None:
     """Segment all videos of a manifest. Repeat the command to resume."""
     _need_packages()
-    from masklet.jobs.manifest import PARQUET, Cluster, JobSettings
+    from masklet.jobs.settings import PARQUET, Cluster, JobSettings
 
     names = tuple(dict.fromkeys(formats or ("parquet",)))
     source = SourceOptions.parse(
@@ -152,8 +152,8 @@ def resume(
 ) -> None:
     """Resume a job with its original manifest and settings."""
     _need_packages()
-    from masklet.jobs.manifest import Cluster
     from masklet.jobs.records import read_job
+    from masklet.jobs.settings import Cluster
     from masklet.jobs.stores import Store
 
     manifest, settings = read_job(Store(out))

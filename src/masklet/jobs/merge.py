@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from masklet.errors import MaskletError
-from masklet.jobs.manifest import PARQUET, read_manifest
+from masklet.jobs.manifest import read_manifest
 from masklet.jobs.plan import make_plan
 from masklet.jobs.records import FILES, ItemRecord, MaskFiles, VideoSplit, read_errors, read_job
+from masklet.jobs.settings import PARQUET
 from masklet.jobs.stores import Store, is_glob
 from masklet.jobs.tables import SCHEMA
 from masklet.media.readers.source import frame_file_name

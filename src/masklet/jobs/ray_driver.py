@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from masklet.errors import MaskletError, MissingExtra, first_line
-from masklet.jobs.manifest import Cluster, JobSettings
 from masklet.jobs.plan import Progress
 from masklet.jobs.records import JobStatus, RunningItem
+from masklet.jobs.settings import Cluster, JobSettings
 from masklet.jobs.worker import Item, Worker
 
 STATUS_SECONDS = 2.0  # from one status to the next

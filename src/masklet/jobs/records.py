@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from masklet.errors import MaskletError
-from masklet.jobs.manifest import JobSettings
+from masklet.jobs.settings import JobSettings
 from masklet.jobs.stores import Store, StoreError
 
 Content = TypeVar("Content")

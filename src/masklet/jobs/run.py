@@ -10,10 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from masklet.errors import MaskletError
-from masklet.jobs.manifest import Cluster, JobSettings, read_manifest
+from masklet.jobs.manifest import read_manifest
 from masklet.jobs.plan import Progress, make_plan, remove_outdated
 from masklet.jobs.ray_driver import Report, run_on_ray
 from masklet.jobs.records import JOB, JobStatus, read_job, read_status
+from masklet.jobs.settings import Cluster, JobSettings
 from masklet.jobs.stores import UNFINISHED, Store, is_local, local_path
 from masklet.run_folder import Run, digest, refuse_other_run
 

@@ -14,7 +14,7 @@ from masklet import checkpoint
 from masklet.auto import Detection, everything_in_image, everything_in_video, make_detector
 from masklet.errors import MaskletError
 from masklet.files import sha256
-from masklet.jobs.manifest import PARQUET, Entry, JobSettings
+from masklet.jobs.manifest import Entry
 from masklet.jobs.records import (
     FILES,
     MASKS,
@@ -27,6 +27,7 @@ from masklet.jobs.records import (
     read_record,
     write_record,
 )
+from masklet.jobs.settings import PARQUET, JobSettings
 from masklet.jobs.stores import Store, StoreError, is_local, local_copy, local_path
 from masklet.jobs.tables import MaskTable
 from masklet.media import Frames, Image, PixelSize, Writer, Writers, find_pictures, open_frames, writers
