@@ -251,6 +251,11 @@ def test_a_prompt_beyond_the_end_is_refused(fake: Fake, frames: np.ndarray, fram
         track(fake, frames, {frame: {1: click()}})
 
 
+def test_a_prompt_before_a_streams_first_frame_is_refused(fake: Fake, frames: np.ndarray) -> None:
+    with pytest.raises(PromptError, match=r"frames count from 0\. Got a prompt on frame -1"):
+        track(fake, iter(frames), {-1: {1: click()}})
+
+
 def test_a_stream_that_ends_before_a_prompt_says_so(fake: Fake, frames: np.ndarray) -> None:
     found = track(fake, iter(frames), {8: {1: click()}, 12: {2: click()}})
     assert [next(found).frame for _ in range(2)] == [8, 9]

@@ -281,6 +281,8 @@ def track(
     source = open_source(video)
     if isinstance(source, Frames) and (first < 0 or (last > 0 and last >= len(source))):
         raise NoSuchFrame(source.name, first if first < 0 else last, len(source))
+    if first < 0:
+        raise PromptError(f"frames count from 0. Got a prompt on frame {first}.")
     tracker = Tracker(model, policy=policy, cuts=cuts, delay=delay, clip_length=clip_length, zoom=zoom)
     tracker.frame = first
     length = len(source) - first if isinstance(source, Frames) else None

@@ -159,3 +159,25 @@ def test_large_videos_that_do_not_name_their_colors_have_the_pixels_that_python_
     write_video(folder / name, (1280, 720), "libx264", space, is_full=False)
     expected = np.stack(list(masklet.media.open_frames(str(folder / name))))
     np.testing.assert_array_equal(read_in_page(page, name), expected)
+
+
+def test_frames_that_a_phone_cut_off_are_not_there(page: Page, folder: Path) -> None:
+    """A trimmed clip may still hold all its frames; its edit list says which of them are shown."""
+    path = folder / "trimmed.mp4"
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("libx264", rate=25, options={"bf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for shift in range(15):
+            picture = np.ascontiguousarray(np.roll(make_picture(64, 48), 4 * shift, axis=1))
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        target.mux(stream.encode())
+    content = bytearray(path.read_bytes())
+    for box, offset in ((b"elst", 12), (b"tkhd", 24), (b"mvhd", 20)):
+        start = content.index(box) + offset
+        assert int.from_bytes(content[start : start + 4], "big") == 600
+        content[start : start + 4] = (200).to_bytes(4, "big")  # of 600 milliseconds
+    path.write_bytes(content)
+
+    frames = masklet.media.open_frames(path)
+    assert len(frames) == 5
+    np.testing.assert_allclose(read_in_page(page, "trimmed.mp4").astype(int), np.stack(list(frames)), atol=1)

@@ -20,6 +20,8 @@ const CRC = Uint32Array.from({ length: 256 }, (_, byte) => {
  * @returns {Promise<Blob>}
  */
 export async function labelMap(masks, { width, height }) {
+    const highest = Math.max(0, ...masks.map(({ object }) => object));
+    if (highest > 255) throw new Error(`A label map holds objects 1 to 255. Delete some: this is object ${highest}.`);
     const labels = new Uint8Array(width * height);
     for (const mask of masks.toSorted((one, other) => one.iou - other.iou)) {
         const pixels = decode({ size: [height, width], counts: mask.counts });

@@ -13,6 +13,7 @@
  * @property {boolean} hasMatrix  false where neither the file nor its H.264 names a matrix of colours
  */
 
+const ROUNDING = 1e-3; // seconds: durations of edits are often in whole milliseconds
 const LARGEST_INDEX = 2 ** 27; // bytes
 const SAMPLE_ENTRY = 78; // bytes of a video's before the boxes in it
 const UNNAMED = 2; // the matrix that stands for none
@@ -31,7 +32,7 @@ export async function readIndex(file) {
         const moov = boxes(index, 0, index.byteLength);
         const isFragmented = moov.some(({ kind }) => kind === "mvex");
         for (const track of moov.filter(({ kind }) => kind === "trak")) {
-            const times = timesOfTrack(index, track);
+            const times = timesOfTrack(index, track, movieScale(index, moov));
             if (!times) continue;
             if (!isFragmented) found.times = times;
             found.hasMatrix = trackHasMatrix(index, track);
@@ -89,9 +90,19 @@ function boxes(data, start, stop) {
 
 /**
  * @param {DataView} data
- * @param {Box} track
+ * @param {Box[]} moov
  */
-function timesOfTrack(data, track) {
+function movieScale(data, moov) {
+    const header = within(data, moov, ["mvhd"]);
+    return header ? data.getUint32(header.start + (data.getUint8(header.start) === 1 ? 20 : 12)) : 0;
+}
+
+/**
+ * @param {DataView} data
+ * @param {Box} track
+ * @param {number} perSecond  units of the durations of edits
+ */
+function timesOfTrack(data, track, perSecond) {
     const inner = boxes(data, track.start, track.stop);
     const media = within(data, inner, ["mdia"]);
     if (!media) return null;
@@ -108,8 +119,9 @@ function timesOfTrack(data, track) {
     const offsets = within(data, tables, ["ctts"]);
     if (offsets) addOffsets(data, offsets, times);
     const edits = within(data, inner, ["edts", "elst"]);
-    const begin = edits ? firstTime(data, edits) : 0;
-    const shown = times.map((time) => (time - begin) / scale).filter((time) => time >= 0);
+    const edit = edits ? shownPart(data, edits) : { begin: 0, duration: 0 };
+    const end = edit.duration && perSecond ? edit.duration / perSecond - ROUNDING : Infinity;
+    const shown = times.map((time) => (time - edit.begin) / scale).filter((time) => time >= 0 && time < end);
     return Float64Array.from(shown).sort();
 }
 
@@ -145,19 +157,22 @@ function addOffsets(data, box, times) {
 }
 
 /**
- * The media time at which showing begins.
+ * The media time at which showing begins, and how long it lasts; 0 to the end, or where several parts are shown.
  *
  * @param {DataView} data
  * @param {Box} box
  */
-function firstTime(data, box) {
+function shownPart(data, box) {
     const isLong = data.getUint8(box.start) === 1;
     const entries = data.getUint32(box.start + 4);
+    const parts = [];
     for (let entry = 0, at = box.start + 8; entry < entries; entry++, at += isLong ? 20 : 12) {
-        const time = isLong ? Number(data.getBigInt64(at + 8)) : data.getInt32(at + 4);
-        if (time >= 0) return time; // -1 is an empty stretch
+        const duration = isLong ? Number(data.getBigUint64(at)) : data.getUint32(at);
+        const begin = isLong ? Number(data.getBigInt64(at + 8)) : data.getInt32(at + 4);
+        if (begin >= 0) parts.push({ begin, duration }); // -1 is an empty stretch
     }
-    return 0;
+    const [first] = parts;
+    return { begin: first?.begin ?? 0, duration: parts.length === 1 ? first.duration : 0 };
 }
 
 /**
