@@ -23,7 +23,9 @@ from sqlalchemy import select
 
 from masklet.media.formats import FORMATS
 from masklet.studio.app import PAGE
+from masklet.studio.errors import FileGone
 from masklet.studio.exports import SCRIPT
+from masklet.studio.store.storage import MediaPaths
 from masklet.studio.store.tables import Export, now
 from masklet.studio.studio import Studio
 from studio.small import LENGTH, SIZE, Caller, make_picture, make_studio
@@ -360,10 +362,23 @@ def test_masks_are_exported_where_the_video_is_gone(caller: Caller) -> None:
     caller.studio.live.reopen(video.removeprefix("/videos/"))
     assert json.loads(caller.exported(video, "coco")) == before
     assert caller.exported(video, "palette")
+    assert caller.exported(video, "cvat")
+    failed = caller.export(video, format="overlay")
+    assert failed["message"] == (
+        "blots.mp4 is not in the folder any more. Put it back; what was done with it is kept. "
+        "Formats with masks alone, such as COCO, label maps and CVAT, can be exported without it."
+    )
     refused = caller.ask("POST", f"{video}/prompts", 404, json={"frame": 0, "object": 1, "box": [1, 1, 9, 9]})
     assert refused["message"] == (
         "blots.mp4 is not in the folder any more. Put it back; what was done with it is kept."
     )
+
+
+def test_a_video_of_a_folder_that_is_not_served_says_how_to_serve_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        FileGone, match=r"dog.mp4 is in a folder .* Start it with that folder: masklet studio"
+    ):
+        MediaPaths(None, tmp_path).resolve("folder:clips/dog.mp4")
 
 
 def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:

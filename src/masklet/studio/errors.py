@@ -45,6 +45,13 @@ class ApiError(MaskletError):
         self.retry = retry
 
 
+class FileGone(ApiError):
+    """The file of a video is not where it was."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(404, "missing", message)
+
+
 DISK_FULL = ApiError(507, "limit", "the server's disk is full. Make room there, then try again.")
 DELETED = ApiError(404, "missing", "it was deleted meanwhile.")
 

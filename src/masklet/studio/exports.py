@@ -21,7 +21,7 @@ from masklet.media.formats import FORMATS, LABEL_MAPS, Format, Look
 from masklet.sessions.saved import SavedSession
 from masklet.sessions.tracker import FrameAnswers
 from masklet.studio import schemas
-from masklet.studio.errors import ApiError, failure_message, not_found
+from masklet.studio.errors import ApiError, FileGone, failure_message, not_found
 from masklet.studio.inference.live import Live, LiveVideos
 from masklet.studio.inference.remote_frames import RemoteFrames
 from masklet.studio.messages import ExportEvent, Hub
@@ -197,7 +197,7 @@ class Exports:
             if export.video is not None:
                 job = self._video_job(export)
                 with self._live.using(job.video) as live:
-                    file, notes = self._write(live, job)
+                    file, notes = self._write_video(live, job)
                 self._check_steps(export)
             else:
                 file, notes = self._write_project(export)
@@ -269,6 +269,13 @@ class Exports:
     def _check_open(self) -> None:
         if self._is_closing:
             raise Interrupted
+
+    def _write_video(self, live: Live, job: ExportJob) -> tuple[str, list[str]]:
+        try:
+            return self._write(live, job)
+        except FileGone as error:
+            words = "Formats with masks alone, such as COCO, label maps and CVAT, can be exported without it."
+            raise FileGone(f"{error} {words}") from error
 
     def _write(self, live: Live, job: ExportJob) -> tuple[str, list[str]]:
         """Write the file. Returns its name, and notes on it."""

@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from masklet.errors import MaskletError
 from masklet.media import is_picture
-from masklet.studio.errors import ApiError, limit_exceeded, not_found
+from masklet.studio.errors import ApiError, FileGone, limit_exceeded, not_found
 from masklet.studio.project_schemas import FolderEntry, FolderEntryKind
 from masklet.studio.settings import GIB, Settings
 from masklet.studio.store.database import Database
@@ -43,23 +43,29 @@ class MediaPaths:
         self.folder = folder
         self.uploads = uploads
 
-    def resolve(self, location: str) -> Path:
+    def resolve(self, place: str) -> Path:
         """The file of a video.
 
         Args:
-            location: "upload:NAME" or "folder:PATH", as the database has it.
+            place: "upload:NAME" or "folder:PATH", as the database has it.
 
         Raises:
-            ApiError: There is no such file, or it is outside of the folder.
+            FileGone: The file, or the folder, is not there.
+            ApiError: It is outside of the folder.
         """
-        kind, _, name = location.partition(":")
+        kind, _, name = place.partition(":")
         is_upload = kind == "upload"
+        if not is_upload and self.folder is None:
+            raise FileGone(
+                f"{name} is in a folder that the studio was started without. Start it with that folder: "
+                "masklet studio FOLDER."
+            )
         path = self.uploads / Path(name).name if is_upload else self._place_in_folder(name)
         if not _exists(path):
             missing = (
                 f"{path.name} is not where it was" if is_upload else f"{name} is not in the folder any more"
             )
-            raise not_found(f"{missing}. Put it back; what was done with it is kept.")
+            raise FileGone(f"{missing}. Put it back; what was done with it is kept.")
         return path
 
     def resolve_in_folder(self, path: str) -> Path:
