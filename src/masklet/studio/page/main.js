@@ -3,7 +3,7 @@
 import * as api from "./lib/api.js";
 import { byId, fill, h, loadIcons } from "./lib/dom.js";
 import { Studio } from "./lib/studio.js";
-import { watchTimes } from "./lib/times.js";
+import { FrameTimes } from "./lib/times.js";
 import { askBeforeLeaving } from "./lib/unsent.js";
 import { mountFrame } from "./panels/frame.js";
 import { failure, mountHome } from "./panels/home.js";
@@ -71,8 +71,7 @@ async function showVideo(about, root, id, signal) {
     mountTransport(studio, transport);
     mountTimeline(studio, timeline, signal);
     mountKeyboard(studio, stage, signal);
-    play(studio, signal);
-    watchTimes(studio);
+    play(studio, new FrameTimes(studio), signal);
     signal.addEventListener("abort", () => studio.close());
 }
 

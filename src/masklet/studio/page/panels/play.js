@@ -1,26 +1,46 @@
-/** Playing: the video's own pace, waiting where a frame is not there yet. */
+/** Playing: each frame for as long as the file shows it, waiting where the next one is not there yet. */
 
 import { seek } from "../lib/propagation.js";
 
 /** @import { Studio } from "../lib/studio.js" */
+/** @import { FrameTimes } from "../lib/times.js" */
+
+const AHEAD = 64; // frames whose times are there before they are played
+const LATE = 100; // milliseconds that are made up for; behind more than that, time stands still
 
 /**
  * @param {Studio} studio
+ * @param {FrameTimes} times
  * @param {AbortSignal} signal
  */
-export function play(studio, signal) {
-    let last = 0;
+export function play(studio, times, signal) {
+    let since = 0; // when the frame in view was due
     const tick = (/** @type {number} */ now) => {
         const { playing, frame, video } = studio.state;
         if (!playing || signal.aborted) return;
         requestAnimationFrame(tick);
-        const pace = 1000 / (video.fps || 24);
-        if (now - last < pace || !studio.frames.get(frame)) return;
-        last = now - last > 2 * pace ? now : last + pace;
+        if (video.kind === "video") for (const at of [frame, frame + AHEAD]) times.want(Math.min(at, video.frames - 1));
+        const due = since + duration(studio, times);
+        if (now < due || !studio.frames.get(frame)) return;
+        since = now - due > LATE ? now : due;
         if (frame + 1 >= video.frames) studio.store.set({ playing: false });
         else seek(studio, frame + 1);
     };
     studio.store.watch(["playing"], () => {
-        if (studio.state.playing) requestAnimationFrame(tick);
+        if (!studio.state.playing) return;
+        since = performance.now();
+        requestAnimationFrame(tick);
     });
+}
+
+/**
+ * How long the frame in view is shown, in milliseconds.
+ *
+ * @param {Studio} studio
+ * @param {FrameTimes} times
+ */
+function duration({ state: { frame, video, isVariable } }, times) {
+    const start = times.at(frame);
+    const end = times.at(frame + 1);
+    return isVariable && start !== null && end !== null ? 1000 * (end - start) : 1000 / (video.fps || 24);
 }
