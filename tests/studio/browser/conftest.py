@@ -12,7 +12,7 @@ pytest.importorskip("playwright", reason="the page is tested by playwright: pip 
 
 from playwright.sync_api import Browser
 
-from studio.browser.screen import Screen, Server, short_clip
+from studio.browser.screen import LONG, Screen, Server, ask, short_clip
 
 collect_ignore = ["film.py", "journey.py", "latency.py", "pictures.py"]  # scripts, run by hand
 
@@ -28,6 +28,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return short_clip(tmp_path_factory.mktemp("long") / "balloons.mp4", LONG)
+
+
+@pytest.fixture(scope="session")
 def server(chromium: Browser, clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     data = tmp_path_factory.mktemp("studio") / "data"
     data.mkdir()
@@ -39,11 +44,12 @@ def server(chromium: Browser, clip: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def opened(chromium: Browser, server: Server) -> Iterator[Callable[..., Screen]]:
-    """Makes pages; each is another person, at a desk or with a tablet."""
+    """Makes pages, at a desk or with a tablet. Each is another person, or a further tab of one."""
     screens: list[Screen] = []
 
-    def make(*, touch: bool = False) -> Screen:
-        screens.append(Screen(chromium, server.address, touch=touch))
+    def make(*, touch: bool = False, beside: Screen | None = None) -> Screen:
+        person = None if beside is None else beside.context
+        screens.append(Screen(chromium, server.address, touch=touch, person=person))
         return screens[-1]
 
     yield make
@@ -53,7 +59,8 @@ def opened(chromium: Browser, server: Server) -> Iterator[Callable[..., Screen]]
 
 @pytest.fixture
 def screen(opened: Callable[[], Screen], clip: Path) -> Screen:
-    """A page that shows the clip, uploaded anew."""
+    """A page that shows the clip, uploaded anew to a project of its own."""
     screen = opened()
+    screen.show_project(ask(screen, "POST", "projects", {"name": "Balloons"})["id"])
     screen.upload(clip)
     return screen

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
 import signal
@@ -16,11 +18,12 @@ from functools import cached_property
 from pathlib import Path
 
 import av
-from playwright.sync_api import Browser, CDPSession, Locator, Page, Request, ViewportSize
+from playwright.sync_api import Browser, BrowserContext, CDPSession, Locator, Page, Request, ViewportSize
 
 DEMO = Path(__file__).parents[3] / "examples" / "demo.mp4"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FRAMES = 16  # of the clip that the tests use
+LONG = 60  # frames of a clip that is still being tracked when a test stops that
 SMALL = """() => {
     const small = new OffscreenCanvas(160, 90).getContext("2d");
     small.drawImage(document.querySelector(".stage .base"), 0, 0, 160, 90);
@@ -32,6 +35,7 @@ CONTROLS = (
 )
 TIMEOUT = 90_000  # milliseconds; a busy machine tracks a frame in a second
 END_SECONDS = 120  # in which a server on a busy machine ends
+SLOWNESS = float(os.environ.get("SLOW_PAGE", "0"))  # 4: scripts take four times as long, answers 100 ms more
 
 
 def short_clip(path: Path, frames: int = FRAMES) -> Path:
@@ -107,12 +111,22 @@ class Screen:
     """A page, and what a person does on it. Points are in pixels of the video."""
 
     def __init__(
-        self, browser: Browser, address: str, *, timeout: int = TIMEOUT, touch: bool = False
+        self,
+        browser: Browser,
+        address: str,
+        *,
+        timeout: int = TIMEOUT,
+        touch: bool = False,
+        person: BrowserContext | None = None,
     ) -> None:
+        """
+        Args:
+            person: Whose tab it is; by default somebody new.
+        """
         self.timeout = timeout
         self.size = 640, 360  # of the video
         view: ViewportSize = {"width": 820, "height": 1180} if touch else {"width": 1280, "height": 800}
-        self.context = browser.new_context(viewport=view, has_touch=touch, color_scheme="dark")
+        self.context = person or browser.new_context(viewport=view, has_touch=touch, color_scheme="dark")
         self.page: Page = self.context.new_page()
         self.page.set_default_timeout(timeout)
         self.address = address
@@ -123,7 +137,27 @@ class Screen:
         self.page.on("request", lambda request: self.requests.add(request))
         self.page.on("requestfinished", lambda request: self.requests.discard(request))
         self.page.on("requestfailed", lambda request: self.requests.discard(request))
+        self.ends = 0  # of trackings, that the page was told
+        self.ends_awaited = 0
+        self.page.on("websocket", lambda line: line.on("framereceived", self._note_end))
+        if SLOWNESS:
+            self._slow_down()
         self.page.goto(address)
+
+    def _slow_down(self) -> None:
+        """As on a weak machine, far from the server: what a test takes for one moment comes apart."""
+        self._devtools.send("Emulation.setCPUThrottlingRate", {"rate": SLOWNESS})
+        self._devtools.send("Network.enable")
+        self.set_offline(False)
+
+    def set_offline(self, is_offline: bool) -> None:
+        speed = {"latency": 25 * SLOWNESS, "downloadThroughput": -1, "uploadThroughput": -1}
+        self._devtools.send("Network.emulateNetworkConditions", {"offline": is_offline, **speed})
+
+    def _note_end(self, message: str | bytes) -> None:
+        event = json.loads(message)
+        if event["type"] == "propagation" and event["propagation"]["state"] not in ("waiting", "running"):
+            self.ends += 1
 
     def _console(self, kind: str, text: str) -> None:
         expected = "Failed to load resource" in text or "WebSocket connection" in text
@@ -133,6 +167,10 @@ class Screen:
     def close(self) -> None:
         self.context.close()
         assert self.complaints == []
+
+    def show_project(self, project: str) -> None:
+        self.page.goto(f"{self.address}#project/{project}")
+        self.page.locator(f".projects [aria-current=page][href='#project/{project}']").wait_for()
 
     def upload(self, file: Path) -> None:
         self.page.set_input_files("#file-picker", str(file))
@@ -192,9 +230,15 @@ class Screen:
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
 
     def quiet(self) -> None:
-        """Until no request is under way, and the answers are painted."""
-        self.until(lambda: not self.requests)
+        """Until no request is under way, none follows from the answers, and these are painted."""
         self.paint()
+        self.until(self._is_quiet)
+
+    def _is_quiet(self) -> bool:
+        if self.requests:
+            return False
+        self.paint()
+        return not self.requests
 
     def shows_prompt(self, words: str) -> None:
         """Until this is the prompt of the selected object on the frame in view."""
@@ -208,19 +252,20 @@ class Screen:
         self.page.wait_for_selector(f".stage[data-frame='{number}']")
 
     def tracked(self) -> None:
-        """Until tracking has begun and ended."""
-        self.page.locator("button.stop").wait_for()
-        self.page.locator("button.stop").wait_for(state="detached")
+        """Until one more tracking has ended, however fast or slow, and the page shows what came of it."""
+        words = self.page.locator(".progress-words")
+        self.moving(lambda: words.all_inner_texts(), lambda: self.ends > self.ends_awaited)
+        self.ends_awaited += 1
+        self.quiet()
 
     def tracked_to(self, frames: int) -> None:
-        """Until so many frames have masks, and tracking has ended, however slow the machine is."""
-        self.moving(lambda: len(self.masks()), lambda: len(self.masks()) == frames)
-        self.tracking_ended()
+        """Until so many frames have masks, and tracking has ended."""
 
-    def tracking_ended(self) -> None:
-        words = self.page.locator(".progress-words")
-        running = self.page.locator("button.stop")
-        self.moving(lambda: words.all_inner_texts(), lambda: running.count() == 0)
+        def count() -> int:
+            return len(self.masks(0, max(FRAMES, frames)))
+
+        self.moving(count, lambda: count() == frames)
+        self.tracked()
 
     def moving(self, seen: Callable[[], object], condition: Callable[[], object]) -> None:
         """Until a condition holds. It gives up where what is seen did not change for long."""
@@ -246,6 +291,20 @@ class Screen:
     def noted(self, words: str) -> bool:
         return any(words in note for note in self.page.evaluate("() => window.notes"))
 
+    def watch_for(self, selector: str) -> None:
+        """From now on, notice an element that may be shown for a moment only; see `has_shown`."""
+        self.page.evaluate(
+            """(selector) => {
+                window.hasShown = false;
+                const look = () => (window.hasShown ||= document.querySelector(selector) !== null);
+                new MutationObserver(look).observe(document.body, { childList: true, subtree: true });
+            }""",
+            selector,
+        )
+
+    def has_shown(self) -> bool:
+        return self.page.evaluate("() => window.hasShown")
+
     def label(self, start: str) -> str:
         """The whole label of the button whose label starts so."""
         return self.page.locator(f"[aria-label^='{start}']").get_attribute("aria-label") or ""
@@ -253,10 +312,10 @@ class Screen:
     def touch(self, kind: str, *points: tuple[float, float]) -> None:
         """Fingers on the screen, in its pixels: "touchStart", "touchMove" or "touchEnd"."""
         fingers = [{"x": x, "y": y, "id": id} for id, (x, y) in enumerate(points)]
-        self._fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+        self._devtools.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
 
     @cached_property
-    def _fingers(self) -> CDPSession:
+    def _devtools(self) -> CDPSession:
         return self.context.new_cdp_session(self.page)
 
     def nameless(self) -> list[str]:
@@ -291,3 +350,26 @@ class Screen:
         self.paint()
         seen: list[int] = self.page.evaluate(SMALL)
         return seen
+
+
+def ask(screen: Screen, method: str, path: str, body: object = None) -> dict:
+    """A call of the API with the cookie of the page."""
+    return screen.page.evaluate(
+        """async ([method, path, body]) => {
+            const headers = { "Content-Type": "application/json" };
+            const content = body && JSON.stringify(body);
+            const answer = await fetch(`api/${path}`, { method, headers, body: content });
+            const text = await answer.text();
+            return text ? JSON.parse(text) : null;
+        }""",
+        [method, path, body],
+    )
+
+
+def new_project(screen: Screen, clip: Path, name: str) -> str:
+    """A project of its own with the clip in it, which is shown."""
+    project = ask(screen, "POST", "projects", {"name": name})["id"]
+    video = ask(screen, "POST", f"projects/{project}/videos", {"path": clip.name})["id"]
+    screen.page.goto(f"{screen.address}#video/{video}")
+    screen.opened()
+    return project

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from studio.browser.screen import Screen
-from studio.browser.test_teamwork import ask, new_project
+from studio.browser.screen import Screen, ask, new_project
 from studio.tiffs import write_stack
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -70,6 +69,7 @@ def test_axe_finds_nothing_serious(screen: Screen, axe: str, theme: str) -> None
     for menu in ("Comments (Y)", "People", "Edit masks (Z)"):
         screen.page.get_by_role("button", name=menu).click()
         screen.page.locator(".menu:popover-open").wait_for()
+        screen.quiet()
         assert violations(screen, axe) == [], menu
         screen.press("Escape")
     screen.page.goto(screen.address)
@@ -78,6 +78,7 @@ def test_axe_finds_nothing_serious(screen: Screen, axe: str, theme: str) -> None
     for sheet in ("Classes", "History", "Import", "Export all"):
         screen.page.get_by_role("button", name=sheet).first.click()
         screen.page.get_by_role("dialog").wait_for()
+        screen.quiet()
         assert violations(screen, axe) == [], sheet
         screen.press("Escape")
         screen.page.get_by_role("dialog").wait_for(state="detached")
@@ -86,6 +87,8 @@ def test_axe_finds_nothing_serious(screen: Screen, axe: str, theme: str) -> None
 def test_the_tab_key_goes_all_the_way_round(screen: Screen) -> None:
     screen.press("d")
     screen.drag((100, 100), (180, 100))
+    screen.until(lambda: screen.objects() == ["object 1"])
+    screen.quiet()
     count = screen.page.locator("button:enabled, input:enabled, a[href], [tabindex='0'], select").count()
     seen = set()
     for _ in range(2 * count):
@@ -186,8 +189,7 @@ def test_menus_and_sheets_fit_on_a_phone(opened: Callable[..., Screen], tmp_path
     classes = [{"name": "cell", "color": "#336699"}]
     project = ask(screen, "POST", "projects", {"name": "Phone"})["id"]
     ask(screen, "PATCH", f"projects/{project}", {"classes": classes})
-    screen.page.goto(f"{screen.address}#project/{project}")
-    screen.page.get_by_role("heading", name="Phone").wait_for()
+    screen.show_project(project)
     screen.upload(write_stack(tmp_path / "cells.ome.tif", (180, 320)))
     screen.size = 320, 180
     phone(screen)
@@ -205,9 +207,10 @@ def test_menus_and_sheets_fit_on_a_phone(opened: Callable[..., Screen], tmp_path
         screen.page.get_by_role("button", name=name).tap()
         menu = screen.page.locator(".menu:popover-open")
         menu.wait_for()
+        screen.quiet()
         assert menu.evaluate(BEYOND) == [], name
         screen.press("Escape")
-    screen.page.goto(f"{screen.address}#project/{project}")
+    screen.show_project(project)
     for name in ("Classes", "History", "Import", "Export all"):
         screen.page.get_by_role("button", name=name).first.tap()
         sheet = screen.page.get_by_role("dialog")

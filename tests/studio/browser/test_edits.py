@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from studio.browser.screen import Screen
+from studio.browser.screen import Screen, ask, new_project
 from studio.browser.test_choosing import area
-from studio.browser.test_teamwork import ask, new_project
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -83,10 +82,9 @@ def test_several_objects_are_picked_and_merged(screen: Screen) -> None:
     screen.page.locator(".stage .over").focus()
     merged = area(screen)
     edit(screen, "Grow")
-    screen.until(lambda: area(screen) > merged)
+    screen.until(lambda: area(screen) > merged and "grow" in screen.label("Undo"))
     screen.press("Control+z")  # one step takes back the edit of both
-    screen.until(lambda: area(screen) == merged)
-    assert "grow" not in screen.label("Undo")
+    screen.until(lambda: area(screen) == merged and "grow" not in screen.label("Undo"))
 
 
 def test_annotations_are_imported_and_what_was_left_out_is_said(

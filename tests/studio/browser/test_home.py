@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Route
 
-from studio.browser.screen import Screen
-from studio.browser.test_teamwork import ask, objects
+from studio.browser.screen import Screen, ask
+from studio.browser.test_teamwork import objects
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -23,7 +23,7 @@ def test_two_hundred_files_are_in_order_and_can_be_searched(opened: Callable[[],
     screen.page.route(
         "**/api/folder*", lambda route: route.fulfill(body=body, content_type="application/json")
     )
-    screen.page.reload()
+    screen.show_project(ask(screen, "POST", "projects", {"name": "Many"})["id"])
     rows = screen.page.locator(".entry")
     rows.last.wait_for()
     shown = rows.evaluate_all("rows => rows.map((row) => row.dataset.path)")
@@ -134,14 +134,14 @@ def test_a_list_shows_what_is_tracked(opened: Callable[[], Screen], clip: Path) 
     screen = opened()
     project = ask(screen, "POST", "projects", {"name": "Tracked"})["id"]
     video = ask(screen, "POST", f"projects/{project}/videos", {"path": clip.name})["id"]
-    shares: list[float | None] = [0.25, 0.5, None]
+    share: float | None = 0.25
 
     def answer(route: Route) -> None:
         body = route.fetch().json()
         for entry in body.get("projects", [body]):
             for file in entry["videos"]:
                 if file["id"] == video:
-                    file["tracking"] = shares.pop(0) if len(shares) > 1 else shares[0]
+                    file["tracking"] = share
         route.fulfill(json=body)
 
     screen.page.route("**/api/projects", answer)
@@ -149,7 +149,9 @@ def test_a_list_shows_what_is_tracked(opened: Callable[[], Screen], clip: Path) 
     screen.page.goto(f"{screen.address}#project/{project}")
     card = screen.page.locator(".card")
     card.get_by_text("tracking, 25 %").wait_for()
+    share = 0.5
     card.get_by_text("tracking, 50 %").wait_for()
+    share = None
     screen.page.locator(".card .tracks").wait_for(state="detached")
 
 
@@ -158,7 +160,7 @@ def test_a_folder_of_pictures_is_added_and_worked_through(opened: Callable[[], S
     project = ask(screen, "POST", "projects", {"name": "Pictures"})["id"]
     classes = [{"name": f"class {number}", "color": "#00ff00"} for number in range(1, 12)]
     ask(screen, "PATCH", f"projects/{project}", {"classes": classes})
-    screen.page.goto(f"{screen.address}#project/{project}")
+    screen.show_project(project)
     screen.page.locator(".entry[data-path=pictures]").click()
     screen.page.get_by_role("button", name="Add all 3").click()
     names = screen.page.locator(".card strong")
@@ -194,7 +196,7 @@ def test_a_file_that_is_opened_again_makes_no_second_card(opened: Callable[[], S
     screen = opened()
     project = ask(screen, "POST", "projects", {"name": "Twice"})["id"]
     for _ in range(2):
-        screen.page.goto(f"{screen.address}#project/{project}")
+        screen.show_project(project)
         screen.page.locator(f".entry[data-path='{clip.name}']").click()
         screen.opened()
     screen.page.get_by_title("All videos").click()

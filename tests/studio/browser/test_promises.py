@@ -14,8 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Request
 
 from masklet import rle
-from studio.browser.screen import DEMO, FRAMES, Screen, Server, short_clip
-from studio.browser.test_teamwork import ask
+from studio.browser.screen import DEMO, FRAMES, Screen, Server, ask, short_clip
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -130,7 +129,8 @@ def with_sound(path: Path) -> Path:
 def export(screen: Screen, format: str, folder: Path) -> Path:
     with screen.page.expect_download() as download:
         screen.page.click(f"[data-format={format}]")
-    screen.page.locator(f"[data-format={format}]:not(:disabled)").wait_for()
+    screen.page.locator(f"[data-format={format}]:not([aria-disabled])").wait_for()
+    screen.page.locator(".export-notes:not(.earlier) a").wait_for()
     path = folder / f"{format}-{len(list(folder.iterdir()))}.mp4"
     download.value.save_as(path)
     return path

@@ -36,8 +36,9 @@ def selected(screen: Screen) -> str:
 def test_the_picture_stays_in_place_when_objects_appear(screen: Screen) -> None:
     before = screen.stage.bounding_box()
     screen.press("d")
-    for x in (100, 250, 400):
+    for count, x in enumerate((100, 250, 400), 1):
         screen.drag((x, 100), (x + 60, 100))
+        screen.until(lambda count=count: len(screen.objects()) == count)
         assert screen.stage.bounding_box() == before
         screen.press("a")
 

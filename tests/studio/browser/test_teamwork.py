@@ -10,34 +10,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import WebSocketRoute
 
-from studio.browser.screen import FRAMES, Screen
+from studio.browser.screen import FRAMES, Screen, ask, new_project
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 RED = (188, 140)
-
-
-def ask(screen: Screen, method: str, path: str, body: object = None) -> dict:
-    """A call of the API with the cookie of the page."""
-    return screen.page.evaluate(
-        """async ([method, path, body]) => {
-            const headers = { "Content-Type": "application/json" };
-            const content = body && JSON.stringify(body);
-            const answer = await fetch(`api/${path}`, { method, headers, body: content });
-            const text = await answer.text();
-            return text ? JSON.parse(text) : null;
-        }""",
-        [method, path, body],
-    )
-
-
-def new_project(screen: Screen, clip: Path, name: str) -> str:
-    """A project of its own with the clip in it, which is shown."""
-    project = ask(screen, "POST", "projects", {"name": name})["id"]
-    video = ask(screen, "POST", f"projects/{project}/videos", {"path": clip.name})["id"]
-    screen.page.goto(f"{screen.address}#video/{video}")
-    screen.opened()
-    return project
 
 
 def objects(screen: Screen) -> list[tuple[str, str | None, dict]]:
@@ -104,7 +81,7 @@ def test_candidates_stay_when_somebody_else_clicks(opened: Callable[[], Screen],
     other.opened()
     other.press("a", "d")
     other.drag((400, 100), (480, 100))
-    screen.until(lambda: screen.masks()[0] == {1, 2})
+    screen.until(lambda: screen.masks() == {0: {1, 2}})
     screen.quiet()
     screen.page.locator(".candidate").nth(2).click()
     screen.shows_prompt("1 positive, candidate 3")
@@ -133,8 +110,7 @@ def test_people_see_where_others_are_and_who_changes_what(opened: Callable[[], S
     other.drag((300, 100), (380, 100))
     screen.page.get_by_text("Grace is changing the object that you selected").wait_for()
     screen.page.locator(".changed-by", has_text="Grace").wait_for()
-    files = ask(screen, "GET", f"projects/{project}/files?assignee=Grace")["files"]
-    assert [entry["reviewer"] for entry in files] == ["Ada"]
+    screen.until(lambda: roles(screen, project) == ("Grace", "Ada"))
 
 
 def test_work_of_another_person_that_is_changed_is_said(opened: Callable[[], Screen], clip: Path) -> None:
@@ -144,7 +120,7 @@ def test_work_of_another_person_that_is_changed_is_said(opened: Callable[[], Scr
     new_project(screen, clip, "Reviewer")
     screen.press("d")
     screen.drag((100, 100), (180, 100))
-    screen.until(lambda: screen.masks()[0] == {1})
+    screen.until(lambda: screen.masks() == {0: {1}})
     other.page.goto(screen.page.url)
     other.opened()
     other.press("r")
@@ -315,8 +291,7 @@ def test_problems_list_jumps_and_overlaps(screen: Screen) -> None:
         screen.drag((left, 100), (right, 100))
         screen.until(lambda number=number: len(screen.objects()) == number + 1)
     screen.press("p", "f")
-    screen.until(lambda: len(screen.masks()) == FRAMES)
-    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.tracked_to(FRAMES)
     screen.page.get_by_role("button", name="Problems").click()
     overlap = screen.page.locator("[data-problem=overlap]").first
     overlap.wait_for()
@@ -339,7 +314,7 @@ def test_a_video_is_accepted_when_all_that_is_doubtful_was_seen(
     hints.get_by_text("tracks it through the video").click()  # a hint is no button: nothing happens
     screen.page.locator(".stage .over").focus()
     screen.press("f")
-    screen.until(lambda: len(screen.masks()) == FRAMES)
+    screen.tracked_to(FRAMES)
     hints.get_by_text("most doubtful frame").wait_for()
     right = screen.page.get_by_role("button", name="The video is right: next")
     for _ in range(FRAMES):

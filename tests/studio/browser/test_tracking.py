@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
-from studio.browser.screen import FRAMES, Screen
+from studio.browser.screen import FRAMES, LONG, Screen
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -53,12 +56,12 @@ def test_tracking_from_here_for_some_frames_and_filling_gaps(screen: Screen) -> 
     screen.page.get_by_role("button", name="More ways to track").click()
     screen.page.get_by_label("Number of frames").fill("4")
     screen.page.get_by_label("Number of frames").press("Enter")
-    screen.until(lambda: sorted(screen.masks()) == [0, 1, 2, 3])
-    screen.tracking_ended()
+    screen.tracked()
+    assert sorted(screen.masks()) == [0, 1, 2, 3]
     screen.frame(FRAMES - 2)
     screen.page.get_by_role("button", name="From here").click()
-    screen.until(lambda: sorted(screen.masks()) == [0, 1, 2, 3, FRAMES - 2, FRAMES - 1])
-    screen.tracking_ended()
+    screen.tracked()
+    assert sorted(screen.masks()) == [0, 1, 2, 3, FRAMES - 2, FRAMES - 1]
     before = counts(screen, 3)
     screen.press("u")
     screen.tracked_to(FRAMES)
@@ -96,22 +99,25 @@ def test_reviewed_frames_keep_their_masks_and_the_page_says_so(screen: Screen) -
     screen.page.get_by_role("button", name="Track changes").wait_for()
     screen.keep_notes()
     screen.press("t")
-    screen.moving(lambda: counts(screen, FRAMES - 1), lambda: counts(screen, 6) != before[1])
+    screen.tracked()
     screen.page.get_by_role("button", name="Track changes").wait_for(state="detached")
-    screen.tracking_ended()
     screen.until(lambda: screen.noted("Reviewed frame 5 keeps its masks."))
     assert counts(screen, 5) == before[0]
     assert counts(screen, 6) != before[1]
 
 
-def test_resume_survives_a_click_and_its_undo(screen: Screen) -> None:
+def test_resume_survives_a_click_and_its_undo(opened: Callable[[], Screen], long_clip: Path) -> None:
+    screen = opened()
+    screen.upload(long_clip)
     screen.press("d")
     screen.drag((170, 120), (210, 120))
     screen.answered()
     screen.until(screen.masks)
     screen.press("p", "f")
+    screen.page.locator("button.stop").wait_for()
     screen.until(lambda: len(screen.masks()) > 2)
     screen.press("s")
+    screen.tracked()
     resume = screen.page.get_by_role("button", name="Resume from")
     resume.wait_for()
     screen.frame(0)
@@ -122,7 +128,7 @@ def test_resume_survives_a_click_and_its_undo(screen: Screen) -> None:
     screen.press("Control+z")
     screen.until(lambda: "click" not in screen.label("Undo"))
     resume.click()
-    screen.tracked_to(FRAMES)
+    screen.tracked_to(LONG)
 
 
 def test_changes_are_tracked_as_far_as_objects_were(screen: Screen) -> None:
@@ -132,8 +138,8 @@ def test_changes_are_tracked_as_far_as_objects_were(screen: Screen) -> None:
     screen.page.get_by_role("button", name="More ways to track").click()
     screen.page.get_by_label("Number of frames").fill("4")
     screen.page.get_by_label("Number of frames").press("Enter")
-    screen.until(lambda: sorted(screen.masks()) == [0, 1, 2, 3])
-    screen.tracking_ended()
+    screen.tracked()
+    assert sorted(screen.masks()) == [0, 1, 2, 3]
     screen.frame(1)
     before = counts(screen, 3)
     screen.drag((400, 200), (500, 200))
@@ -141,9 +147,9 @@ def test_changes_are_tracked_as_far_as_objects_were(screen: Screen) -> None:
     changes.wait_for()
     assert "frames 1\u20133" in (changes.get_attribute("title") or "")
     changes.click()
-    screen.until(lambda: counts(screen, 3) != before)
+    screen.tracked()
     changes.wait_for(state="detached")
-    screen.tracking_ended()
+    assert counts(screen, 3) != before
     assert sorted(screen.masks()) == [0, 1, 2, 3]
 
 
@@ -163,13 +169,12 @@ def test_both_ways_stay_in_the_range_and_doubt_stops_on_request(screen: Screen) 
     with screen.page.expect_request("**/propagation") as sent:
         screen.page.get_by_role("button", name="Track both ways in the range").click()
     assert sent.value.post_data_json["stop_when_doubtful"] == 0.5
-    more.wait_for()  # tracking has ended
+    screen.tracked()
     assert set(screen.masks()) <= set(range(4, 9))
     more.click()
     screen.page.get_by_label("stop when doubtful").uncheck()
     screen.page.get_by_role("button", name="Track both ways in the range").click()
-    screen.until(lambda: sorted(screen.masks()) == [4, 5, 6, 7, 8])
-    screen.tracking_ended()
+    screen.tracked()
     assert sorted(screen.masks()) == [4, 5, 6, 7, 8]
 
 
@@ -231,7 +236,7 @@ def test_a_click_while_tracking_is_shown_on_the_frame_that_has_it(screen: Screen
     screen.shows_prompt("1 positive")
     video = screen.page.evaluate("async (path) => (await fetch(path)).json()", f"api/videos/{screen.video}")
     (clicked,) = [prompt["frame"] for prompt in video["prompts"] if prompt["object"] == 2]
-    screen.tracking_ended()
+    screen.tracked()
     # The view stays on that frame, though tracking went on.
     screen.page.wait_for_selector(f".stage[data-frame='{clicked}']")
     screen.shows_prompt("1 positive")

@@ -12,7 +12,7 @@ const AGAIN = 3000; // milliseconds before masks that could not be had are asked
  * @typedef {object} Chunk
  * @property {Map<number, Map<number, T.Mask>>} frames  frame -> object -> mask
  * @property {boolean} stale  what is here may be old; shown until the new is here
- * @property {boolean} loading
+ * @property {Promise<void> | null} loading  what fetches them now
  * @property {boolean} loaded  once at least
  */
 
@@ -52,14 +52,28 @@ export class MaskCache {
         return this.chunks.get(Math.floor(frame / CHUNK))?.loaded ?? false;
     }
 
+    /**
+     * Wait until the masks of a frame are here as the server has them.
+     *
+     * @param {number} frame
+     */
+    async fresh(frame) {
+        for (;;) {
+            this.want(frame);
+            const loading = this.chunks.get(Math.floor(frame / CHUNK))?.loading;
+            if (!loading) return;
+            await loading;
+        }
+    }
+
     /** @param {number} frame */
     want(frame) {
         if (frame < 0 || frame >= this.count) return;
         const index = Math.floor(frame / CHUNK);
-        const chunk = this.chunks.get(index) ?? { frames: new Map(), stale: true, loading: false, loaded: false };
+        const chunk = this.chunks.get(index) ?? { frames: new Map(), stale: true, loading: null, loaded: false };
         this.chunks.delete(index); // and back in, as the last used
         this.chunks.set(index, chunk);
-        if (chunk.stale && !chunk.loading) void this.#load(index, chunk);
+        if (chunk.stale && !chunk.loading) chunk.loading = this.#load(index, chunk);
         for (const old of this.chunks.keys()) {
             if (this.chunks.size <= CHUNKS) break;
             this.chunks.delete(old);
@@ -116,7 +130,6 @@ export class MaskCache {
      * @param {Chunk} chunk
      */
     async #load(index, chunk) {
-        chunk.loading = true;
         chunk.stale = false;
         try {
             const start = index * CHUNK;
@@ -135,7 +148,7 @@ export class MaskCache {
             chunk.stale = true;
             await new Promise((resolve) => setTimeout(resolve, AGAIN));
         }
-        chunk.loading = false;
+        chunk.loading = null;
         this.changed();
     }
 

@@ -12,8 +12,8 @@ import { announce, clearNotes, complain, toast } from "./toast.js";
 
 /**
  * @param {Studio} studio
- * @param {(object: number | null) => PromptFields | null} make  the prompt, when its turn has come, for an object
- *     that is there or a new one; null takes back what the object has on the frame
+ * @param {(object: number | null) => PromptFields | null | Promise<PromptFields | null>} make  the prompt, when its
+ *     turn has come, for an object that is there or a new one; null takes back what the object has on the frame
  */
 async function sendPrompt(studio, make) {
     clearNotes();
@@ -24,7 +24,7 @@ async function sendPrompt(studio, make) {
     if (isNew) studio.begun.set(object, target);
     studio.store.set({ object, newest: Math.max(object, studio.state.newest), candidates: null });
     const answer = await studio.ask(async () => {
-        const prompt = make(isNew ? null : target.object);
+        const prompt = await make(isNew ? null : target.object);
         if (!prompt) return takeBack(studio, frame, target.object);
         return await api.prompt(studio.id, { frame, object: target.object, label, new: isNew, ...prompt });
     });
@@ -186,7 +186,8 @@ export function paint(studio, touched, value) {
         toast("There is no mask to erase here.");
         return;
     }
-    void sendPrompt(studio, (object) => {
+    void sendPrompt(studio, async (object) => {
+        await studio.masks.fresh(frame); // a change before this one may have made other masks than are shown
         const pixels = maskOf(studio, frame, object);
         for (let place = 0; place < pixels.length; place++) if (touched[place]) pixels[place] = value;
         return maskPrompt(studio, frame, object, pixels);
@@ -281,6 +282,7 @@ export async function undoOrRedo(studio, which) {
         await studio.inOrderRefreshed(async () => {
             const title = studio.state.video[which]; // the server knows whether there is something to undo
             studio.take(await api[which](studio.id));
+            studio.masks.restart();
             const words = `${which === "undo" ? "Undone" : "Redone"}: ${title ?? ""}`;
             if (studio.state.people.length > 1) toast(words); // it may be another person's work
             else announce(words);

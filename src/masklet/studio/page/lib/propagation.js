@@ -30,7 +30,10 @@ async function start(studio, plan) {
             if (stopWhenDoubtful) body.stop_when_doubtful = DOUBTFUL;
             if (onlySelected && target && !body.resume) body.objects = [target.object];
             studio.store.set({ live: true, playing: false, candidates: null });
-            studio.store.set({ propagation: await api.propagate(studio.id, body) });
+            const { propagation } = studio.state;
+            const begun = await api.propagate(studio.id, body);
+            // The server's events may overtake its answer, and know more.
+            if (studio.state.propagation === propagation) studio.store.set({ propagation: begun });
             noteReviewed(studio, span);
         });
     } catch (error) {
@@ -227,13 +230,15 @@ async function review(studio, span, decide) {
 }
 
 /**
- * This frame is right; on to the next doubtful one. After a picture comes the next file that is not reviewed.
+ * This frame, or the selected range around it, is right; on to the next doubtful one. After a picture comes the next
+ * file that is not reviewed.
  *
  * @param {Studio} studio
  */
 export async function accept(studio) {
     const { frame, range, video } = studio.state;
-    if (!within(video.reviewed, frame)) await review(studio, range ?? [frame, frame + 1], () => true);
+    const span = range && within([range], frame) ? range : /** @type {T.Span} */ ([frame, frame + 1]);
+    if (!within(video.reviewed, frame)) await review(studio, span, () => true);
     if (studio.state.video.frames > 1) await nextDoubtful(studio);
     else await openNext(studio);
 }
