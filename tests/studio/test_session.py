@@ -282,7 +282,8 @@ def test_strips_doubt_and_review(caller: Caller) -> None:
 
 def test_the_history_says_who_did_what(caller: Caller) -> None:
     video = caller.video()
-    caller.post(f"{video}/objects", {"name": "dog"}, headers={"Masklet-Person": "Ada"})
+    ada = {"Masklet-Person": "Ada", "Masklet-Client": "her tab"}
+    caller.post(f"{video}/objects", {"name": "dog"}, headers=ada)
     assert caller.get(video)["undo"] == "add dog", "one person worked here"
     caller.click(video)
     assert caller.get(video)["undo"].startswith("click on frame 0, by ")
@@ -294,6 +295,7 @@ def test_the_history_says_who_did_what(caller: Caller) -> None:
         ("add dog", False),
     ]
     assert steps[1]["person"] == "Ada" != steps[0]["person"]
+    assert [step["client"] for step in steps] == [None, "her tab"]
 
 
 def test_an_undo_is_told_as_one(caller: Caller) -> None:

@@ -417,6 +417,8 @@ class HistoryStep(Schema):
     do: str
     title: str
     person: str
+    client: str | None
+    """The tab that it came from; null if it came from none, or before the server was started."""
     at: str
     undone: bool
 

@@ -35,6 +35,7 @@ from masklet.studio.views import find_video, unfinished_plan, video_view
 
 TASK_PICTURE_BYTES = 256 * MIB  # of pictures of Label Studio's tasks, which stay decoded between clicks
 TASK_PICTURES = 4  # of them that are fetched and decoded at a time
+STEP_CLIENTS = 10_000  # steps of which it is known from which tab they came
 
 
 class Studio:
@@ -59,6 +60,7 @@ class Studio:
         self.quota = Quota(self.database, settings)
         self.paths = MediaPaths(settings.folder, settings.uploads)
         self.people = People(self.database)
+        self.step_clients: ByteCache[str, str] = ByteCache(STEP_CLIENTS, size=lambda client: 1)  # by batch
         self.hub = Hub(limits.sockets)
         self.live = LiveVideos(self.database, self.paths, limits)
         self.models = Models(model, model_name, settings.models, load_model)
@@ -125,6 +127,8 @@ class Studio:
             objects: Ids of objects that changed.
             how: Whether the step is new, was taken back, or was done again.
         """
+        if who.client is not None and how == "done":
+            self.step_clients.put(step.batch, who.client)
         event = ChangedEvent(
             head=self.live.history(id).state.head,
             do=step.do,

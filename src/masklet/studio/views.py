@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -166,12 +166,15 @@ def export_view(export: tables.Export, size: int | None) -> schemas.Export:
     )
 
 
-def history_view(state: State, names: dict[str, str], limit: int) -> schemas.History:
+def history_view(
+    state: State, names: dict[str, str], client_of: Callable[[str], str | None], limit: int
+) -> schemas.History:
     """What was done, newest first.
 
     Args:
         state: Of the video.
         names: Of people, by id.
+        client_of: The tab from which the steps of a batch came, as far as that is known.
         limit: The number of steps that are shown.
     """
     steps = [(step, True) for step in reversed(state.redo)] + [
@@ -184,6 +187,7 @@ def history_view(state: State, names: dict[str, str], limit: int) -> schemas.His
                 do=step.do,
                 title=step.title,
                 person=names.get(step.person, "somebody"),
+                client=client_of(step.batch),
                 at=timestamp(step.at),
                 undone=undone,
             )

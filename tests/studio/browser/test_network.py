@@ -9,9 +9,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Request, Route
 
-from studio.browser.screen import Screen
+from studio.browser.screen import FRAMES, Screen, ask
+from studio.browser.test_choosing import area
+from studio.browser.test_tracking import slow
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+MASKS = f"masks?start=0&stop={FRAMES}"  # what a page asks for where masks have changed
 
 
 def test_thumbnails_leave_connections_for_clicks(screen: Screen) -> None:
@@ -60,11 +65,11 @@ def test_strokes_without_a_connection_are_kept_and_sent(screen: Screen) -> None:
     screen.page.mouse.move(*screen.at(170, 100))
     screen.page.mouse.down()
     screen.page.mouse.move(*screen.at(210, 100))
-    screen.context.set_offline(True)
+    screen.set_offline(True)
     screen.page.mouse.up()
     stroke(screen, 250)
     screen.page.get_by_text("No connection: not saved yet").wait_for()
-    screen.context.set_offline(False)
+    screen.set_offline(False)
     screen.page.get_by_text("The server answers again.").wait_for()
     screen.answered()
     _, top, _, bottom = box(screen)
@@ -83,6 +88,7 @@ def test_a_change_whose_answer_was_lost_is_not_sent_again(screen: Screen) -> Non
         return route.abort()
 
     screen.page.route("**/prompts", lose)
+    slow(screen, "GET", MASKS)
     screen.press("d")
     stroke(screen, 100)
     stroke(screen, 250)
@@ -91,7 +97,68 @@ def test_a_change_whose_answer_was_lost_is_not_sent_again(screen: Screen) -> Non
     _, top, _, bottom = box(screen)
     assert top < 100 and bottom > 250
     assert steps(screen) == ["mask on frame 0"] * 2
-    assert screen.objects() == ["object 1"]
+    screen.until(lambda: screen.objects() == ["object 1"])
+
+
+def lose_first_prompt(screen: Screen) -> list[Route]:
+    """The next prompt of a page does not reach the server; those after it do."""
+    lost: list[Route] = []
+
+    def lose(route: Route) -> None:
+        if lost:
+            return route.continue_()
+        lost.append(route)
+        return route.abort()
+
+    screen.page.route("**/prompts", lose)
+    return lost
+
+
+def test_a_tab_does_not_take_the_change_of_another_for_its_own(
+    opened: Callable[..., Screen], screen: Screen
+) -> None:
+    screen.press("d")
+    screen.drag((170, 60), (210, 60))
+    screen.until(lambda: screen.objects() == ["object 1"])
+    one = area(screen)
+    tab = opened(beside=screen)
+    tab.page.goto(screen.page.url)
+    tab.opened()
+    tab.until(lambda: tab.objects() == ["object 1"])
+    lost = lose_first_prompt(tab)
+    tab.press("1", "d")
+    stroke(tab, 150)
+    tab.until(lambda: lost)
+    screen.drag((170, 250), (210, 250))
+    tab.page.get_by_text("The server answers again.").wait_for()
+    tab.answered()
+    assert steps(tab) == ["mask on frame 0"] * 3
+    assert area(tab) > 2.5 * one
+
+
+def test_tracking_is_not_taken_for_a_change_that_was_lost(screen: Screen) -> None:
+    person = ask(screen, "GET", "about")["person"]["name"]
+    step = {"head": 9, "do": "follow", "title": "track", "person": person, "client": None}
+    answer = {"steps": [step | {"at": "2026-01-01T00:00:00Z", "undone": False}]}
+    screen.page.route("**/history*", lambda route: route.fulfill(json=answer), times=1)
+    lose_first_prompt(screen)
+    screen.press("d")
+    stroke(screen, 150)
+    screen.page.get_by_text("The server answers again.").wait_for()
+    screen.answered()
+    assert steps(screen) == ["mask on frame 0"]
+
+
+def test_a_stroke_right_after_undo_does_not_bring_back_what_was_undone(screen: Screen) -> None:
+    screen.press("d")
+    screen.drag((170, 100), (210, 100))
+    screen.drag((170, 300), (210, 300))
+    screen.until(lambda: box(screen)[3] > 300)
+    slow(screen, "GET", MASKS)
+    screen.press("Control+z")
+    stroke(screen, 200)
+    screen.until(lambda: len(steps(screen)) == 2 and box(screen)[3] > 200)
+    assert 200 < box(screen)[3] < 300
 
 
 @pytest.mark.parametrize(

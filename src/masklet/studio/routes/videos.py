@@ -253,7 +253,7 @@ def history(
     """What was done, newest first, and by whom."""
     with studio.live.history(video).read() as (session, state):
         names = person_names(session, {step.person for step in (*state.records, *state.redo)})
-        return history_view(state, names, limit)
+        return history_view(state, names, studio.step_clients.get, limit)
 
 
 @router.get("/strips", tags=["confidence and review"])

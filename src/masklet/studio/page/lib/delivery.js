@@ -3,10 +3,12 @@
 import * as api from "./api.js";
 import { clearNotes, complain, toast, ToldError } from "./toast.js";
 
+/** @import * as T from "./types.js" */
 /** @import { Studio } from "./studio.js" */
 
 const AGAIN = 1500; // milliseconds between two tries
 const STEPS = 100; // of the history, to look for a change whose answer was lost
+const TRACKING = "follow"; // a step that the server adds by itself while it tracks
 
 /** @typedef {"offline" | "signed-out" | "disk-full"} Obstacle */
 
@@ -85,7 +87,9 @@ async function hasArrived(studio, head) {
             const { steps } = await api.history(studio.id, STEPS);
             const newest = steps.find((step) => !step.undone)?.head ?? 0;
             const { name } = studio.about.person;
-            return newest < head || steps.some((step) => step.head > head && !step.undone && step.person === name);
+            const isMine = (/** @type {T.HistoryStep} */ step) =>
+                step.client === null ? step.person === name && step.do !== TRACKING : step.client === api.CLIENT;
+            return newest < head || steps.some((step) => step.head > head && !step.undone && isMine(step));
         } catch (error) {
             if (obstacleOf(error) !== "offline") return false; // sent again, the change is refused for the same reason
         }

@@ -219,6 +219,7 @@
  * @property {string} do
  * @property {string} title
  * @property {string} person
+ * @property {string | null} client  The tab that it came from; null if it came from none, or before the server was started.
  * @property {string} at
  * @property {boolean} undone
  *
