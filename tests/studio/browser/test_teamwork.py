@@ -26,7 +26,7 @@ def test_classes_are_made_once_and_given_by_keys(opened: Callable[[], Screen], c
     screen = opened()
     project = new_project(screen, clip, "Classes")
     screen.page.get_by_role("button", name="Add classes").click()
-    for name, attributes in (("balloon", "pattern: plain, striped; note"), ("basket", "")):
+    for name, attributes in (("balloon", "pattern: plain, striped; scale: 1:1, 1:2; note"), ("basket", "")):
         if name != "balloon":
             screen.page.get_by_role("button", name="Add class", exact=True).click()
         screen.page.keyboard.type(name)  # the name has the focus
@@ -37,6 +37,8 @@ def test_classes_are_made_once_and_given_by_keys(opened: Callable[[], Screen], c
     screen.page.get_by_label("Key, a letter or digit").last.fill("z")
     screen.page.get_by_role("button", name="Save classes").click()
     screen.page.get_by_role("dialog").wait_for(state="detached")
+    attributes = ask(screen, "GET", f"projects/{project}")["classes"][0]["attributes"]
+    assert [entry["values"] for entry in attributes] == [["plain", "striped"], ["1:1", "1:2"], []]
     screen.press("1", "d")
     screen.drag((100, 100), (180, 100))
     screen.until(lambda: objects(screen) == [("balloon 1", "balloon", {})])

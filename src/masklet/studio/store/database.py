@@ -55,6 +55,7 @@ class Database:
             self._check()
             self._migrate()
         except (SQLAlchemyError, sqlite3.Error, CommandError) as error:
+            self.close()
             raise MaskletError(_start_message(self._name, error)) from error
         except MaskletError:
             self.close()

@@ -28,7 +28,7 @@ from masklet.tracking.policies.recency import MemoryPolicy
 from masklet.tracking.step import TrackedObject
 from masklet.types import MaskPrediction, Memory, Prompt
 
-SEEN = 2 * POINTERS  # memories of a kind that are held ready
+KEPT = 2 * POINTERS  # memories of a kind that stay loaded
 GOOD_IOU = 0.5  # what the pickiest policy asks of a memory
 
 
@@ -146,7 +146,7 @@ class RowStore:
         if not obj.settled:
             return bank
         near = range(frame - POINTERS, frame + POINTERS + 1)
-        wanted = {*obj.conditioning, *self._worth_seeing(obj.id, near)}
+        wanted = {*obj.conditioning, *self._find_far_frames(obj.id, near)}
         settled = min(obj.settled, self.change.state.head)
         rows = self.change.database.scalars(
             select(Result)
@@ -184,14 +184,14 @@ class RowStore:
         """Forget what tracking from a frame on does not look at; the database has it."""
         for obj in objects.values():
             tracked, anchors = obj.bank.tracked, obj.bank.anchors
-            if len(tracked) <= 2 * SEEN:
+            if len(tracked) <= 2 * KEPT:
                 continue
             nearest = sorted(tracked, key=lambda at: abs(at - frame))
             seen = [at for at in nearest if float(tracked[at].score) > 0]
             good = [at for at in seen if float(tracked[at].iou) > GOOD_IOU]
-            for at in set(tracked) - {*nearest[:SEEN], *seen[:SEEN], *good[:SEEN]}:
+            for at in set(tracked) - {*nearest[:KEPT], *seen[:KEPT], *good[:KEPT]}:
                 del tracked[at]
-            for at in sorted(anchors, key=lambda at: abs(at - frame))[SEEN:]:
+            for at in sorted(anchors, key=lambda at: abs(at - frame))[KEPT:]:
                 del anchors[at]
 
     def _records(self, obj: ObjectState, rows: list[Result]) -> dict[int, MemoryRecord]:
@@ -206,7 +206,7 @@ class RowStore:
         memory = tensors.memory(row.frame, prompted=row.prompted)
         return MemoryRecord(tensors.answer, memory, exact, row.anchor, tensors.policy_state)
 
-    def _worth_seeing(self, id: int, near: range) -> set[int]:
+    def _find_far_frames(self, id: int, near: range) -> set[int]:
         """Frames far off that policies may want to look at: of each kind the nearest, on either side.
 
         Policies that pass over frames without the object look back as far as it takes.
@@ -219,7 +219,7 @@ class RowStore:
         seen = Result.score > 0
         frames: set[int] = set()
         for kind in (seen, seen & (Result.iou > GOOD_IOU), Result.anchor):
-            query = select(Result.frame).where(*mine, kind).limit(SEEN)
+            query = select(Result.frame).where(*mine, kind).limit(KEPT)
             before = query.where(Result.frame < near.start).order_by(Result.frame.desc())
             behind = query.where(Result.frame >= near.stop).order_by(Result.frame)
             for some in (before, behind):
@@ -239,6 +239,7 @@ def _title(event: SessionEvent) -> str:
 
 
 POLICY = "policy."  # before the names of what a policy knew
+EXACT = "close"  # the part that says that a mask is exact
 
 
 @dataclass(frozen=True)
@@ -272,16 +273,18 @@ class ResultTensors:
         if self.tokens is not None:
             parts["tokens"] = self.tokens.contiguous().cpu()
         if self.is_exact:
-            parts["close"] = torch.ones((), dtype=torch.float32, device="cpu")
+            parts[EXACT] = torch.ones((), dtype=torch.float32, device="cpu")
         parts |= {POLICY + name: tensor.contiguous() for name, tensor in self.policy_state.items()}
         return save(parts)
 
     @classmethod
     def from_bytes(cls, parts: bytes, device: torch.device) -> ResultTensors:
         tensors = load(parts)
-        state = {name.removeprefix(POLICY): tensors.pop(name) for name in list(tensors) if POLICY in name}
+        state = {
+            name.removeprefix(POLICY): tensors.pop(name) for name in list(tensors) if name.startswith(POLICY)
+        }
         tensors = {name: tensor.to(device) for name, tensor in tensors.items()}
-        tokens, is_exact = tensors.pop("tokens", None), tensors.pop("close", None)
+        tokens, is_exact = tensors.pop("tokens", None), tensors.pop(EXACT, None)
         return cls(MaskPrediction(**tensors), tokens, state, is_exact is not None)
 
 

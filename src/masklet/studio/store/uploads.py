@@ -275,7 +275,7 @@ class Uploads:
         project: str,
         id: str,
         name: str,
-        location: str,
+        place: str,
         file: Path,
         info: dict[str, Any],
         move_to: Path | None = None,
@@ -284,7 +284,7 @@ class Uploads:
         size = {key: info[key] for key in ("width", "height", "frames", "fps")}
         try:
             with self._database.begin() as session:
-                video = Video(id=id, project=project, name=_short(name), place=location, kind=kind, **size)
+                video = Video(id=id, project=project, name=_short(name), place=place, kind=kind, **size)
                 session.add(video)
                 session.flush()  # fails where the project was deleted meanwhile
                 if move_to is not None:

@@ -17,16 +17,13 @@ const EXAMPLE = "pose: standing, lying; note";
  */
 export async function openClasses(project) {
     const rows = h("ul", { class: "class-rows", "aria-label": "Classes" });
-    const add = (/** @type {T.Class} */ entry) => {
-        rows.append(row(entry));
-        return rows.lastElementChild;
-    };
-    for (const entry of project.classes) add(entry);
+    rows.append(...project.classes.map(row));
     const addNew = () => {
         const count = rows.children.length;
         const key = count < 9 ? String(count + 1) : null;
-        const field = add({ name: "", color: COLORS[count % COLORS.length], key })?.querySelector("[name=name]");
-        if (field instanceof HTMLElement) field.focus();
+        const added = row({ name: "", color: COLORS[count % COLORS.length], key });
+        rows.append(added);
+        /** @type {HTMLInputElement} */ (added.querySelector("[name=name]")).focus();
     };
     if (!project.classes.length) addNew();
     let changed = project;
@@ -49,7 +46,7 @@ export async function openClasses(project) {
         h(
             "p",
             { class: "hint" },
-            "Keys give a class to the selected object, or else to the next new one. Attributes are more to say of an object, for example “pose: standing, lying; note”. Objects follow a class that is renamed, and keep one that is removed.",
+            `Keys give a class to the selected object, or else to the next new one. Attributes are more to say of an object, for example “${EXAMPLE}”. Objects follow a class that is renamed, and keep one that is removed.`,
         ),
         h(
             "div",
@@ -144,8 +141,8 @@ function readAttributes(text) {
     return text
         .split(";")
         .map((part) => {
-            const [name, values = ""] = part.split(":", 2);
-            return { name: name.trim(), values: values.split(",").map((value) => value.trim()).filter(Boolean) };
+            const [name, ...values] = part.split(":"); // a value may have a colon, too
+            return { name: name.trim(), values: values.join(":").split(",").map((value) => value.trim()).filter(Boolean) };
         })
         .filter(({ name }) => name);
 }

@@ -132,13 +132,13 @@ function chip(studio, entry, isChosen) {
  */
 function attribute(studio, item, { name, values }) {
     const value = item.attributes[name] ?? "";
+    let { head } = studio.state.video; // when the value was last seen
     const set = (/** @type {string} */ chosen) => {
         // The panel is not drawn anew while a field has the focus: the value may be another by now.
         const now = studio.state.video.objects.find(({ id }) => id === item.id)?.attributes[name] ?? "";
         if (chosen !== now) void change(studio, item.id, { attributes: { [name]: chosen } }, head);
         head = studio.state.video.head;
     };
-    let head = studio.state.video.head; // when the value was last seen
     const options = values?.includes(value) || !value ? (values ?? []) : [value, ...(values ?? [])];
     const control = values?.length
         ? h(

@@ -1,6 +1,7 @@
 /** One strip for each object under the timeline: how sure the model is of it, frame by frame. */
 
 import * as api from "../lib/api.js";
+import { obstacleOf } from "../lib/delivery.js";
 import { fill, h } from "../lib/dom.js";
 import { select } from "../lib/prompting.js";
 import { nameOf } from "../lib/state.js";
@@ -12,7 +13,7 @@ import { tone } from "./tone.js";
 
 const HEIGHT = 18; // of a strip, in CSS pixels
 const REVIEWED = 4; // of the line of reviewed frames
-const MOST = 4000; // bins
+const MAX_BINS = 4000;
 
 /**
  * @param {Studio} studio
@@ -25,7 +26,7 @@ export function mountStrips(studio, root, scrubber, signal) {
     const observer = new ResizeObserver(([entry]) => cache.resize(entry.contentRect.width));
     observer.observe(scrubber);
     signal.addEventListener("abort", () => observer.disconnect());
-    studio.listeners.push((message) => message.type === "frame" && cache.note(message.frame, message.masks));
+    studio.listeners.push((message) => message.type === "frame" && cache.add(message.frame, message.masks));
     studio.store.watch(["video", "span"], () => void cache.fetch());
     studio.store.watch(["video", "object"], () => draw(studio, root, cache));
 }
@@ -62,13 +63,13 @@ class StripCache {
         this.fetching = true;
         try {
             const { span } = this.studio.state;
-            const bins = Math.max(1, Math.min(MOST, Math.round(this.width), span[1] - span[0]));
+            const bins = Math.max(1, Math.min(MAX_BINS, Math.round(this.width), span[1] - span[0]));
             this.meanwhile = [];
             this.strips = await api.strips(this.studio.id, span, bins);
             for (const [frame, masks] of this.meanwhile) this.#apply(frame, masks);
             this.changed();
         } catch (error) {
-            complain(error);
+            obstacleOf(error) ?? complain(error); // that there is no connection is shown anyway
         }
         this.fetching = false;
         if (this.again) void this.fetch();
@@ -78,7 +79,7 @@ class StripCache {
      * @param {number} frame
      * @param {T.Mask[]} masks
      */
-    note(frame, masks) {
+    add(frame, masks) {
         if (this.fetching) this.meanwhile.push([frame, masks]);
         this.#apply(frame, masks);
         this.changed();
@@ -198,7 +199,7 @@ function paint(context, strips, strip) {
         const left = edge(bin);
         const wide = edge(bin + 1) - left;
         if (strip.absent[bin] >= 0.5) {
-            hatch(context, left, wide, height);
+            drawHatching(context, left, wide, height);
             return;
         }
         const tall = Math.max(3, Math.round(height * Math.min(1, confidence)));
@@ -210,7 +211,7 @@ function paint(context, strips, strip) {
     });
     for (const frame of strip.prompted) {
         if (frame < strips.start || frame >= strips.stop) continue;
-        prompted(context, ((frame + 0.5 - strips.start) * width) / (strips.stop - strips.start), height);
+        drawPrompt(context, ((frame + 0.5 - strips.start) * width) / (strips.stop - strips.start), height);
     }
 }
 
@@ -220,7 +221,7 @@ function paint(context, strips, strip) {
  * @param {number} wide
  * @param {number} height
  */
-function hatch(context, left, wide, height) {
+function drawHatching(context, left, wide, height) {
     const gap = Math.round(height / 3);
     context.save();
     context.beginPath();
@@ -242,7 +243,7 @@ function hatch(context, left, wide, height) {
  * @param {number} x
  * @param {number} height
  */
-function prompted(context, x, height) {
+function drawPrompt(context, x, height) {
     const reach = height * 0.3;
     context.fillStyle = "#fff";
     context.strokeStyle = "#15181d";
