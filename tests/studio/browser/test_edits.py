@@ -55,7 +55,10 @@ def test_a_hole_that_is_not_small_is_filled_on_request(screen: Screen) -> None:
     screen.until(lambda: area(screen) == whole)
 
 
-def test_no_tool_hides_another(screen: Screen) -> None:
+@pytest.mark.parametrize("height", [800, 720])
+def test_no_tool_hides_another(screen: Screen, height: int) -> None:
+    screen.page.set_viewport_size({"width": 1280, "height": height})
+    screen.until(lambda: screen.page.evaluate("innerHeight") == height)
     screen.press("d")
     screen.page.get_by_label("Size of the brush in pixels").wait_for()
     hidden = screen.page.locator(".rail").evaluate("rail => rail.scrollHeight - rail.clientHeight")
