@@ -126,10 +126,16 @@ def test_the_focus_stays_with_those_who_use_keys_alone(screen: Screen) -> None:
     page.get_by_role("button", name="More ways to track").focus()
     screen.press("Enter")
     page.get_by_label("Number of frames").focus()
-    page.keyboard.type("2")
-    screen.press("Enter")
-    screen.tracked_to(2)
+    screen.press("Control+a", "2", "Enter")
+    screen.tracked()
+    assert sorted(screen.masks()) == [0, 1]
     page.locator(".tracking :focus").wait_for()
+    screen.press("j")
+    page.wait_for_selector(".stage[data-frame='1']")
+    screen.press("Enter")  # the frame is right, and nothing more is tracked
+    screen.until(lambda: ask(screen, "GET", f"videos/{screen.video}")["reviewed"] == [[1, 2]])
+    screen.quiet()
+    assert sorted(screen.masks()) == [0, 1]
     screen.press("Control+e")
     coco = page.locator("button[data-format='coco']")
     coco.focus()

@@ -2,6 +2,7 @@
 
 import { pasteMask } from "../lib/clipboard.js";
 import { byId, h } from "../lib/dom.js";
+import { focusStage } from "../stage/stage.js";
 import { bindings } from "./bindings.js";
 import { openSheet } from "./sheet.js";
 
@@ -67,6 +68,8 @@ function pressed(event, stage, actions) {
     if (!action) return;
     event.preventDefault();
     action();
+    // Track has the focus when tracking ended. Who goes on with keys means the frame by Enter, not that button.
+    if (event.target instanceof HTMLButtonElement && event.target.closest(".tracking")) focusStage();
 }
 
 /**
