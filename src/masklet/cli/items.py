@@ -156,45 +156,53 @@ def _read_list(path: Path) -> list[str]:
 
 
 def _expand(source: str, kind: Kind | None) -> list[tuple[str, Kind]]:
+    """The inputs that one source stands for, with their kinds."""
     from masklet.media import is_still
 
-    if not source:  # probably an empty shell variable, not the current folder
-        raise typer.BadParameter("an input is empty: pass a file, folder, glob or URL.")
+    _check_source(source)
     path = Path(source)
-    try:
-        path.stat()
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be entered
-        reason = getattr(error, "strerror", None) or error
-        if not is_url(source):
-            raise MediaError(f"{source[:80]} cannot be opened: {str(reason).lower()}.") from None
     if is_url(source) or (path.exists() and not path.is_dir()):
-        return [
-            (
-                source,
-                Kind.picture if kind is Kind.picture or (kind is None and is_still(source)) else Kind.video,
-            )
-        ]
-    if not path.is_dir() and not glob.has_magic(source):
-        raise MediaError(f"there is no file {source}.")
+        is_picture = kind is Kind.picture or (kind is None and is_still(source))
+        return [(source, Kind.picture if is_picture else Kind.video)]
     pictures, videos = _sort_files(path, source)
     if videos and pictures:
-        names = [
-            f"{source}/*{file.suffix}" if path.is_dir() else str(file) for file in (videos[0], pictures[0])
-        ]
-        raise MediaError(
-            f"{source} contains pictures and videos: select one kind, such as {names[0]} or {names[1]}."
-        )
+        raise _mixed_error(path, source, videos[0], pictures[0])
     if videos and kind is not Kind.picture:
         return [(str(file), Kind.video) for file in videos]
     if not pictures:
-        below = sorted(folder.name for folder in path.iterdir() if folder.is_dir()) if path.is_dir() else []
-        inside = f" Its subfolders are not searched: pass them, such as {source}/{below[0]}." if below else ""
-        raise MediaError(f"{source} contains no pictures or videos that can be read.{inside}")
+        raise _nothing_error(path, source)
     if kind is Kind.picture or (kind is None and not _have_one_size(pictures)):
         return [(str(file), Kind.picture) for file in pictures]
     return [(source, Kind.video)]
+
+
+def _check_source(source: str) -> None:
+    """Refuse a source that is empty, is not there, or cannot be opened."""
+    if not source:  # probably an empty shell variable, not the current folder
+        raise typer.BadParameter("an input is empty: pass a file, folder, glob or URL.")
+    if is_url(source):
+        return
+    try:
+        Path(source).stat()
+    except FileNotFoundError:
+        if not glob.has_magic(source):
+            raise MediaError(f"there is no file {source}.") from None
+    except (OSError, ValueError) as error:  # a name that is too long, a folder that may not be entered
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"{source[:80]} cannot be opened: {str(reason).lower()}.") from None
+
+
+def _mixed_error(path: Path, source: str, *files: Path) -> MediaError:
+    names = [f"{source}/*{file.suffix}" if path.is_dir() else str(file) for file in files]
+    return MediaError(
+        f"{source} contains pictures and videos: select one kind, such as {names[0]} or {names[1]}."
+    )
+
+
+def _nothing_error(path: Path, source: str) -> MediaError:
+    below = sorted(folder.name for folder in path.iterdir() if folder.is_dir()) if path.is_dir() else []
+    inside = f" Its subfolders are not searched: pass them, such as {source}/{below[0]}." if below else ""
+    return MediaError(f"{source} contains no pictures or videos that can be read.{inside}")
 
 
 def _sort_files(path: Path, source: str) -> tuple[list[Path], list[Path]]:

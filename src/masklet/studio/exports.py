@@ -282,21 +282,8 @@ class Exports:
         folder = self._folder / job.id
         stem = short_name(Path(live.frames.name).stem)
         if job.format == SCRIPT:
-            script = script_of(job.state.records)
             file = f"{stem}-session.json"
-            intensity_range = live.decoder.describe()["intensity_range"]
-            saved = SavedSession(
-                video=live.frames.name,
-                size=live.frames.size,
-                clip_length=None,
-                capacity=None,
-                script=script,
-                policy=live.policy,
-                channel=live.channel,
-                intensity_range=None if intensity_range is None else tuple(intensity_range),
-                length=len(live.frames),
-            )
-            saved.write(folder / file)
+            _saved_session(live, job).write(folder / file)
             return file, _script_notes(job)
         format = FORMATS[job.format]
         frames, notes = self._frames(job, len(live.frames))
@@ -319,14 +306,9 @@ class Exports:
                 f"{words} objects overlap. A label map holds one object a pixel: “PNG for each object” has "
                 "all of each."
             )
-        if not output.is_dir():
-            return output.rename(folder / f"{stem}-{output.name}").name, notes
-        zipped = folder / f"{stem}-{output.name}.zip"
-        with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            for path in sorted(path for path in output.rglob("*") if path.is_file()):
-                archive.write(path, path.relative_to(folder))
-        shutil.rmtree(output)
-        return zipped.name, notes
+        if output.is_dir():
+            output = _zip(output)
+        return output.rename(folder / f"{stem}-{output.name}").name, notes
 
     def _frames(self, job: ExportJob, count: int) -> tuple[Sequence[int], list[str]]:
         """The frames to write, and notes on them.
@@ -381,6 +363,31 @@ class Exports:
                 export.done = export.total
         if export.video is not None:
             self._hub.publish(export.video, ExportEvent(export=self.view(export)))
+
+
+def _zip(folder: Path) -> Path:
+    """Pack a folder into a ZIP beside it, which takes its place."""
+    zipped = folder.with_name(f"{folder.name}.zip")
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            archive.write(path, path.relative_to(folder.parent))
+    shutil.rmtree(folder)
+    return zipped
+
+
+def _saved_session(live: Live, job: ExportJob) -> SavedSession:
+    intensity_range = live.decoder.describe()["intensity_range"]
+    return SavedSession(
+        video=live.frames.name,
+        size=live.frames.size,
+        clip_length=None,
+        capacity=None,
+        script=script_of(job.state.records),
+        policy=live.policy,
+        channel=live.channel,
+        intensity_range=None if intensity_range is None else tuple(intensity_range),
+        length=len(live.frames),
+    )
 
 
 def _script_notes(job: ExportJob) -> list[str]:
