@@ -66,7 +66,7 @@ def with_config(folder: Path, config: object) -> Path:
     "change, message",
     [
         ({"stages": [10**9, 1, 2, 1]}, "stages must be 4 whole numbers from 0 to 4096"),
-        ({"stages": [4096, 4096, 4096, 4096]}, "asks for 16386 blocks and holds"),
+        ({"stages": [4096, 4096, 4096, 4096]}, "its config has 16386 blocks, but the file only"),
         ({"stages": [1, 1]}, "stages must be 4 whole numbers"),
         ({"global_blocks": [1] * 1000}, "global_blocks must be at most 64 whole numbers"),
         ({"image_size": 1 << 30}, "image_size must be a whole number from 0 to 4096"),
@@ -76,7 +76,7 @@ def with_config(folder: Path, config: object) -> Path:
         ({"heads": 0}, "heads must be at least 1"),
         ({"heads": 1.5}, "heads must be a whole number"),
         ({"memory_channels": 0}, "memory_channels must be at least 1"),
-        ({"memory_layers": 4096}, "asks for"),
+        ({"memory_layers": 4096}, "its config has"),
         ({"memories": 6}, "memories must be at least 7"),
         ({"memory_channels": 2}, "memory_channels must be a multiple of 4"),
         ({"channels": 24, "memory_channels": 8}, "channels must be a multiple of 16"),
@@ -84,7 +84,7 @@ def with_config(folder: Path, config: object) -> Path:
         ({"background": [7, 0]}, "background must be numbers from 1"),
         ({"windows": [0, 4, 4, 2]}, "the first of windows must be at least 1"),
         ({"windows": [8, 1, 4, 2]}, "windows must be even in all stages but the last"),
-        ({"image_size": 128}, "where 3 does not fit a map of 8 x 8, at an image_size of 128"),
+        ({"image_size": 128}, "3 does not fit a map of 8 x 8, at image_size 128"),
         ({"channels": "many"}, "channels must be a whole number"),
         ({"zoom": 7}, "zoom must be true or false"),
         ({"trunk": "resnet"}, "trunk must be one of"),
@@ -99,7 +99,7 @@ def test_a_config_out_of_bounds_is_refused(folder: Path, change: dict[str, Any],
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", "[" * 100_000, '{"heads": NaN}'])
 def test_a_config_that_is_no_object_is_refused(folder: Path, text: str) -> None:
-    assert "does not describe a SAM 2" in refusal(with_config(folder, text))
+    assert "does not have a valid SAM 2 config" in refusal(with_config(folder, text))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -110,7 +110,7 @@ def test_weights_that_are_not_finite_are_named(folder: Path, suffix: str, value:
     path = folder / f"not_finite{suffix}"
     checkpoint.save(model, path, layout="original" if suffix == ".pt" else "masklet")
     name = "maskmem_tpos_enc" if suffix == ".pt" else "memory_attention.age"
-    assert f"holds NaN or infinite numbers in {name}: " in refusal(path)
+    assert f"has NaN or infinite numbers in {name}: " in refusal(path)
 
 
 def test_integers_are_no_weights(folder: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_tensor_that_repeats_one_number_is_refused(folder: Path) -> None:
     torch.save(
         {"model": {"image_encoder.trunk.patch_embed.proj.weight": torch.zeros(1).expand(10**12)}}, path
     )
-    assert "holds more numbers than its size allows" in refusal(path)
+    assert "claims more numbers than its size allows" in refusal(path)
 
 
 def test_a_header_longer_than_the_file_is_refused(folder: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_pipe_is_refused_without_waiting(folder: Path, suffix: str) -> None:
 
 def test_a_folder_named_like_a_file_holds_no_weights(folder: Path) -> None:
     (folder / "folder.pt").mkdir()
-    assert "It holds none" in refusal(folder / "folder.pt")
+    assert "It contains none" in refusal(folder / "folder.pt")
 
 
 def test_names_with_line_breaks_stay_on_one_line(folder: Path) -> None:
@@ -183,13 +183,13 @@ def test_code_in_an_archive_is_never_run(folder: Path, capsys: pytest.CaptureFix
     with zipfile.ZipFile(folder / "code.pt", "w") as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02c__builtin__\nprint\nX\x03\x00\x00\x00run\x85R.")
         archive.writestr("archive/version", "3")
-    assert "holds code" in refusal(folder / "code.pt")
+    assert "contains code" in refusal(folder / "code.pt")
     assert not capsys.readouterr().out
 
 
 def test_a_shape_that_does_not_fit_is_refused_before_memory_is_taken(folder: Path) -> None:
     config = asdict(toy()) | {"channels": 4096, "feedforward": 4096, "memory_channels": 4096}
-    assert "in another shape" in refusal(with_config(folder, config))
+    assert "other shapes for" in refusal(with_config(folder, config))
 
 
 def flip_bytes(content: bytes, places: list[tuple[float, int]]) -> bytes:

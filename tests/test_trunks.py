@@ -94,7 +94,7 @@ def test_a_config_of_before_has_hiera(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("layout", ["original", "transformers"])
 def test_other_layouts_have_no_place_for_it(layout: str, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="save it in layout 'masklet'"):
+    with pytest.raises(CheckpointError, match="use layout='masklet'"):
         checkpoint.save(Sam2(small()), tmp_path / "a", layout=layout)  # type: ignore[arg-type]
 
 
@@ -108,7 +108,7 @@ def test_a_config_names_one_trunk_and_no_other() -> None:
 
 
 def test_masking_refuses_it() -> None:
-    with pytest.raises(ValueError, match="efficientnet-lite0 has no windows"):
+    with pytest.raises(ValueError, match="efficientnet-lite0 has none"):
         UnitGrid.of(NANO)
 
 

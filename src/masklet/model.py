@@ -1,6 +1,6 @@
 """Sam2: the whole network behind five verbs.
 
-It knows no video, no object ids and no files, and remembers nothing: memories are handed in and handed out.
+It does not depend on videos, object ids or files, and has no state: memories are arguments and return values.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from masklet.types import CERTAIN, Candidates, FrameFeatures, MaskPrediction, Me
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 STABLE_MARGIN, STABLE_RATIO = 0.05, 0.98
-HELD_LOGIT = 2.0  # at a click that is held, at least
-HELD_REACH = 1 / 20  # of the picture's side: how far a held click is felt, as a deviation
-HELD_ROUNDS = 3  # clicks of both kinds beside each other pull in turns
+HELD_LOGIT = 2.0  # minimum logit at a held click
+HELD_REACH = 1 / 20  # standard deviation of a held click's effect, as a part of the picture's side
+HELD_ROUNDS = 3  # nearby clicks of both kinds are applied alternately
 
 
 def in_own_precision(verb: Verb) -> Verb:
-    """Compute a verb in the precision of the weights, whatever `torch.autocast` is around it.
+    """Compute a verb in the precision of the weights, ignoring `torch.autocast`.
 
-    Training keeps autocast: it rounds what gradients are taken of, and its loop asks for that.
+    With gradients, autocast is kept, as the training loop expects.
     """
 
     @wraps(verb)
     def run(model: Sam2, *args: Any, **kwargs: Any) -> Any:
         device = model.device.type
-        has_autocast = torch.amp.is_autocast_available(device)  # `meta` has none
+        has_autocast = torch.amp.is_autocast_available(device)  # `meta` has no autocast
         if torch.is_grad_enabled() or not (has_autocast and torch.is_autocast_enabled(device)):
             return verb(model, *args, **kwargs)
         with torch.autocast(device, enabled=False):
@@ -89,7 +89,7 @@ class Sam2(nn.Module):
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
         self.backend: Backend = TorchBackend(self)  # masklet.backends.fit chooses another
-        self.float()  # whatever torch's default dtype is
+        self.float()  # independent of torch's default dtype
 
     @property
     def device(self) -> torch.device:
@@ -103,7 +103,7 @@ class Sam2(nn.Module):
 
     @property
     def _active(self) -> Backend:
-        """The backend; where gradients are recorded plain torch, the only one that has them."""
+        """The backend; plain torch if gradients are recorded, since only torch supports them."""
         return TorchBackend(self) if torch.is_grad_enabled() else self.backend
 
     @in_own_precision
@@ -125,7 +125,7 @@ class Sam2(nn.Module):
         """Attend to the memories of each object.
 
         Args:
-            features: Of one frame, for all objects.
+            features: The features of one frame, for all objects.
             selections: The memories of each of the b objects, all of the same shape.
 
         Returns:
@@ -165,10 +165,10 @@ class Sam2(nn.Module):
         """Predict candidate masks from points, or from the context alone if there are no points.
 
         Args:
-            features: Of one frame, for all objects.
+            features: The features of one frame, for all objects.
             context: What `attend` returned.
             points: (b, p, 2), x and y in pixels of the model's square.
-            labels: (b, p): 1 on the object, 0 beside it, 2 and 3 the corners of a box, -1 for padding.
+            labels: (b, p): 1 on the object, 0 outside it, 2 and 3 the corners of a box, -1 for padding.
             hint: Low-res logits (b, S/4, S/4) of an earlier answer.
             candidates: 3, or 1 if the prompt is not ambiguous.
             stable: Replace an unstable single mask with the best of the three (SAM 2, app. D.1), and hold its
@@ -205,7 +205,7 @@ class Sam2(nn.Module):
         """Use a person's mask as the answer. The decoder only adds the object pointer.
 
         Args:
-            features: Of one frame, for all objects.
+            features: The features of one frame, for all objects.
             mask: (b, S, S), 0 or 1.
 
         Returns:
@@ -213,7 +213,7 @@ class Sam2(nn.Module):
         """
         logits = fill_mask(mask, self.config.mask_size)
         hint = self.prompt_encoder.mask_to_hint(mask.to(self.dtype)[:, None])[:, 0]
-        # The published code shows the decoder the bare features here, without the no-memory embedding.
+        # Here the published code passes the features to the decoder without the no-memory embedding.
         context = features.coarse.expand(len(mask), -1, -1, -1)
         decoded = self.decode(features, context, hint=hint, candidates=1, stable=False)
         score = logits.new_full((), CERTAIN).where(mask.flatten(1).any(dim=1), -CERTAIN)
@@ -227,7 +227,7 @@ class Sam2(nn.Module):
         """Encode an answer as memory tokens.
 
         Args:
-            features: Of one frame, for all objects.
+            features: The features of one frame, for all objects.
             prediction: The answer for each of the b objects.
             binary: Use the binary mask, not its probabilities, as for prompted frames.
 
@@ -242,7 +242,8 @@ class Sam2(nn.Module):
 
 
 def fill_mask(mask: Float[Tensor, "b S S"], size: int) -> Float[Tensor, "b h4 w4"]:
-    """A user's mask as low-res logits: `CERTAIN` inside, less that outside, in between at its edge."""
+    """A user's mask as low-res logits: `CERTAIN` inside, `-CERTAIN` outside, values in between at its
+    edge."""
     sides = (2 * mask.float() - 1)[:, None] * CERTAIN
     return F.interpolate(sides, (size, size), mode="bilinear", align_corners=False, antialias=True)[:, 0]
 
@@ -267,19 +268,19 @@ def _replace_unstable(
 def hold_clicks(
     logits: Float[Tensor, "b h4 w4"], points: Float[Tensor, "b p 2"], labels: Int[Tensor, "b p"], side: int
 ) -> Float[Tensor, "b h4 w4"]:
-    """Raise or lower a mask around clicks that it contradicts, so that a correction never does nothing.
+    """Raise or lower a mask around clicks that it contradicts, so that a correction always has an effect.
 
-    What a click adds is a bump, as high as the logit there was wrong: where the mask was nearly as asked for,
-    much of the surroundings comes along, elsewhere little.
+    A click adds a bump as high as the error of the logit there: if the error is small, a larger part of the
+    surroundings changes with it.
 
     Args:
         logits: The single mask of each object.
         points: x and y in pixels of the model's square.
-        labels: 1 on the object, 0 beside it; others are no clicks.
-        side: Of the model's square.
+        labels: 1 on the object, 0 outside it; others are not clicks.
+        side: The side of the model's square.
 
     Returns:
-        The logits, unchanged where no click is contradicted.
+        The logits, unchanged if no click is contradicted.
     """
     size = logits.shape[-1]
     cells = torch.arange(size, dtype=logits.dtype, device=logits.device)
@@ -298,28 +299,26 @@ def check_model(model: object) -> Sam2:
     """A network.
 
     Raises:
-        OptionError: It is something else, such as a path.
+        OptionError: It is not a network, such as a path.
     """
     if not isinstance(model, Sam2):
-        raise OptionError(
-            f"model must be a network, as masklet.load(...) returns it. Got {type(model).__name__}."
-        )
+        raise OptionError(f"model must be a network from masklet.load(...). Got {type(model).__name__}.")
     return model
 
 
 def check_features(model: Sam2, features: object) -> FrameFeatures:
-    """The features of one frame, as this network encodes it.
+    """The features of one frame, encoded by this network.
 
     Raises:
-        OptionError: They are something else, or of another network.
+        OptionError: They are not features, or are from another network.
     """
     config = model.config
     expected = (1, config.channels, config.grid, config.grid)
     if not isinstance(features, FrameFeatures):
-        raise OptionError(f"features must be FrameFeatures, of one frame. Got {type(features).__name__}.")
+        raise OptionError(f"features must be FrameFeatures of one frame. Got {type(features).__name__}.")
     if tuple(features.coarse.shape) != expected:
         raise OptionError(
-            f"features must be those of this network, whose coarse map is {expected}. "
-            f"Got {tuple(features.coarse.shape)}."
+            f"features must be from this network, with a coarse map of {expected}. Got "
+            f"{tuple(features.coarse.shape)}."
         )
     return features

@@ -142,7 +142,7 @@ def test_tiles_that_make_no_sense_are_refused() -> None:
     image = np.zeros((300, 300, 3), np.uint8)
     with pytest.raises(ValueError, match=r"at least 64 pixels\. Got 8"):
         masklet.everything(Connected(), image, GRID, tiles=8)
-    with pytest.raises(ValueError, match="tiles can be used with a picture only"):
+    with pytest.raises(ValueError, match="tiles can be used only with a picture"):
         masklet.everything(Connected(), [image, image], GRID, tiles=TILE)
 
 

@@ -92,7 +92,7 @@ def test_a_stream_goes_forward_only(clip: np.ndarray) -> None:
     frames = [first, *found]
     assert [len(masks) for masks in frames] == [2] * 10 + [3] * 14
     assert sorted(track.first for track in found.tracks.values()) == [0, 0, 10]
-    with pytest.raises(ValueError, match=r"seen once.*backward=False"):
+    with pytest.raises(ValueError, match=r"only once.*backward=False"):
         everything_in_video(Painted(), iter(clip), GRID, backward=True)
 
 
@@ -305,7 +305,7 @@ def test_detections_of_tensors_and_empty_masks(clip: np.ndarray, caplog: pytest.
         assert all((masks.label_map() == label).all() for masks, label in zip(found, expected, strict=True))
     empty = everything_in_video(Painted(), clip, detections={0: np.zeros((1, 48, 64), dtype=bool)})
     assert [len(masks) for masks in empty] == [0] * LENGTH
-    assert "frame 0: 1 of 1 detected masks cover no pixel and are left out: 0." in caplog.text
+    assert "frame 0: 1 of 1 detected masks cover no pixel and are ignored: 0." in caplog.text
 
 
 @pytest.mark.parametrize("form", ["boxes", "lists", "supervision", "prompts"])
@@ -407,10 +407,10 @@ def test_detections_are_on_the_frame_that_their_image_names(
     [
         ([{"id": 1, "file_name": "0.jpg"}, {"id": 1, "file_name": "1.jpg"}], "two images have the id 1"),
         ([{"id": 1, "frame_id": 3}, {"id": 2, "frame_id": 3}], "two images of frame 3, with the ids 1 and 2"),
-        ([{"id": number, "frame_id": number} for number in range(1, 11)], "count from 0"),
+        ([{"id": number, "frame_id": number} for number in range(1, 11)], "start at 0"),
         (
             [{"id": 1, "file_name": "a/00003.jpg"}, {"id": 2, "file_name": "b/00003.jpg"}],
-            "2 images that may be",
+            "2 images that match",
         ),
         ([{"id": 1, "file_name": "00003.jpg", "width": 320, "height": 200}], "images resized without"),
         ([{"id": 1, "file_name": "00003.jpg", "width": 100, "height": 60}], "images turned without"),
@@ -437,5 +437,5 @@ def test_a_frame_with_folders_finds_its_image_among_others_of_its_name(tmp_path:
 def test_detections_of_another_video_are_refused(tmp_path: Path) -> None:
     images = [{"id": number, "file_name": f"other_{number}.jpg"} for number in range(7)]
     path = coco_detections(tmp_path / "c.json", images, [])
-    with pytest.raises(MediaError, match=r"7 images such as other_0.jpg, and none of the video's 10 frames"):
+    with pytest.raises(MediaError, match=r"7 images such as other_0.jpg, but none of the video's 10 frames"):
         make_detector(path, frame_name, 10)

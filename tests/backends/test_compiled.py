@@ -108,7 +108,7 @@ def test_without_a_compiler_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) 
 
 def test_devices_that_nothing_is_compiled_for_are_named() -> None:
     assert reason_for_no_compiler(torch.device("mps")) == (
-        "the network is on mps, and only CPUs and CUDA devices are compiled for"
+        "the network is on mps, and only CPUs and CUDA devices are supported"
     )
 
 

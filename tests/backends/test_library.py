@@ -106,7 +106,7 @@ def test_a_compiler_that_hangs_is_stopped_with_all_that_it_started(
     monkeypatch.setattr(library, "COMPILER_SECONDS", 0.5)
     compiler, _ = fake_compiler(tmp_path, seconds=60)
     start = time.monotonic()
-    with pytest.raises(BuildError, match=r"was not done after 0\.5 seconds"):
+    with pytest.raises(BuildError, match=r"did not finish within 0\.5 seconds"):
         build(compiler, folder)
     assert time.monotonic() - start < 20
     assert not list(folder.glob("*.so"))

@@ -29,7 +29,7 @@ BAD = {
         "(48, 64), the size of the frame",
     ),
     "no mask": (("track", "clip.mp4", "--mask", "text.mp4"), "text.mp4"),
-    "an empty mask": (("track", "clip.mp4", "--mask", "black.png"), "black.png shows no object"),
+    "an empty mask": (("track", "clip.mp4", "--mask", "black.png"), "black.png contains no object"),
     "a frame beyond the end": (
         ("track", "clip.mp4", *CLICK, "--frame", "6"),
         "6 frames, 0 to 5. Got frame 6",
@@ -194,13 +194,13 @@ MISSING = {  # beside a model that is missing too
     ),
     "detections of a longer video": (
         ("everything", "clip.mp4", "--detections", "long.json"),
-        "image of frame 999",
+        "image for frame 999",
     ),
     "detections in a picture": (
         ("everything", "frames/0.png", "--detections", "big.json"),
-        "can be used with a video only",
+        "can be used only with a video",
     ),
-    "tiles of a video": (("everything", "clip.mp4", "--tiles", "64"), "can be used with a picture only"),
+    "tiles of a video": (("everything", "clip.mp4", "--tiles", "64"), "can be used only with a picture"),
     "a grid of no points": (("everything", "frames/0.png", "--points-per-side", "0"), "points_per_side"),
     "training data": (("train", "finetune", "no"), "no data set no"),
     "validation data": (("train", "finetune", "frames", "--validation", "no"), "no data set no"),

@@ -99,12 +99,12 @@ def weights(tmp_path: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     [
         ("other.safetensors", "other.safetensors is not a SAM 2 checkpoint"),
         ("other.pt", "other.pt is not a SAM 2 checkpoint"),
-        ("cut.safetensors", "cut.safetensors is damaged or cut short"),
-        ("cut.pt", "cut.pt is damaged or cut short"),
-        ("text.pt", "text.pt is damaged or cut short, or no checkpoint"),
-        ("empty.pt", "empty.pt is damaged or cut short"),
-        ("malice.pt", "malice.pt holds code, which masklet never runs"),
-        ("folder", "must hold one .safetensors or .pt file"),
+        ("cut.safetensors", "cut.safetensors is damaged, truncated"),
+        ("cut.pt", "cut.pt is damaged, truncated"),
+        ("text.pt", "text.pt is damaged, truncated or not a checkpoint"),
+        ("empty.pt", "empty.pt is damaged, truncated"),
+        ("malice.pt", "malice.pt contains code, which masklet never runs"),
+        ("folder", "must contain one .safetensors or .pt file"),
     ],
 )
 def test_bad_weights(run: Run, shelf: Path, weights: Path, name: str, part: str) -> None:

@@ -81,8 +81,8 @@ def test_a_video_from_detections(run: Run, shelf: Path, tmp_path: Path) -> None:
     ("words", "part"),
     [
         (("--points-per-side", 0), "points_per_side must be at least 1. Got 0"),
-        (("--pred-iou-thresh", 80), "pred_iou_thresh is a share and lies between 0 and 1. Got 80"),
-        (("--every", 5), "every can be used with a video only. Got a picture"),
+        (("--pred-iou-thresh", 80), "pred_iou_thresh must be a fraction from 0 to 1. Got 80"),
+        (("--every", 5), "every can be used only with a video. Got a picture"),
         (("--preset", "slow"), "slow"),
     ],
 )

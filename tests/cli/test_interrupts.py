@@ -72,7 +72,7 @@ def test_a_video_that_breaks_off_keeps_what_was_done(run: Run, shelf: Path, tmp_
     if answer.code == 0:  # where it was cut between two frames, nobody can tell
         assert len(masks) == len(open_frames(tmp_path / "cut.mkv"))
     else:
-        assert answer.code == 1 and "breaks off after frame" in answer.err
+        assert answer.code == 1 and "cannot be decoded after frame" in answer.err
 
 
 @pytest.mark.slow

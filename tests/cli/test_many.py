@@ -135,7 +135,7 @@ def test_a_failure_says_what_of_all_inputs_is_missing(run: Run, desk: Path) -> N
     Path("pictures/a/bad.png").unlink()
     PIL.Image.new("RGB", (30, 30)).save("pictures/a/good.png")
     answer = run(*words)
-    assert answer.code == 0 and "of all inputs together: out/coco.json" in answer.err
+    assert answer.code == 0 and "for all inputs together: out/coco.json" in answer.err
     assert len(json.loads(Path("out/coco.json").read_text())["images"]) == 2
 
 
@@ -395,7 +395,7 @@ def test_a_prompt_file_that_cannot_be_meant(run: Run, desk: Path, name: str, tex
             "two categories have the id 1: a and b",
         ),
         ("p.jsonl", '{"box": 0, "positive": [[1, 2]]}', "box must be four finite numbers"),
-        ("p.jsonl", '{"class": false, "positive": [[1, 2]]}', "class is a text. Got False"),
+        ("p.jsonl", '{"class": false, "positive": [[1, 2]]}', "class must be text. Got False"),
     ],
 )
 def test_what_a_prompt_file_would_lose(tmp_path: Path, name: str, text: str, part: str) -> None:

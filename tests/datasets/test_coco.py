@@ -50,7 +50,7 @@ def test_masks_brushed_in_cvat_are_no_crowds(tmp_path: Path) -> None:
     for each in said["annotations"]:
         each["iscrowd"] = 1
     path.write_text(json.dumps(said))
-    with pytest.raises(MediaError, match="5 annotations, and none is a polygon or a mask of one object"):
+    with pytest.raises(MediaError, match="5 annotations, but none is a polygon or a mask of one object"):
         read_coco(tmp_path / "set")
     for each in said["annotations"]:
         each["attributes"] = {"occluded": False}
@@ -118,7 +118,7 @@ def test_parts_of_a_project_are_not_mixed(tmp_path: Path) -> None:
         shutil.copy(labels, labels.with_name(f"instances_{part}.json"))
         shutil.copytree(tmp_path / "task" / "images" / "default", tmp_path / "task" / "images" / part)
     labels.unlink()
-    with pytest.raises(MediaError, match=r"several sets of labels: .*Train.json, .*Give the one"):
+    with pytest.raises(MediaError, match=r"several sets of labels: .*Train.json, .*Pass one of them"):
         find_items(tmp_path / "task")
     assert len(find_items(labels.with_name("instances_Train.json"))) == 2
     labels.with_name("captions_Train.json").write_text("{}")
@@ -266,7 +266,7 @@ def test_two_pictures_of_one_name_never_share_a_file(tmp_path: Path) -> None:
     content["images"] = [{"id": 1, "file_name": f"x/{name}"}, {"id": 2, "file_name": f"y/{name}"}]
     content["annotations"].append({**content["annotations"][0], "image_id": 2})
     path.write_text(json.dumps(content))
-    with pytest.raises(MediaError, match="none of them lies in"):
+    with pytest.raises(MediaError, match="none of them is in"):
         find_items(tmp_path / "set")
 
 
@@ -274,7 +274,7 @@ def test_two_pictures_of_one_name_never_share_a_file(tmp_path: Path) -> None:
 def test_a_name_that_no_file_can_have_is_a_sentence(tmp_path: Path, name: str) -> None:
     write_annotations(tmp_path / "set", [{"segmentation": [SQUARE]}])
     edit_index(tmp_path / "set", file_name=name)
-    with pytest.raises(MediaError, match="none of them lies in"):
+    with pytest.raises(MediaError, match="none of them is in"):
         find_items(tmp_path / "set")
 
 

@@ -102,7 +102,7 @@ def test_a_mask_as_a_colour_picture_is_read_where_it_is_grey(tmp_path: Path) -> 
 def test_a_folder_without_data_says_what_was_expected(
     tmp_path: Path, form: Callable[[Path], list[DatasetItem]]
 ) -> None:
-    with pytest.raises(MediaError, match=r"holds no"):
+    with pytest.raises(MediaError, match=r"contains no"):
         form(tmp_path)
 
 

@@ -141,7 +141,7 @@ def test_a_round_sums_its_clips_up() -> None:
     result = Round.from_clips(clips, calibration.gates)
     assert (result.proposed, result.reviewed, result.seconds) == (4, {"accepted": 4, "rejected": 2}, 60.0)
     assert result.gates[-1].recall == result.passed[0] / 4
-    assert "0.25 minutes of a person for each" in "\n".join(result.lines(1))
+    assert "0.25 minutes of review for each" in "\n".join(result.lines(1))
     taken = Round.from_clips([*clips, replace(clips[0], taken=2, is_judged=False)], calibration.gates)
     assert taken.accepted == 6 + 2
 
@@ -290,7 +290,7 @@ def test_proposals_are_never_mixed_with_others(tmp_path: Path, truth: np.ndarray
     more = ProposalFolder(tmp_path, run)
     more.begin({**contents, "c": "4"})
     assert (tmp_path / "studio").exists() and more.projects == 1 and more.unreviewed == []
-    with pytest.raises(MaskletError, match="proposals of b, which is not among the videos now"):
+    with pytest.raises(MaskletError, match="proposals of b, which is not among the given videos"):
         ProposalFolder(tmp_path, run).begin({"a/clip": "1"})
     with pytest.raises(MaskletError, match="proposals of b, which has changed since"):
         ProposalFolder(tmp_path, run).begin({"b": "other"})

@@ -183,7 +183,7 @@ def test_what_cannot_be_answered_is_a_sentence(model: masklet.Sam2, body: object
 def test_a_picture_that_is_too_large_is_refused(model: masklet.Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cvat_nuclio, "IMAGE_BYTES", 20)
     code, content = call(Interactor(model), clicks(frame()))
-    assert code == 400 and "may have" in content["error"]
+    assert code == 400 and "at most" in content["error"]
 
 
 @pytest.mark.parametrize("kind", ["tracker", "interactor"])

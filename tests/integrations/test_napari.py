@@ -71,7 +71,7 @@ def test_a_picture_is_segmented(model: masklet.Sam2) -> None:
 
 
 def test_layers_that_point_at_nothing_are_refused(model: masklet.Sam2) -> None:
-    with pytest.raises(masklet.PromptError, match="nothing is pointed at"):
+    with pytest.raises(masklet.PromptError, match="there are no prompts"):
         plugin.segment_layers(model, Layer(np.zeros(SIZE, dtype=np.uint8)), Layer(np.zeros((0, 2))))
 
 
@@ -114,7 +114,7 @@ def test_the_widget_says_what_is_wrong_in_the_sentence_itself(
     monkeypatch.setattr(napari.utils.notifications, "show_error", messages.append)
     image = napari.layers.Image(np.zeros((3, *SIZE), dtype=np.uint16))
     assert plugin.make_widget()._function(image) == []
-    assert messages == ["nothing is pointed at: add points, a rectangle or brush strokes."]
+    assert messages == ["there are no prompts: add points, a rectangle or brush strokes."]
 
 
 @dataclass
@@ -169,7 +169,7 @@ def test_a_brush_beside_the_image_is_refused(scale: float, shift: float) -> None
 
 
 def test_points_of_another_page_are_none_on_a_picture(model: masklet.Sam2) -> None:
-    with pytest.raises(masklet.PromptError, match="nothing is pointed at"):
+    with pytest.raises(masklet.PromptError, match="there are no prompts"):
         plugin.segment_layers(model, Layer(np.zeros(SIZE)), Layer(np.array([[3, 20, 30]])))
 
 

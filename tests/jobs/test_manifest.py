@@ -87,7 +87,7 @@ def test_a_manifest_may_be_in_any_file_system() -> None:
         (
             "m.csv",
             "source,x,y,x\na.mp4,1,2,3\n",
-            "names a column twice in its first line. Got source, x, y, x",
+            "has a column twice in its first line. Got source, x, y, x",
         ),
         ("m.csv", "source,x,y\na.mp4,1,\n", "expected numbers"),
         ("m.jsonl", "{", "is not JSON"),
@@ -138,7 +138,7 @@ def test_a_missing_manifest_is_said(tmp_path: Path) -> None:
             read_manifest(str(tmp_path / name))
     (tmp_path / "list.txt").write_text("a.mp4")
     for name in ("list.txt", "*.mp4"):
-        with pytest.raises(PromptError, match="is no manifest, and no videos are there"):
+        with pytest.raises(PromptError, match="is not a manifest and contains no videos"):
             read_manifest(str(tmp_path / name))
 
 
@@ -173,7 +173,7 @@ def test_one_path_in_two_spellings_is_one_source(tmp_path: Path) -> None:
         (JobSettings(every=-3), "every must be at least 1"),
         (Cluster(actors=0), "actors must be at least 1"),
         (Cluster(cpus_per_actor=0), "cpus_per_actor must be a number above 0"),
-        (Cluster(gpus_per_actor=-1), "gpus_per_actor must be a number from 0 on"),
+        (Cluster(gpus_per_actor=-1), "gpus_per_actor must be a number from 0\\."),
         (Cluster(timeout=float("nan")), "timeout must be a number above 0"),
         (Cluster(attempts=0), "attempts must be at least 1"),
     ],

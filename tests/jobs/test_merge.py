@@ -158,9 +158,9 @@ def test_what_cannot_be_merged_is_named(mixed: Path, settings: JobSettings, tmp_
     store = Store(str(tmp_path))
     job = {"manifest": str(mixed / "manifest.csv"), "settings": settings.to_json()}
     store.write_json("job.json", job)
-    with pytest.raises(MaskletError, match=r"merged files are parquet or coco\. Got yolo\."):
+    with pytest.raises(MaskletError, match=r"merged files can be parquet or coco\. Got yolo\."):
         merge_results(store, store, ["yolo"])
-    with pytest.raises(MaskletError, match="4 items are not done: masklet jobs resume"):
+    with pytest.raises(MaskletError, match="4 items are not done: run masklet jobs resume"):
         merge_results(store, store, ["coco"])
     store.write_json("job.json", {**job, "settings": replace(settings, formats=("yolo",)).to_json()})
     with pytest.raises(

@@ -232,7 +232,7 @@ def test_ray_is_started_again_where_its_start_was_too_slow(monkeypatch: pytest.M
             ConnectionError("Could not find any running Ray instance.\nMore."),
             "Could not find any running Ray",
         ),
-        (SystemExit(1), "it does not answer"),
+        (SystemExit(1), "there is no answer"),
     ],
 )
 def test_a_cluster_that_is_not_there_is_named(

@@ -102,10 +102,10 @@ def test_the_name_follows_content_and_settings(corpus: Path, settings: JobSettin
 def test_a_job_that_never_began_says_so(settings: JobSettings, tmp_path: Path) -> None:
     """Ray could not be started: there is a job, but no status yet."""
     store = Store(str(tmp_path))
-    with pytest.raises(MaskletError, match="holds no job"):
+    with pytest.raises(MaskletError, match="contains no job"):
         last_status(store)
     store.write_json("job.json", {"manifest": "clips.csv", "settings": settings.to_json()})
-    with pytest.raises(MaskletError, match=r"the job of clips\.csv has not begun: masklet jobs resume"):
+    with pytest.raises(MaskletError, match=r"the job of clips\.csv has not started: run masklet jobs resume"):
         last_status(store)
 
 
@@ -476,7 +476,7 @@ def test_changed_prompts_leave_no_masks_or_errors_of_the_earlier_ones(
     manifest_of, settings_of = read_job(Store(str(tmp_path / "other")))
     assert (manifest_of, settings_of.model) == (str(manifest), str(tmp_path / "toy.safetensors"))
     masklet.save(toy_network(seed=5), tmp_path / "toy.safetensors")
-    with pytest.raises(MaskletError, match="holds a job with other weights"):
+    with pytest.raises(MaskletError, match="has a job with other weights"):
         run_job("m.csv", str(tmp_path / "other"), replace(settings, model="toy.safetensors"), Cluster())
     store.remove("masks")
     assert status("0.mp4,1,20,24") == (1, 0, 1, 0), "results that somebody removed are made again"
@@ -496,7 +496,7 @@ def test_a_folder_of_something_else_is_refused(
         lambda: merge_results(store, store),
         lambda: run_job(str(corpus / "manifest.csv"), store.url, settings, Cluster()),
     ):
-        with pytest.raises(MaskletError, match="is not of a job that this version of masklet can go on with"):
+        with pytest.raises(MaskletError, match="is from a job that this version of masklet cannot resume"):
             call()
 
 

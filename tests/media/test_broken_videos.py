@@ -67,7 +67,7 @@ def cut(tmp_path: Path) -> Path:
 
 def test_what_decodes_of_a_truncated_file_is_given_and_then_one_error(cut: Path) -> None:
     frames, seen = open_frames(cut), []
-    with pytest.raises(MediaError, match=r"cut\.mp4 breaks off after frame \d+"):
+    with pytest.raises(MediaError, match=r"cut\.mp4 cannot be decoded after frame \d+"):
         for image in frames:
             seen.append(image)
     whole = open_frames(cut.with_name("whole.mp4"))

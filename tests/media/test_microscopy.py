@@ -68,7 +68,7 @@ def test_a_channel_of_a_stack_slice_by_slice(tmp_path: Path, form: str) -> None:
 def test_a_channel_by_its_name(tmp_path: Path) -> None:
     path = write(tmp_path / "stack.ome.tif", "ome-TZCYX")
     assert int(open_frames(path, channel="gfp")[1][0, 0, 1]) == value(0, 1, 1)
-    with pytest.raises(MediaError, match=r"the channels 0 \(DAPI\), 1 \(GFP\)\. Got 'RFP'"):
+    with pytest.raises(MediaError, match=r"Its channels are 0 \(DAPI\), 1 \(GFP\)\. Got 'RFP'"):
         open_frames(path, channel="RFP")
     with pytest.raises(MediaError, match="Got 2"):
         open_frames(path, channel=2)
@@ -335,7 +335,7 @@ def test_a_folder_of_files_with_channels_shows_one_or_all(tmp_path: Path) -> Non
     one = open_frames(tmp_path, channel=1)
     assert one.channel == 1 and one.axes is not None and one.file_name(2) == frames.file_name(2) == "2.tif"
     assert [int(image[0, 0, 0]) for image in one] == [0, 0, 0]
-    with pytest.raises(MediaError, match="has the channels 0, 1"):
+    with pytest.raises(MediaError, match="Its channels are 0, 1"):
         open_frames(tmp_path, channel=2)
 
 

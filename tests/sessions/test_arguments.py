@@ -113,7 +113,7 @@ def test_a_sequence_of_pictures_is_no_path(unchecked: None) -> None:
 def test_features_of_another_network_are_refused() -> None:
     other = ImageSession(toy_network(replace(toy(), channels=64)), IMAGE).features
     with pytest.raises(
-        MaskletError, match=r"features must be those of this network.*32, 4, 4\)\. Got .*64, 4, 4\)"
+        MaskletError, match=r"features must be from this network.*32, 4, 4\)\. Got .*64, 4, 4\)"
     ):
         ImageSession(NETWORK, IMAGE, features=other)
 

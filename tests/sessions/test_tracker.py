@@ -167,7 +167,7 @@ def test_a_refused_prompt_changes_nothing(fake: Fake, prompts: dict[int, Prompt]
 def test_who_is_not_there_cannot_be_forgotten(fake: Fake) -> None:
     tracker = Tracker(fake)
     tracker.step(GREY, {1: click(), 2: click()})
-    with pytest.raises(PromptError, match=r"no object 5 is tracked\. There are objects 1, 2"):
+    with pytest.raises(PromptError, match=r"no object 5 is tracked\. Tracked are objects 1, 2"):
         tracker.forget(1, 5)
     assert tracker.ids == (1, 2)
 

@@ -51,7 +51,7 @@ def test_candidates_of_a_click_that_is_gone_or_was_corrected_are_refused(caller:
     caller.click(video, candidates=True, headers=ANNA)
     caller.post(f"{video}/undo", headers=BERT)
     refusal = caller.ask("POST", f"{video}/candidates", 404, json=choice, headers=ANNA)
-    assert refusal["message"] == "Object 1 was changed on frame 0 since you clicked. Click once more."
+    assert refusal["message"] == "Object 1 was changed on frame 0 since you clicked. Click again."
     assert caller.get(video)["objects"] == []
     caller.post(f"{video}/redo", headers=BERT)
     caller.post(f"{video}/candidates", choice, headers=ANNA)

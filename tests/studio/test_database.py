@@ -35,7 +35,7 @@ def test_postgres_holds_what_sqlite_holds(postgres: str, tmp_path: Path) -> None
         again.get(video, status=404)
         # PostgreSQL's texts have no zero character.
         refusal = again.get("/videos/%00", status=422)
-        assert refusal["message"] == "The request has a text or number that cannot be stored."
+        assert refusal["message"] == "The request contains a text or number that cannot be stored."
 
 
 def assert_as_the_tables_say(database: Database) -> None:

@@ -124,7 +124,7 @@ def test_hidden_objects_are_left_out_unless_they_are_wanted(caller: Caller) -> N
     caller.ask("PATCH", f"{video}/objects/2", json={"hidden": True, "name": "cat"})
     export, content = finished_export(caller, video, "coco")
     assert {entry["category_id"] for entry in json.loads(content)["annotations"]} == {1}
-    assert export["notes"][0] == "Hidden, and left out: cat."
+    assert export["notes"][0] == "Hidden and left out: cat."
     export, content = finished_export(caller, video, "coco", hidden=True)
     assert {entry["category_id"] for entry in json.loads(content)["annotations"]} == {1, 2}
 
@@ -240,7 +240,7 @@ def test_an_export_of_masks_that_are_gone_fails_with_a_sentence(tmp_path: Path) 
             first, second = wait_for_exports(caller, ids)
             assert first["state"] == second["state"] == "failed"
             assert first["message"] == (
-                "What it shows was undone and done anew before it was written. Ask again."
+                "Its masks were undone and replaced before it was written. Export it again."
             )
 
 
@@ -252,7 +252,7 @@ def test_an_export_that_kills_the_server_is_given_up(tmp_path: Path) -> None:
                 session.get_one(Export, id).attempts = 3
         with Caller(studio) as caller:
             first, _ = wait_for_exports(caller, ids)
-            assert first["message"] == "The server was stopped 3 times while it was written. Ask again."
+            assert first["message"] == "The server was stopped 3 times while it was written. Export it again."
 
 
 def test_an_export_that_waited_for_days_is_still_written(tmp_path: Path) -> None:
@@ -365,12 +365,12 @@ def test_masks_are_exported_where_the_video_is_gone(caller: Caller) -> None:
     assert caller.exported(video, "cvat")
     failed = caller.export(video, format="overlay")
     assert failed["message"] == (
-        "blots.mp4 is not in the folder any more. Put it back; what was done with it is kept. "
+        "blots.mp4 is no longer in the folder. Restore it; your work on it is kept. "
         "Formats with masks alone, such as COCO, label maps and CVAT, can be exported without it."
     )
     refused = caller.ask("POST", f"{video}/prompts", 404, json={"frame": 0, "object": 1, "box": [1, 1, 9, 9]})
     assert refused["message"] == (
-        "blots.mp4 is not in the folder any more. Put it back; what was done with it is kept."
+        "blots.mp4 is no longer in the folder. Restore it; your work on it is kept."
     )
 
 
@@ -385,4 +385,4 @@ def test_a_folder_that_is_gone_is_named(tmp_path: Path) -> None:
     with Caller(make_studio(tmp_path)) as caller:
         (tmp_path / "clips").rename(tmp_path / "elsewhere")
         refused = caller.ask("GET", "/folder", 404)
-        assert refused["message"] == "The studio's folder clips is not where it was. Put it back."
+        assert refused["message"] == "The studio's folder clips is no longer at its path. Restore it."

@@ -219,10 +219,10 @@ def test_a_class_that_two_people_edit_is_merged_or_refused(caller: Caller, proje
     merged = caller.ask("PATCH", project, json={"classes": [{**DOG, "key": "x"}], "seen": seen})["classes"]
     assert [(entry["key"], entry["attributes"]) for entry in merged] == [("x", pose), (None, [])]
     for edit, reason in (
-        ({**DOG, "key": "y"}, "Somebody changed the key of the class dog meanwhile. Open the classes again."),
+        ({**DOG, "key": "y"}, "Someone else changed the key of the class dog. Open the classes again."),
         (
             {**CAT, "color": "#123456"},
-            "Somebody renamed or removed the class cat meanwhile. Open the classes again.",
+            "Someone else renamed or removed the class cat. Open the classes again.",
         ),
     ):
         refused = caller.ask("PATCH", project, 409, json={"classes": [edit], "seen": seen})
@@ -236,7 +236,7 @@ def test_nobody_s_assignment_is_replaced_unseen(caller: Caller, project: str) ->
     caller.ask("PATCH", video, json={"assignee": "Anna", "seen": seen})
     caller.ask("PATCH", video, json={"reviewer": "Bert", "seen": seen})
     refused = caller.ask("PATCH", video, 409, json={"assignee": "Bert", "seen": seen})
-    assert refused["message"] == "Somebody set the assignee to Anna meanwhile: nothing was changed."
+    assert refused["message"] == "Someone else set the assignee to Anna: nothing was changed."
     file = find(caller, project, "1.png")
     assert (file["assignee"], file["reviewer"]) == ("Anna", "Bert")
     caller.ask("PATCH", video, json={"assignee": "Bert", "seen": {**seen, "assignee": "Anna"}})

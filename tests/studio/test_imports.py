@@ -418,7 +418,7 @@ def test_frames_that_only_a_number_tells_are_named(caller: Caller) -> None:
     content["images"][0]["file_name"] = "frame_0002.png"
     state = imported(caller, project, "instances.json", content)
     assert state["notes"] == [
-        "Frames of blots.mp4 are the numbers in file names, from 0 on: frame_0002.png is frame 2."
+        "The numbers in file names are used as frames of blots.mp4, from 0: frame_0002.png is frame 2."
     ]
 
 
@@ -437,4 +437,4 @@ def test_what_comes_onto_reviewed_frames_is_said(caller: Caller, project: str) -
     assert imported(caller, project, "a.json", content)["notes"] == []
     caller.ask("PUT", f"/videos/{id}/reviewed", json={"start": 0, "stop": 1, "reviewed": True})
     notes = imported(caller, project, "b.json", content)["notes"]
-    assert notes == ["1 annotation is on reviewed frames of one.png: look at these again."]
+    assert notes == ["1 annotation is on reviewed frames of one.png: check these again."]

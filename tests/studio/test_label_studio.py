@@ -158,7 +158,7 @@ def test_a_box_is_taken_where_it_is_shown(area: dict[str, float], box: tuple[flo
 
 def test_a_turned_picture_is_refused(client: TestClient) -> None:
     answer = client.post("/label-studio/predict", json=asked(point(20, 20) | {"image_rotation": 90}))
-    assert answer.status_code == 422 and "turned in Label Studio" in answer.json()["message"]
+    assert answer.status_code == 422 and "rotated in Label Studio" in answer.json()["message"]
 
 
 def test_at_the_edge(client: TestClient) -> None:

@@ -62,7 +62,7 @@ def test_a_project_uses_its_model_and_keeps_it_once_something_was_prompted(calle
     same = caller.click(video)["masks"]  # the file holds the same weights as the default model
     refused = caller.ask("PATCH", project, 409, json={"model": "toy"})
     assert refused["message"] == (
-        "Objects were prompted here already. Start a new project for another model."
+        "Objects were already prompted in this project. Start a new project for another model."
     )
     assert caller.ask("PATCH", project, json={"model": "mine.safetensors"})["model"] == "mine.safetensors"
     other, video = opened(caller, model="toy")

@@ -86,7 +86,7 @@ def test_attributes_are_exported_or_said_to_be_left_out(caller: Caller) -> None:
         ("mood", "bad")
     ]
     export, _ = exported(caller, project, format="yolo")
-    assert "YOLO has no place for attributes of objects: they are left out." in export["notes"]
+    assert "YOLO cannot store attributes of objects: they are left out." in export["notes"]
     caller.ask("PATCH", f"{video}/objects/1", json={"attributes": {"mood": ""}})
     export, _ = exported(caller, project, format="yolo")
     assert not any("attributes" in note for note in export["notes"])
@@ -146,8 +146,8 @@ def test_an_export_names_classes_that_are_gone(caller: Caller) -> None:
     caller.click(video, object=2, x=44)
     caller.ask("PATCH", project, json={"classes": [{"name": "dog", "color": "#445566"}]})
     export, _ = exported(caller, project, format="coco")
-    assert "Objects without a class are in classes of their names: object 2." in export["notes"]
-    assert "Classes of objects that are no longer among the project's: cat." in export["notes"]
+    assert "Objects without a class are exported with their names as classes: object 2." in export["notes"]
+    assert "Classes of objects that the project no longer has: cat." in export["notes"]
 
 
 @pytest.mark.parametrize("file, full, other", [("BLOTS.png", "train", "val"), ("one.png", "val", "train")])
@@ -168,7 +168,7 @@ def test_a_script_says_that_it_holds_all_objects_and_frames(caller: Caller) -> N
         found: list[str] = caller.export(video, format="script", **fields)["notes"]
         return found
 
-    said = ["A script has the prompts of all objects on all frames, whatever was chosen."]
+    said = ["A script always has the prompts of all objects on all frames."]
     assert notes() == []
     assert notes(objects=[2]) == notes(start=2, stop=5) == said
     caller.ask("PATCH", f"{video}/objects/2", json={"hidden": True})

@@ -63,10 +63,7 @@ def test_a_token_is_demanded_everywhere(guarded: TestClient) -> None:
 def test_a_browser_without_the_token_shows_a_sentence(guarded: TestClient) -> None:
     answer = guarded.get("/", headers={"accept": "text/html"})
     assert answer.status_code == 401 and answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert (
-        "<p>A token is needed: open the address that the studio printed when it was started.</p>"
-        in answer.text
-    )
+    assert "<p>A token is needed: open the address that the studio printed at its start.</p>" in answer.text
     assert guarded.get("/").json()["error"] == "token"
 
 
@@ -139,7 +136,7 @@ def test_limits_are_told(tmp_path: Path) -> None:
             (f"{video}/propagation", {}),
             (f"{video}/exports", {"format": "coco"}),
         ):
-            assert "may keep up to 0.0 GiB" in caller.post(path, body, status=413)["message"]
+            assert "at most 0.0 GiB" in caller.post(path, body, status=413)["message"]
         assert len(caller.masks(video)[0]) == 2
     with Caller(make_studio(tmp_path, limits=replace(Limits(), spare_bytes=2**60))) as caller:
         assert "disk" in caller.post(f"{video}/propagation", status=413)["message"]

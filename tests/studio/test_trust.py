@@ -277,7 +277,7 @@ def test_a_video_that_was_replaced_by_another_size_is_refused(tmp_path: Path) ->
             json.loads(caller.client.get(f"/api{video}/frames/1.jpg").text),
         ):
             assert (
-                "blots.mp4 was replaced" in answer["message"] and "Put the old file back" in answer["message"]
+                "blots.mp4 was replaced" in answer["message"] and "Restore the old file" in answer["message"]
             )
         path.write_bytes(old)
         caller.click(video)
@@ -326,7 +326,7 @@ def test_the_spool_counts_in_the_quota(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("masklet.studio.store.storage.QUOTA_SECONDS", -1.0)
     with Caller(make_studio(tmp_path, limits=replace(Limits(), data_bytes=2**21))) as caller:
         answer = upload(caller, project(caller), bytes(2**23))
-        assert answer.status_code == 413 and "may keep up to" in answer.json()["message"]
+        assert answer.status_code == 413 and "at most" in answer.json()["message"]
         assert list(caller.studio.settings.spool.iterdir()) == []
 
 

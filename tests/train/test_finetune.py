@@ -166,7 +166,7 @@ def test_validation_scores_every_kind_of_prompt() -> None:
 
 
 def test_validation_without_objects_says_what_to_give() -> None:
-    with pytest.raises(MediaError, match=r"0 pictures or videos to validate on.*--validation"):
+    with pytest.raises(MediaError, match=r"0 pictures or videos for validation.*--validation"):
         make_validation_set([], 64, 1, 1, ImageSession)
 
 
@@ -234,8 +234,8 @@ def test_no_picture_is_trained_and_validated_on(tmp_path: Path, caplog: pytest.L
         training, held_back = options.split
         contents = [{item.open().image(0).tobytes() for item in items} for items in (training, held_back)]
         assert len(contents[0]) == 8 - len(contents[1]) and not contents[0] & contents[1]
-        assert "are validated on too, and left out of training: " in caplog.text
-    with pytest.raises(MediaError, match="no picture or video is left to train on"):
+        assert "are also used for validation, and left out of training: " in caplog.text
+    with pytest.raises(MediaError, match="no picture or video is left for training"):
         _ = TrainingOptions(tmp_path / "all" / "a", validation=tmp_path / "all" / "b").split
 
 

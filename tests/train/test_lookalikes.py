@@ -72,5 +72,5 @@ def test_training_names_what_looks_like_a_picture_to_validate_on(
     with caplog.at_level(logging.WARNING):
         training, held_back = options.split
     assert (len(training), len(held_back)) == (3, 2)
-    assert "1 of 3 items to train on look like one that is validated on" in caplog.text
+    assert "1 of 3 training items look like a validation item" in caplog.text
     assert "train/train-3 like held-back/held-back-3" in caplog.text

@@ -149,5 +149,5 @@ def test_nano_begins_with_other_weights_and_keeps_its_stages_when_shortened(
     assert full.start is None and short.start == "nano"
     assert [stage.name for stage in short.stages] == [stage.name for stage in full.stages]
     assert abs(short.steps - 56) < len(short.stages)
-    with pytest.raises(MaskletError, match="not on Hiera"):
+    with pytest.raises(MaskletError, match="EfficientNet-Lite trunk"):
         find_recipe("nano")(TrainingOptions(tmp_path / "sets", model="new-tiny"))

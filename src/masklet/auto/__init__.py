@@ -142,10 +142,10 @@ def everything_in_image(
         partition: Cut the masks so that they cover every pixel once.
         tiles: Search a large picture in overlapping tiles of so many pixels a side, each as finely as a
             picture of its own. Objects that several tiles see become one mask.
-        progress: Called with the share of the tiles that is done.
+        progress: Called with the finished fraction of the tiles.
     """
     if sort not in ("score", "area"):
-        raise OptionError(f'sort must be "score" or "area", of which the highest comes first. Got {sort!r}.')
+        raise OptionError(f'sort must be "score" or "area" (highest first). Got {sort!r}.')
     picture = read_image(image)
     resolved = resolve_grid(grid, model.config)
     if tiles is None:
@@ -157,10 +157,10 @@ def everything_in_image(
 
 
 def check_options(options: Mapping[str, object], *, is_picture: bool) -> None:
-    """Refuse options of pictures for a video, and the other way round.
+    """Raise for options of pictures for a video, and vice versa.
 
     Args:
-        options: Of `everything`, by name; None where one is not given.
+        options: Options of `everything`, by name; None if not given.
 
     Raises:
         OptionError: Some cannot be used.
@@ -169,4 +169,4 @@ def check_options(options: Mapping[str, object], *, is_picture: bool) -> None:
     given = [name for name, value in options.items() if value is not None]
     refused = ", ".join(name for name in given if (name in PICTURE_OPTIONS) != is_picture)
     if refused:
-        raise OptionError(f"{refused} can be used with {theirs} only. Got {got}: leave it out.")
+        raise OptionError(f"{refused} can be used only with {theirs}. Got {got}: omit it.")

@@ -1,4 +1,5 @@
-"""How colours inside an outline differ from those around it: an object differs, a patch of wall hardly."""
+"""The contrast of a mask: how colours inside an outline differ from those around it. It is high for objects
+and low for patches of a wall."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from masklet import rle
 
 SIDE = 384  # pixels: pictures are reduced to this for their colours
 RING = 0.2  # width of the band on either side of an outline, in sides of a square of the mask's area
-FEWEST_PIXELS = 20  # of a band that is measured
+FEWEST_PIXELS = 20  # minimum pixels of a band
 
 
 def to_lab(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
@@ -25,7 +26,7 @@ def to_lab(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def measure_contrast(colors: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]) -> float | None:
-    """1 - the overlap of the histograms on either side of an outline; None where a side has too few pixels.
+    """1 - the overlap of the histograms on both sides of an outline; None if a side has too few pixels.
 
     Args:
         colors: See `to_lab`.
@@ -40,7 +41,7 @@ def measure_contrast(colors: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, 
 
 
 def measure_contrasts(image: UInt8[np.ndarray, "H W 3"], codes: Sequence[rle.RLE]) -> Float[np.ndarray, " n"]:
-    """The contrast of each mask, in the picture's own range of lightness; 1 where it cannot be measured.
+    """The contrast of each mask, in the picture's own range of lightness; 1 if it cannot be measured.
 
     Args:
         image: RGB.
@@ -55,14 +56,14 @@ def measure_contrasts(image: UInt8[np.ndarray, "H W 3"], codes: Sequence[rle.RLE
 
 
 def _stretch_lightness(colors: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Else all that a dim or hazy picture shows, such as cells, would be of one colour."""
+    """Otherwise everything in a dim or hazy picture, such as cells, would have one colour."""
     low, high = np.percentile(colors[..., 0], (1, 99))
     stretched = (colors[..., 0] - low) * (255 / max(1.0, high - low))
     return np.dstack([stretched.clip(0, 255).astype(np.uint8), colors[..., 1:]])
 
 
 def ring_width(mask: Bool[np.ndarray, "h w"]) -> int:
-    """The width of the bands beside an outline, in pixels."""
+    """The width of the bands along an outline, in pixels."""
     return max(3, round(RING * float(mask.sum()) ** 0.5))
 
 
@@ -71,7 +72,7 @@ def grow(mask: Bool[np.ndarray, "h w"], pixels: int) -> Bool[np.ndarray, "h w"]:
 
 
 def shrink(mask: Bool[np.ndarray, "h w"], pixels: int) -> Bool[np.ndarray, "h w"]:
-    """Without the pixels near the outline. The picture's own border is no outline."""
+    """Without the pixels near the outline. The picture's border is not an outline."""
     return cv2.erode(mask.view(np.uint8), _disk(pixels), borderValue=1) > 0
 
 
@@ -80,6 +81,6 @@ def _disk(radius: int) -> np.ndarray:
 
 
 def _histogram(colors: UInt8[np.ndarray, "n 3"]) -> Float[np.ndarray, " kinds"]:
-    """The shares of 8 x 8 x 8 kinds of colours."""
+    """The fractions of pixels in 8 x 8 x 8 colour bins."""
     kinds = (colors // 32).astype(np.int64) @ (64, 8, 1)
     return np.bincount(kinds, minlength=512) / len(colors)

@@ -1,4 +1,4 @@
-"""A detector's boxes or masks as prompts by frame: they can take the place of the grid."""
+"""A detector's boxes or masks as prompts by frame, instead of the grid."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Detection:
 
     Attributes:
         prompt: Its box or mask.
-        category: Its class, where the detector says so.
+        category: Its class, if the detector gives one.
     """
 
     prompt: Prompt
@@ -39,18 +39,18 @@ Detector = Callable[[int, tuple[int, int]], list[Detection] | None]
 
 
 def make_detector(source: object, file_name: Callable[[int], str], count: int | None = None) -> Detector:
-    """What is detected on a frame of a size (H, W); None on frames without an entry.
+    """The detections on a frame of size (H, W); None for frames without an entry.
 
     Args:
         source: A list with an entry for each frame, a dict by frame, or the path of a COCO JSON (see
             `CocoDetections`). An entry is None, boxes (n, 4) as x0, y0, x1, y1, masks (n, H, W), a list of
             `Prompt` or `Detection`, or an object with `xyxy` and perhaps `mask` and `data["class_name"]`, as
-            `supervision.Detections` has them. A `CocoDetections` stays as it is.
+            `supervision.Detections` has them. A `CocoDetections` is returned unchanged.
         file_name: The file name of a frame.
-        count: Frames of the video, where that is known.
+        count: Frames of the video, if known.
 
     Raises:
-        PromptError: The source is nothing of the kind.
+        PromptError: The source has another type.
         MediaError: The JSON is missing, is not COCO, or is of another video.
     """
     if isinstance(source, CocoDetections):
@@ -59,20 +59,21 @@ def make_detector(source: object, file_name: Callable[[int], str], count: int | 
         return CocoDetections(Path(source), file_name, count)
     if not isinstance(source, Mapping | Sequence):
         raise PromptError(
-            "detections are a list with an entry for each frame, a dict by frame, or the path of a COCO "
-            f"JSON. Got {type(source).__name__}."
+            "detections must be a list with an entry for each frame, a dict by frame, or the path of a "
+            f"COCO JSON. Got {type(source).__name__}."
         )
     entries = source if isinstance(source, Mapping) else dict(enumerate(source))
     if not all(isinstance(frame, int | np.integer) and not isinstance(frame, bool) for frame in entries):
         raise PromptError(
-            f"detections by frame have whole numbers as keys. Got {', '.join(map(repr, list(entries)[:3]))}."
+            "detections by frame must have whole numbers as keys. Got "
+            f"{', '.join(map(repr, list(entries)[:3]))}."
         )
     beyond = [frame for frame in entries if frame < 0 or (count is not None and frame >= count)]
     if beyond:
         length = "" if count is None else f" to {count - 1}"
         raise PromptError(
-            f"detections are of frames from 0{length}. Got frame {beyond[0]}: are they of another video, or "
-            "of another frame rate?"
+            f"detections must be on frames from 0{length}. Got frame {beyond[0]}: are they for another "
+            "video or frame rate?"
         )
 
     def detect(frame: int, size: tuple[int, int]) -> list[Detection] | None:
@@ -105,8 +106,8 @@ def _read_entry(entry: Any, frame: int) -> list[Detection]:
     categories = [None] * len(prompts) if names is None else [str(name) for name in names]
     if len(categories) != len(prompts):
         raise PromptError(
-            f"frame {frame} has {len(prompts)} detections and {len(categories)} in class_name: give each a "
-            "class."
+            f"frame {frame} has {len(prompts)} detections and {len(categories)} in class_name: give each "
+            "detection a class."
         )
     return [
         Detection(prompt, category)
@@ -116,7 +117,7 @@ def _read_entry(entry: Any, frame: int) -> list[Detection]:
 
 
 def _array_prompts(entry: Any, frame: int) -> list[Prompt | None]:
-    """Boxes or masks as prompts; None in place of a mask that covers nothing."""
+    """Boxes or masks as prompts; None for a mask that covers no pixel."""
     try:
         array = np.asarray(entry)
     except (ValueError, RuntimeError):
@@ -130,7 +131,7 @@ def _array_prompts(entry: Any, frame: int) -> list[Prompt | None]:
         empty = [number for number, prompt in enumerate(prompts) if not np.any(prompt.mask)]
         if empty:
             log.warning(
-                "frame %d: %d of %d detected masks cover no pixel and are left out: %s.",
+                "frame %d: %d of %d detected masks cover no pixel and are ignored: %s.",
                 frame,
                 len(empty),
                 len(prompts),
@@ -138,8 +139,8 @@ def _array_prompts(entry: Any, frame: int) -> list[Prompt | None]:
             )
         return [None if number in empty else prompt for number, prompt in enumerate(prompts)]
     raise PromptError(
-        f"what is detected on frame {frame} must be boxes (n, 4), as x0, y0, x1, y1, or masks (n, H, W). "
-        f"Got shape {array.shape}."
+        f"detections on frame {frame} must be boxes (n, 4), as x0, y0, x1, y1, or masks (n, H, W). Got "
+        f"shape {array.shape}."
     )
 
 
@@ -152,14 +153,14 @@ def _box_prompt(box: np.ndarray, number: int, frame: int) -> Prompt:
 
 
 class CocoDetections:
-    """The annotations of a COCO JSON by frame: masks where it has them, else boxes.
+    """The annotations of a COCO JSON by frame: masks if it has them, otherwise boxes.
 
-    An image belongs to the frame that its `frame_index` or `frame_id` says; without these, to the frame of
-    its file name, with or without folder and suffix; without names, images are the first frames in order.
-    Annotations that cover nothing of their frame are logged and left out. Their categories are the classes.
+    An image belongs to the frame in its `frame_index` or `frame_id`; without these, to the frame of its file
+    name, with or without folder and suffix; without names, images are the first frames in order. Annotations
+    that cover nothing of their frame are logged and left out. Their categories are the classes.
 
     Args:
-        count: Frames of the video, where that is known: as many images of other names are its frames, in
+        count: Frames of the video, if known: as many images of other names are its frames, in
             the natural order of these names.
     """
 
@@ -224,25 +225,25 @@ class CocoDetections:
             if image.frame in by_frame:
                 raise MediaError(
                     f"{self._file.path} has two images of frame {image.frame}, with the ids "
-                    f"{by_frame[image.frame]} and {image.id}: it must be of one video."
+                    f"{by_frame[image.frame]} and {image.id}: it must be for one video."
                 )
             by_frame[image.frame] = image.id
         if count is not None and max(by_frame, default=0) >= count:
             raise MediaError(
-                f"{self._file.path} has an image of frame {max(by_frame)}, and the video has {count} frames, "
-                f"0 to {count - 1}: frame_index and frame_id count from 0."
+                f"{self._file.path} has an image for frame {max(by_frame)}, but the video has {count} "
+                f"frames, 0 to {count - 1}. frame_index and frame_id start at 0."
             )
         return by_frame
 
     def _frames_in_order(self, in_order: dict[int, str], count: int) -> dict[int, str]:
         if len(in_order) != count:
             raise MediaError(
-                f"{self._file.path} names {len(in_order)} images such as {next(iter(self._by_name))}, "
-                f"and none of the video's {count} frames, {self._file_name(0)} and so on. "
-                "Rename them, or give each image its frame as frame_index."
+                f"{self._file.path} names {len(in_order)} images such as {next(iter(self._by_name))}, but "
+                f"none of the video's {count} frames, {self._file_name(0)} and so on. Rename them, or give "
+                "each image its frame as frame_index."
             )
         log.warning(
-            "%s: no image has a frame's name; its %d images are taken for the video's %d frames, in the "
+            "%s: no image has a frame's name; its %d images are used as the video's %d frames, in the "
             "order of their names.",
             self._file.path,
             len(in_order),
@@ -257,13 +258,13 @@ class CocoDetections:
         ids: list[str] = next((self._by_name[name] for name in _forms(path) if name in self._by_name), [])
         if len(ids) > 1:
             raise MediaError(
-                f"{self._file.path} has {len(ids)} images that may be frame {frame}, {path}. "
-                "Give each image its frame as frame_index."
+                f"{self._file.path} has {len(ids)} images that match frame {frame}, {path}. Give each image "
+                "its frame as frame_index."
             )
         return ids[0] if ids else None
 
     def _prompt(self, annotation: CocoAnnotation, frame: int, size: tuple[int, int]) -> Prompt | None:
-        """An annotation as a prompt; None where it covers nothing of the frame."""
+        """An annotation as a prompt; None if it covers no pixel of the frame."""
         try:
             mask = None if annotation.segmentation is None else annotation.mask(size)
             if mask is not None and not mask.any():
@@ -272,7 +273,7 @@ class CocoDetections:
             check_prompt(prompt, size)
         except MaskletError as error:
             log.warning(
-                "%s: annotation %s of frame %d is left out: %s", self._file.path, annotation.id, frame, error
+                "%s: annotation %s of frame %d is ignored: %s", self._file.path, annotation.id, frame, error
             )
             return None
         return prompt
@@ -288,5 +289,5 @@ def _names(images: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 def _forms(path: PurePosixPath) -> list[str]:
-    """How a file may be named, the most exact first."""
+    """The possible names of a file, the most exact first."""
     return list(dict.fromkeys([str(path), path.name, path.stem]))

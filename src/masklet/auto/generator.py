@@ -1,4 +1,5 @@
-"""Masks of a whole picture: a grid of points is decoded in batches; good masks then get their full size."""
+"""Masks of a whole picture: a grid of points is decoded in batches, and good masks are enlarged to full
+size."""
 
 from __future__ import annotations
 
@@ -23,8 +24,9 @@ from masklet.prompts import POSITIVE
 from masklet.tracking.step import HINT_LIMIT, encode_image
 from masklet.types import Candidates, FrameFeatures, MemorySelection
 
-COMPARED_SIDE = 256  # side of the maps on which masks are compared, that of published weights' low-res logits
-SURE_IOU = 0.15  # predicted IoU above its threshold from which on a mask stays, whatever its colours
+COMPARED_SIDE = 256  # side of the maps for comparing masks: that of published weights' low-res logits
+# Margin of the predicted IoU above its threshold from which a mask is kept, whatever its contrast.
+SURE_IOU = 0.15
 EDGE_DISTANCE = 20  # pixels from a crop's edge at which a mask counts as cut by it
 MAX_PIXELS = 2**26  # pixels that are enlarged in one go
 
@@ -55,7 +57,7 @@ class Proposals:
     Attributes:
         points: (x, y) in the unit square.
         boxes: x0, y0, x1, y1 in the crop's pixels, the last ones included.
-        codes: The masks, at the size at which they are compared.
+        codes: The masks, at the size for comparison.
     """
 
     low_res: Float[Tensor, "n h4 w4"]
@@ -100,11 +102,12 @@ def generate_segments(
     allowed: Bool[np.ndarray, "H W"] | None = None,
     features: FrameFeatures | None = None,
 ) -> Segments:
-    """The masks that pass a grid's thresholds, the surest first, those of smaller crops before others.
+    """The masks that pass a grid's thresholds, highest predicted IoU first, those of smaller crops before
+    others.
 
     Args:
         allowed: The pixels that points may fall on; by default all.
-        features: The encoded picture, where it is at hand; crops are encoded in any case.
+        features: The encoded picture, if available; crops are always encoded.
     """
     size = image.shape[0], image.shape[1]
     parts: list[Segments] = []
@@ -123,7 +126,7 @@ def generate_segments(
     segments = drop_large(Segments.concatenate(parts), grid.max_area)
     if len(parts) == 1 and not grid.min_mask_region_area:
         return segments
-    # Where crops show the same thing, the crop that shows it larger wins.
+    # If crops contain the same object, the smaller crop is used.
     extent = (segments.crops[:, 2:] - segments.crops[:, :2]).prod(axis=1)
     segments = segments.rows(np.argsort(extent, kind="stable").tolist())
     boxes = segments.boxes - (0, 0, 1, 1)
@@ -131,14 +134,14 @@ def generate_segments(
 
 
 def _drop_patches(proposals: Proposals, image: UInt8[np.ndarray, "H W 3"], grid: Grid) -> Proposals:
-    """Without patches of the background: colours of unsure masks must differ from those around them."""
+    """Remove patches of the background: the colours of uncertain masks must differ from those around them."""
     is_sure = proposals.iou.cpu().numpy() >= grid.pred_iou_thresh + SURE_IOU
     is_thing = measure_contrasts(image, proposals.codes) >= grid.min_contrast
     return proposals.rows(np.flatnonzero(is_sure | is_thing).tolist())
 
 
 def drop_large(segments: Segments, max_area: float) -> Segments:
-    """The masks that cover at most a share of the picture."""
+    """The masks that cover at most a fraction of the picture."""
     height, width = segments.size
     return segments.rows(np.flatnonzero(segments.areas <= max_area * height * width).tolist())
 
@@ -150,7 +153,7 @@ def _points_on(allowed: Bool[np.ndarray, "H W"], points: Points) -> Float[np.nda
 
 
 def propose(encoded: EncodedCrop, grid: Grid, points: Points, crop: Crop, size: tuple[int, int]) -> Proposals:
-    """The masks that the points of one crop propose, without duplicates, the surest first.
+    """The masks from the points of one crop, without duplicates, highest predicted IoU first.
 
     Args:
         size: (H, W) of the whole picture.
@@ -253,7 +256,7 @@ def to_segments(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: G
 
 
 def _tidy(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: Grid) -> Iterator[rle.RLE]:
-    max_area = grid.min_mask_region_area - 1  # smaller than, where tidying takes up to
+    max_area = grid.min_mask_region_area - 1  # less than; tidying removes up to and including
     for rows in _chunks(len(proposals.low_res), crop.size):
         masks = (enlarge(proposals.low_res[rows], crop.size) > grid.mask_threshold).cpu().numpy()
         for mask in drop_islands(fill_holes(masks, max_area), max_area):
@@ -278,7 +281,8 @@ def _place(low_res: Tensor, crop: Crop, size: tuple[int, int]) -> Float[Tensor, 
 
 
 def _is_cut(boxes: Float[np.ndarray, "n 4"], crop: Crop, size: tuple[int, int]) -> Bool[np.ndarray, " n"]:
-    """Whether masks reach an edge of the crop that is not one of the picture: they may go on behind it."""
+    """Whether masks reach an edge of the crop that is not an edge of the picture: they may continue beyond
+    it."""
     in_picture = boxes + np.tile((crop.x0, crop.y0), 2)
     ends = np.array(crop[:4]), np.array([0, 0, size[1], size[0]])
     at_crop, at_picture = (np.abs(in_picture - end) <= EDGE_DISTANCE for end in ends)
@@ -286,7 +290,7 @@ def _is_cut(boxes: Float[np.ndarray, "n 4"], crop: Crop, size: tuple[int, int]) 
 
 
 def _chunks(count: int, size: tuple[int, int]) -> Iterator[slice]:
-    """Rows that may be enlarged together without much memory."""
+    """Rows that can be enlarged together without much memory."""
     step = max(1, MAX_PIXELS // (size[0] * size[1]))
     return (slice(start, min(start + step, count)) for start in range(0, count, step))
 
@@ -303,7 +307,7 @@ def suppress_overlaps(overlaps: Float[np.ndarray, "n n"], threshold: float) -> l
     """Rows that overlap no selected row before them by more than the threshold.
 
     Args:
-        overlaps: IoU of every two.
+        overlaps: IoU of all pairs.
     """
     selected: list[int] = []
     for row, others in enumerate(overlaps):

@@ -14,13 +14,13 @@ from jaxtyping import Float
 from masklet.config import Sam2Config
 from masklet.errors import OptionError, check_count
 
-MAX_POINTS_PER_SIDE = 1024  # a million points, of which each is a call of the decoder
+MAX_POINTS_PER_SIDE = 1024  # a million points, each of which is a call of the decoder
 MAX_CROP_LAYERS = 6  # which are 5,461 crops
 Points = Float[np.ndarray, "p 2"]  # (x, y) in the unit square
 
 
 class Crop(NamedTuple):
-    """A part of the picture that is looked at on its own, in pixels; `layer` 0 is the whole."""
+    """A part of the picture that is segmented separately, in pixels; `layer` 0 is the whole."""
 
     x0: int
     y0: int
@@ -96,20 +96,20 @@ class Grid:
     def __post_init__(self) -> None:
         if (self.points_per_side is None) == (self.point_grids is None):
             raise OptionError(
-                "a grid is either points_per_side or point_grids, of which the other is None. "
-                f"Got {'neither' if self.point_grids is None else 'both'}."
+                "a grid must have either points_per_side or point_grids, and None for the other. Got "
+                f"{'neither' if self.point_grids is None else 'both'}."
             )
         for name in (
             *("pred_iou_thresh", "stability_score_thresh", "box_nms_thresh", "crop_nms_thresh"),
             "min_contrast",
         ):
             if not 0 <= (value := getattr(self, name)) <= 1:
-                raise OptionError(f"{name} is a share and lies between 0 and 1. Got {value}.")
+                raise OptionError(f"{name} must be a fraction from 0 to 1. Got {value}.")
         if not 0 <= self.crop_overlap_ratio < 1:
             raise OptionError(f"crop_overlap_ratio must be from 0 to below 1. Got {self.crop_overlap_ratio}.")
         if not 0 < self.max_area <= 1:
             raise OptionError(
-                f"max_area is a share of the picture, above 0 and up to 1. Got {self.max_area}."
+                f"max_area must be a fraction of the picture, above 0 and at most 1. Got {self.max_area}."
             )
         if not self.stability_score_offset > 0:
             raise OptionError(f"stability_score_offset must be above 0. Got {self.stability_score_offset}.")
@@ -124,23 +124,23 @@ class Grid:
             if count is not None and check_count(count, name, least) > (count if most is None else most):
                 raise OptionError(f"{name} must be at most {most}. Got {count}.")
         if self.nms not in ("mask", "box"):
-            raise OptionError(f'nms must be "mask" or "box", whose overlap is compared. Got {self.nms!r}.')
+            raise OptionError(f'nms must be "mask" or "box". Got {self.nms!r}.')
         if self.point_grids is not None:
             self._check_points(self.point_grids)
 
     def _check_points(self, layers: Sequence[Points]) -> None:
         if len(layers) != self.crop_n_layers + 1:
             raise OptionError(
-                f"point_grids must hold one array of points for the picture and each layer of crops, "
+                "point_grids must have one array of points for the picture and each layer of crops, "
                 f"{self.crop_n_layers + 1} in all. Got {len(layers)}."
             )
         for layer in map(np.asarray, layers):
             if layer.ndim != 2 or layer.shape[1] != 2 or len(layer) == 0:
-                raise OptionError(f"point_grids must hold arrays (p, 2) of points. Got shape {layer.shape}.")
+                raise OptionError(f"point_grids must be arrays (p, 2) of points. Got shape {layer.shape}.")
             if not ((layer >= 0) & (layer <= 1)).all():
                 raise OptionError(
-                    "point_grids are shares of width and height, from 0 to 1: divide pixels by the picture's "
-                    f"size. Got values from {layer.min():g} to {layer.max():g}."
+                    "point_grids must be fractions of width and height, from 0 to 1: divide pixels by the "
+                    f"picture's size. Got values from {layer.min():g} to {layer.max():g}."
                 )
 
     def points(self, layer: int) -> Points:
@@ -174,7 +174,7 @@ class Grid:
         return crops
 
 
-# Balanced is the original's own choice. Dense looks at four crops too, with half the points along each side.
+# Balanced has the original's defaults. Dense also segments four crops, with half the points along each side.
 PRESETS = {
     "fast": Grid(points_per_side=16, points_per_batch=256),
     "balanced": Grid(points_per_batch=256),
@@ -189,7 +189,7 @@ PRESETS = {
     ),
 }
 
-# Nano's logits are shallow and its predicted IoU is low: docs/everything.md has the measurements.
+# Nano's logits and predicted IoU are lower: docs/everything.md has the measurements.
 NANO_PRESETS = {
     name: replace(
         preset,
@@ -205,10 +205,10 @@ NANO_PRESETS = {
 
 
 def resolve_grid(grid: Grid | str, config: Sam2Config) -> Grid:
-    """A grid, or the preset of that name for this network."""
+    """A grid, or the preset with this name for this network."""
     if isinstance(grid, Grid):
         return grid
     presets = PRESETS if config.trunk == "hiera" else NANO_PRESETS
     if not isinstance(grid, str) or grid not in presets:
-        raise OptionError(f"the presets are {', '.join(presets)}; or give a Grid. Got {grid!r}.")
+        raise OptionError(f"grid must be a Grid, or one of the presets {', '.join(presets)}. Got {grid!r}.")
     return presets[grid]

@@ -1,4 +1,4 @@
-"""Masks found without a prompt: at the picture's own size, as run lengths; and cut into a partition."""
+"""Masks found without a prompt, at the picture's size, as run lengths; and their partition of the picture."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from masklet.masks import EDGE, Masks, enlarge, with_sides
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 
-MIN_AREA = 1 / 2000  # of the picture; smaller components go to their neighbour
+MIN_AREA = 1 / 2000  # of the picture; smaller components are added to a neighbour
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,8 @@ class RleMasks(Masks):
 
     @cached_property
     def logits(self) -> Float[Tensor, "n H W"]:
-        """The enlarged low-res logits, changed where the masks have another side. Above 0 is the object."""
+        """The enlarged low-res logits, changed where the masks disagree with their sign. Above 0 is the
+        object."""
         enlarged = enlarge(self.low_res, self.size)
         inside = torch.from_numpy(self._arrays).to(enlarged.device)
         return with_sides(enlarged, inside)
@@ -48,7 +49,7 @@ class RleMasks(Masks):
         return rle.decode(self.codes[self._row(id)])
 
     def replace_masks(self, masks: Bool[np.ndarray, "n H W"]) -> RleMasks:
-        """The same objects with other masks; their low-res logits stay.
+        """The same objects with other masks and unchanged low-res logits.
 
         Args:
             masks: In the order of `ids`.
@@ -175,7 +176,7 @@ class Segments(RleMasks):
 
     @classmethod
     def concatenate(cls, parts: Sequence[Segments]) -> Segments:
-        """Put the masks of several crops together, numbered from 1 on.
+        """Join the masks of several crops, numbered from 1 on.
 
         Args:
             parts: The masks of each crop; at least one.
@@ -232,9 +233,9 @@ class Segments(RleMasks):
 
 
 def masks_to_low_res(masks: Sequence[np.ndarray], side: int) -> Float[Tensor, "n side side"]:
-    """Masks as low-res logits that they could have come from: the share of each cell, from -1 to 1.
+    """Low-res logits that give these masks: the covered fraction of each cell, from -1 to 1.
 
-    A mask that fills no cell by half keeps its fullest cell, so that it is not lost.
+    If a mask fills no cell by half, its fullest cell is kept, so that it is not lost.
     """
     if not masks:
         return torch.zeros(0, side, side, dtype=torch.float32, device="cpu")
@@ -255,11 +256,11 @@ def _in_mode(code: rle.RLE, mode: OutputMode) -> Any:
 
 
 def partition_segments(segments: Segments, min_area: int | None = None) -> Segments:
-    """Segments that cover every pixel once: of those that overlap, the smallest lies on top.
+    """Segments that cover every pixel once: if several overlap, the smallest is on top.
 
-    What no mask covers becomes segments of its own, one for each connected component, with an IoU and
-    stability of 0. Components of less than `min_area` pixels, by default a 2000th of the picture, go to the
-    nearest segment.
+    Pixels without a mask become new segments, one for each connected component, with an IoU and stability of
+    0. Components of less than `min_area` pixels, by default 1/2000 of the picture, are added to the nearest
+    segment.
     """
     height, width = segments.size
     min_area = max(1, round(height * width * MIN_AREA) if min_area is None else min_area)
@@ -274,7 +275,7 @@ def partition_segments(segments: Segments, min_area: int | None = None) -> Segme
 
 
 def _drop_small_components(segments: Segments, min_area: int) -> np.ndarray:
-    """A label map without small components, which become 0; large components that were 0 are numbered on."""
+    """A label map without small components, which become 0; large components that were 0 get new numbers."""
     labels = segments.label_map()
     large, count = np.zeros_like(labels), len(segments)
     for label, (x0, y0, x1, y1) in enumerate(segments.boxes.astype(int), start=1):
@@ -290,7 +291,7 @@ def _drop_small_components(segments: Segments, min_area: int) -> np.ndarray:
 
 
 def _components(mask: np.ndarray, min_area: int) -> list[np.ndarray]:
-    """The connected components of a mask that have at least so many pixels."""
+    """The connected components of a mask with at least this many pixels."""
     if mask.size == 0:
         return []
     _, components, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
@@ -299,7 +300,7 @@ def _components(mask: np.ndarray, min_area: int) -> list[np.ndarray]:
 
 
 def _fill_from_nearest(labels: np.ndarray) -> np.ndarray:
-    """Give each pixel that is 0 to the nearest that is not."""
+    """Assign each pixel that is 0 to the nearest one that is not."""
     empty = (labels == 0).astype(np.uint8)
     if not empty.any():
         return labels
@@ -312,7 +313,7 @@ def _fill_from_nearest(labels: np.ndarray) -> np.ndarray:
 
 
 def _uncovered_segments(masks: list[np.ndarray], like: Segments) -> Segments:
-    """Pieces of the picture that no mask covered, as segments without scores."""
+    """Parts of the picture without a mask, as segments without scores."""
     count, (height, width) = len(masks), like.size
     nothing = torch.zeros(count, dtype=torch.float32, device="cpu")
     return Segments(

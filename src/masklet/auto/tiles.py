@@ -1,7 +1,8 @@
-"""Everything in a large picture: tiles are searched one by one, and an object's fragments become one mask.
+"""Everything in a large picture: tiles are searched one at a time, and an object's fragments become one mask.
 
-Neighbouring tiles overlap. Two fragments are of one object if they agree where both tiles look. Fragments are
-kept as run lengths of their tile, so that memory does not grow with the picture times its objects.
+Neighbouring tiles overlap. Two fragments belong to one object if they agree in the overlap of their tiles.
+Fragments are kept as run lengths of their tile, so that memory does not grow with the picture times its
+objects.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ from masklet.masks import EDGE
 from masklet.model import Sam2
 
 LEAST_TILE = 64  # pixels of a tile's side
-OVERLAP = 4  # tiles overlap by this part of their side
-SAME_IOU = 0.5  # of two fragments, where both tiles look: they are of one object
-CONTAINED = 0.75  # of a fragment that its tile's edge cuts: this share of it lies in the other fragment
+OVERLAP = 4  # overlap of tiles, as a fraction of their side
+SAME_IOU = 0.5  # IoU of two fragments in the overlap from which they belong to one object
+CONTAINED = 0.75  # fraction of a fragment cut by its tile's edge that must be inside the other fragment
 
 
 @dataclass(frozen=True)
@@ -72,13 +73,13 @@ def generate_in_tiles(
     side: int,
     progress: Callable[[float], None] | None = None,
 ) -> Segments:
-    """The masks of a picture that is searched tile by tile, each tile as a picture of its own.
+    """The masks of a picture that is searched tile by tile, each like a separate picture.
 
     Args:
         model: The network.
         image: The picture.
-        grid: The points of each tile, and which masks stay.
-        side: Of a tile, in pixels.
+        grid: The points of each tile, and the thresholds for masks.
+        side: The side of a tile, in pixels.
         progress: Called with the share of the tiles that is done.
 
     Raises:
@@ -148,7 +149,7 @@ def _fragments(segments: Segments, number: int, tile: Crop, size: tuple[int, int
 
 @dataclass(frozen=True)
 class Pair:
-    """Two fragments of different tiles that agree where both tiles look, by their rows in the list of all."""
+    """Two fragments of different tiles that agree in the overlap, by their rows in the list of all."""
 
     iou: float
     first: int
@@ -162,7 +163,7 @@ def _match(fragments: Sequence[Fragment], first: range, second: range, shared: B
         fragments: Those of all tiles.
         first: Rows of one tile's fragments.
         second: Rows of the other's.
-        shared: Where both tiles look.
+        shared: The overlap of both tiles.
     """
     left, right = _crop(fragments, first, shared), _crop(fragments, second, shared)
     overlaps = rle.overlaps(list(left.values()), list(right.values()))
@@ -202,7 +203,7 @@ def _unite(fragments: Sequence[Fragment], pairs: Sequence[Pair]) -> list[list[Fr
 
 
 def _conflict(first: set[int], second: set[int], fragments: Sequence[Fragment]) -> bool:
-    """Whether the groups have fragments of one tile of which one lies mostly in the other."""
+    """Whether the groups have two fragments of one tile, one of them mostly inside the other."""
     return any(
         rle.containment(a.code, b.code) > SAME_IOU
         for a in map(fragments.__getitem__, first)
@@ -212,9 +213,9 @@ def _conflict(first: set[int], second: set[int], fragments: Sequence[Fragment]) 
 
 
 def _drop_edges(groups: Sequence[list[Fragment]], tiles: Sequence[Crop]) -> list[list[Fragment]]:
-    """All but single fragments that their tile's edge cuts while another tile sees the whole place.
+    """All but single fragments that are cut by their tile's edge while another tile contains the whole area.
 
-    That tile did not find them, so they are what a tile's edge makes of something else.
+    The other tile did not find them, so they are artifacts of the tile's edge.
     """
     remaining = []
     for group in groups:
@@ -228,7 +229,7 @@ def _drop_edges(groups: Sequence[list[Fragment]], tiles: Sequence[Crop]) -> list
 
 
 def _merge(group: Sequence[Fragment], size: tuple[int, int], tiles: Sequence[Crop]) -> Segments:
-    """The fragments of an object as one mask; its numbers are the mean of theirs by area."""
+    """The fragments of an object as one mask; its scores are their mean, weighted by area."""
     corners = np.array([fragment.box for fragment in group])
     (x0, y0), (x1, y1) = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
     mask = np.zeros((y1 - y0, x1 - x0), dtype=bool)

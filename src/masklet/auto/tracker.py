@@ -1,4 +1,4 @@
-"""Objects that are found without a prompt and tracked in constant memory, and what becomes of each."""
+"""Objects that are found without a prompt and tracked in constant memory, with a record of each."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from masklet.tracking.policies import Policy
 from masklet.tracking.step import encode_frame
 from masklet.types import FrameFeatures, Masks, Prompt
 
-SAME = 0.5  # IoU from which on two masks are taken for one object
-MAX_COVERED = 0.5  # share of a new mask that tracked objects may cover
-SMALLEST = 1 / 1000  # of the frame: what is smaller cannot be tracked
-BACKGROUND = 0.5  # of the frame: what is larger comes last, since it would cover what stands before it
+SAME = 0.5  # IoU from which two masks belong to one object
+MAX_COVERED = 0.5  # fraction of a new mask that tracked objects may cover
+SMALLEST = 1 / 1000  # fraction of the frame: smaller objects cannot be tracked
+BACKGROUND = 0.5  # fraction of the frame: larger masks come last, since they would cover objects in front
 
-MAX_RECORDS = 1000  # transitions of one object, and ended objects, so that a stream's record does not grow
+# Limits on the transitions of an object and on ended objects, so that a stream's record does not grow.
+MAX_RECORDS = 1000
 Transition = tuple[int, Literal["lost", "found"]]
 
 
@@ -54,12 +55,12 @@ class TrackerLimits:
 
 
 class AutoTracker:
-    """A tracker whose objects join by themselves.
+    """A tracker that finds its objects.
 
     Args:
-        source: Where new objects come from: the grid, or a detector.
+        source: The source of new objects: the grid, or a detector.
         cuts: See `Tracker`.
-        cache: Takes the encoded frames, for a second pass; a stream has none.
+        cache: Caches the encoded frames for a second pass; None for a stream.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class AutoTracker:
         self._next_id = 1
 
     def step(self, image: UInt8[np.ndarray, "H W 3"]) -> Masks:
-        """Take the next frame; on a key frame, objects join that were not tracked before."""
+        """Process the next frame; on a key frame, add new objects."""
         frame = self._tracker.frame
         prompts = self._find_new(frame, image)
         features = self._encode(frame, image) if prompts or self._tracker.ids else None
@@ -147,11 +148,11 @@ def find_new_objects(
     tracked: Masks | None,
     count: int,
 ) -> list[Prompt]:
-    """At most `count` masks of what is not tracked yet, the largest and surest first.
+    """At most `count` masks of objects that are not tracked yet, the largest with the highest IoU first.
 
     Args:
         features: Of the image.
-        tracked: Where the tracked objects are; on the frame before, which is near enough.
+        tracked: The masks of tracked objects on the previous frame.
     """
     size = image.shape[0], image.shape[1]
     covered = np.zeros(size, dtype=bool)
@@ -168,7 +169,7 @@ def find_new_objects(
 
 
 def _rank(segments: Segments) -> list[int]:
-    """Rows, the largest and surest first, backgrounds last; specks are left out."""
+    """Rows, the largest with the highest IoU first, backgrounds last; specks are left out."""
     shares = segments.areas / (segments.size[0] * segments.size[1])
     scores = shares * segments.iou.cpu().numpy() - (shares > BACKGROUND)
     return [row for row in np.argsort(-scores, kind="stable").tolist() if shares[row] >= SMALLEST]
@@ -182,7 +183,7 @@ def has_mask(masks: Masks) -> Bool[np.ndarray, " n"]:
 
 
 def find_duplicates(masks: Masks) -> list[int]:
-    """Ids of objects whose mask is that of an object before them."""
+    """Ids of objects whose mask is that of an earlier object."""
     if len(masks) < 2:
         return []
     same = pairwise_mask_iou(masks.low_res > 0) >= SAME
@@ -190,9 +191,9 @@ def find_duplicates(masks: Masks) -> list[int]:
 
 
 def pairwise_mask_iou(masks: Bool[Tensor, "n h w"]) -> Float[Tensor, "n n"]:
-    """IoU of every two masks; 0 of two empty ones."""
+    """IoU of all pairs of masks; 0 for two empty masks."""
     flat = masks.flatten(1).float()
-    with torch.autocast(flat.device.type, enabled=False):  # in bfloat16 pixels could not be counted
+    with torch.autocast(flat.device.type, enabled=False):  # bfloat16 could not count pixels
         shared, area = flat @ flat.T, flat.sum(dim=1)
     return shared / (area[:, None] + area[None] - shared).clamp(min=1)
 
@@ -207,8 +208,8 @@ class TrackRecord:
         last: The last frame with one.
         visible: The number of frames with one.
         transitions: (frame, "lost" or "found"), in order; the newest thousand.
-        ended: The frame on which it was dropped; None where it was tracked to the end.
-        category: Its class, where it began with a detection of one.
+        ended: The frame on which it was dropped; None if it was tracked to the end.
+        category: Its class, if it started with a detection that has one.
     """
 
     id: int
@@ -221,7 +222,7 @@ class TrackRecord:
 
     @property
     def is_lost(self) -> bool:
-        """Whether it was out of sight on the newest frame."""
+        """Whether it was not visible on the newest frame."""
         return bool(self.transitions) and self.transitions[-1][1] == "lost"
 
     def to_json(self) -> dict[str, object]:
@@ -241,7 +242,7 @@ class TrackRecords:
     """The records of all objects by id, updated frame by frame.
 
     Attributes:
-        classes: Of the objects that have one, as long as these have a record.
+        classes: The classes of objects with a record.
     """
 
     def __init__(self) -> None:
@@ -251,7 +252,7 @@ class TrackRecords:
         self._ended: deque[int] = deque()
 
     def step(self, masks: Masks, visible: Sequence[bool]) -> None:
-        """Take the next frame, and which of its objects have a mask there."""
+        """Record the next frame, and which of its objects have a mask."""
         for id, is_visible in zip(masks.ids, visible, strict=True):
             if is_visible:
                 new = TrackRecord(id, masks.frame, category=self.classes.get(id))
@@ -262,7 +263,7 @@ class TrackRecords:
                 self.by_id[event.id].transitions.append((event.since, event.kind))
 
     def end(self, frame: int, *ids: int) -> None:
-        """Note that objects were dropped on a frame. One that never had a mask has no record."""
+        """Record that objects were dropped on a frame. One that never had a mask has no record."""
         self._monitor.forget(*ids)
         for id in ids:
             if id in self.by_id:

@@ -1,4 +1,4 @@
-"""Everything in a video: objects that nobody pointed at, from where they appear to where they end."""
+"""Everything in a video: objects without prompts, from their first to their last frame."""
 
 from __future__ import annotations
 
@@ -131,7 +131,9 @@ def everything_in_video(
         records = forward.records
         return MaskletSet(map(forward.step, source), records.by_id, count, records.classes)
     if not isinstance(source, Frames):
-        raise OptionError(f"{source.name} is seen once, so nothing can be tracked back: backward=False.")
+        raise OptionError(
+            f"{source.name} can be read only once, so objects cannot be tracked back: use backward=False."
+        )
     records = TrackRecords()
     report = progress or (lambda share: None)
     back = Tracker(model, policy=policy, cuts=cuts)
@@ -162,9 +164,9 @@ def _both_ways(
 
 
 def _track_back(tracker: Tracker, frames: Frames, cache: FeatureCache, store: MaskStore) -> Iterator[int]:
-    """Track every object back from its first frame, until it is lost or meets another; yields each frame.
+    """Track every object back from its first frame, until it is lost or meets another one; yields each frame.
 
-    One that meets an object that had ended before it first appeared is that object.
+    If it meets an object that had ended before it appeared, both are one object.
     """
     monitor, first, last = VisibilityMonitor(), store.first_frames(), store.last_frames()
     for frame in range(max(first.values(), default=0), -1, -1):
@@ -236,7 +238,7 @@ class MaskStore:
         return {id: frame for frame, stored in enumerate(self._frames) for id in stored}
 
     def find(self, frame: int, code: rle.RLE) -> int | None:
-        """The object whose mask on a frame is like this one."""
+        """The object with a similar mask on a frame."""
         stored = self._frames[frame]
         if not stored:
             return None
@@ -244,7 +246,7 @@ class MaskStore:
         return list(stored)[iou.argmax()] if iou.max() >= SAME else None
 
     def join(self, later: int, earlier: int) -> None:
-        """Give all masks of an object to an earlier one."""
+        """Assign all masks of an object to an earlier one."""
         for stored in self._frames:
             if later in stored:
                 stored.setdefault(earlier, stored.pop(later))

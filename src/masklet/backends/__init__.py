@@ -1,7 +1,7 @@
-"""How a network's verbs are computed: the same numbers except for rounding, in less time.
+"""Backends that compute a network's verbs faster, with the same numbers except for rounding.
 
-`fit` chooses a backend by what was asked for and what the machine has, and puts it into `Sam2.backend`. With
-gradients the network's own modules run, whatever was chosen.
+`fit` chooses a backend by the requested engine and the machine, and sets `Sam2.backend`. With gradients, the
+network's own modules always run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Setting = Literal["exact", "balanced", "fast"]
 
 # Measured (dev/LOG.md): where the CPU has VNNI, integers of 8 bits are three to four times as fast as float32
 # and those of 16 bits nearly twice. In AVX2 those of 16 bits are half again as fast, and those of 8 bits no
-# faster. bfloat16 is slower than float32 on some CPUs that have it, so it is never taken.
+# faster. bfloat16 is slower than float32 on some CPUs that support it, so it is never used.
 VNNI_PRECISIONS: dict[Setting, Precision] = {
     "exact": Precision(32, 32),
     "balanced": Precision(16, 8),
@@ -56,18 +56,18 @@ AVX2_PRECISIONS: dict[Setting, Precision] = {
 
 
 def fit(network: Network, engine: EngineName = "auto", setting: Setting = "exact") -> None:
-    """Choose what computes a network's verbs, on the machine and the device that it is on.
+    """Choose the backend for a network's verbs, by the machine and the network's device.
 
     Args:
         network: A `Sam2`.
-        engine: `auto` takes the native kernels where they can be used, else torch. `compiled` is
-            `torch.compile`, on a CPU or a CUDA device, which takes its time on the first frames.
-        setting: `exact` computes in float32; `balanced` rounds as little as masks bear; `fast` rounds more,
-            and attends to memories pooled 2x2.
+        engine: `auto` uses the native kernels if possible, otherwise torch. `compiled` is `torch.compile`, on
+            a CPU or a CUDA device; its first frames are slow.
+        setting: `exact` computes in float32; `balanced` rounds only as far as masks hardly change; `fast`
+            rounds more, and attends to memories pooled 2x2.
 
     Raises:
         OptionError: The engine or the setting does not exist.
-        MaskletError: The engine cannot run this network, or not here.
+        MaskletError: The engine cannot run this network, or not on this machine.
     """
     check_options(engine, setting)
     if network.device.type == "cpu":
@@ -78,7 +78,7 @@ def fit(network: Network, engine: EngineName = "auto", setting: Setting = "exact
 
 
 def check_options(engine: object, setting: object) -> None:
-    """Refuse an engine or a setting that does not exist."""
+    """Raise for an engine or a setting that does not exist."""
     for name, value, choices in (("engine", engine, EngineName), ("setting", setting, Setting)):
         if not isinstance(value, str) or value not in get_args(choices):
             raise OptionError(f"{name} must be one of {', '.join(get_args(choices))}. Got {value!r}.")
@@ -113,14 +113,14 @@ def choose(network: Network, engine: EngineName = "auto", setting: Setting = "ex
 
 
 def reason_for_torch(network: Network) -> str | None:
-    """Why only torch can run a network; None where other engines can."""
+    """Why only torch can run a network; None if other engines can."""
     if network.device.type != "cpu":
-        return f"it is on {network.device}, and engines are for CPUs"
+        return f"it is on {network.device}, and engines run on CPUs"
     if network.dtype != torch.float32:
-        return f"its weights are {network.dtype}, and engines round float32 ones themselves"
-    return None if has_wide_channels(network.config) else "its channels are no multiples of 16"
+        return f"its weights are {network.dtype}, and engines need float32"
+    return None if has_wide_channels(network.config) else "its channels are not multiples of 16"
 
 
 def has_wide_channels(config: Sam2Config) -> bool:
-    """Whether all channels come in multiples of 16, as the kernels want them."""
+    """Whether all channels are multiples of 16, as the kernels need."""
     return not any(width % 16 for width in (config.embed_dim, config.channels, config.feedforward))

@@ -1,8 +1,8 @@
-"""The seam between the network and what computes it: one method a verb.
+"""The interface between the network and its backends: one method for each verb.
 
-`Sam2` prepares a verb's arguments and wraps its results; a backend computes what lies between. A backend may
-round numbers, and says in `explain` which. `TorchBackend` is the copy to read: the network's own modules, on
-any device and with gradients.
+`Sam2` prepares a verb's arguments and wraps its results; a backend computes in between. A backend may round
+numbers, and reports in `explain` which. `TorchBackend` is the reference: the network's own modules, on any
+device and with gradients.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from masklet.nn.memory_encoder import MemoryEncoder
 
 Verb = Literal["encode", "attend", "decode", "memorize"]
 VERBS: tuple[Verb, ...] = ("encode", "attend", "decode", "memorize")
-OBJECTS_PER_BATCH = 16  # where a backend has no better number: memory stays bounded
+OBJECTS_PER_BATCH = 16  # default number, so that memory is bounded
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What computes one verb, in which numbers, and why."""
+    """What computes one verb, in which precision, and why."""
 
     verb: Verb
     runs_on: str
@@ -35,14 +35,14 @@ class Explanation:
 
 
 class Backend(Protocol):
-    """Computes the verbs of one network; every method is what the module of the network computes.
+    """Computes the verbs of one network; every method corresponds to a module of the network.
 
-    `b` is the number of objects, and `#b` stands for 1 where a frame serves all of them. Tensors are in the
+    `b` is the number of objects, and `#b` may be 1 if a frame is shared by all of them. Tensors are in the
     network's dtype and on its device.
 
     Attributes:
-        objects_per_batch: The most objects that a caller hands over in one call.
-        frames_per_batch: The number of frames of a stored video that are best encoded in one call.
+        objects_per_batch: The maximum number of objects that a caller passes in one call.
+        frames_per_batch: The best number of frames of a stored video to encode in one call.
     """
 
     objects_per_batch: int
@@ -97,7 +97,7 @@ def summarize(backend: Backend) -> str:
 
 
 class Network(Protocol):
-    """What a backend reads of a `Sam2`, and where it is put."""
+    """The attributes of `Sam2` that a backend reads, and where the backend is set."""
 
     config: Sam2Config
     image_encoder: ImageEncoder
@@ -117,7 +117,7 @@ class TorchBackend:
     """Runs a network's own modules.
 
     Args:
-        network: Whose modules run.
+        network: The network whose modules run.
         reason: Why this backend was chosen, for `explain`.
     """
 

@@ -1,8 +1,8 @@
 """The compiled backend: each verb as one graph of fixed shapes, made by `torch.compile`.
 
-A graph is made for a number of objects and a number of memories; fewer are padded. So a verb is compiled when
-a shape first occurs, in the first frames, and not again when objects join or leave. On a CPU the code is C++;
-on a CUDA device it is Triton's, and in the main thread replayed as a CUDA graph.
+A graph is compiled for a number of objects and a number of memories; fewer are padded. So a verb is compiled
+when a shape first occurs, in the first frames, and not again when objects are added or removed. On a CPU the
+code is C++; on a CUDA device it is Triton's, and in the main thread replayed as a CUDA graph.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ FRAMES = 8  # encoded in one graph on a CUDA device, where memory allows it
 GRAPHS = 256  # of one verb, for all networks of a process; torch's own limit is 8
 TRACKED_TOKENS = 2  # of the decoder while it only tracks, or answers one click
 
-# What one object needs while memories are looked at, as a multiple of its keys in full width: an estimate.
+# Memory of one object during memory attention, as a multiple of its keys at full width: an estimate.
 KEY_COPIES = 8
 CPU_BUDGET = 2 * 2**30
-CUDA_SHARE = 0.25  # of the memory that is free when the network is loaded
+CUDA_SHARE = 0.25  # fraction of the memory that is free when the network is loaded
 
 
 class CompiledBackend:
-    """Runs verbs as graphs of fixed shapes. Where a prompt has several clicks or a hint, torch decodes it.
+    """Runs verbs as graphs of fixed shapes. If a prompt has several clicks or a hint, torch decodes it.
 
     The numbers are those of torch except for the order of sums. Weights may change; they are inputs.
 
@@ -129,7 +129,7 @@ class CompiledBackend:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         if tokens.shape[1] != TRACKED_TOKENS or dense.shape[-1] > 1:
             return self.torch.decode(context, tokens, dense, position, middle, fine)
-        # Without memories the context lies otherwise in memory than with them: one layout, one graph.
+        # Without memories, the context has other strides than with them: one layout, one graph.
         context = context.contiguous(memory_format=torch.channels_last)
         arguments = (context, tokens, dense, middle, fine)
         logits, iou, pointers, score = self._run_in_chunks(
@@ -188,7 +188,7 @@ class CompiledBackend:
         for start, rows, size in split_rows(count, sizes or self.sizes):
             chunk = [select_rows(tensor, start, rows, size) for tensor in by_row]
             outputs = self._call(function, module, *chunk, *shared)
-            if self.has_cuda_graphs:  # the next replay writes over what this one returned
+            if self.has_cuda_graphs:  # the next replay overwrites this result
                 outputs = tuple(output.clone() for output in outputs)
             chunks.append([output[:rows] for output in outputs] if rows < size else outputs)
         if len(chunks) > 1:
@@ -196,7 +196,7 @@ class CompiledBackend:
         return tuple(chunks[0])
 
     def _call(self, function: Callable[..., tuple[Tensor, ...]], *args: Any) -> tuple[Tensor, ...]:
-        import torch._dynamo  # takes a second, which only those who compile should wait
+        import torch._dynamo  # takes a second, so import it only when compiling
 
         if self.has_cuda_graphs:
             torch.compiler.cudagraph_mark_step_begin()
@@ -212,7 +212,7 @@ class CompiledBackend:
 
 
 def _may_replay() -> bool:
-    """Whether CUDA graphs work in this thread: torch keeps them for the main thread only."""
+    """Whether CUDA graphs work in this thread: torch supports them only in the main thread."""
     return threading.current_thread() is threading.main_thread()
 
 
@@ -254,7 +254,7 @@ def encode_memories(
 
 
 def memory_room(memories: int, pointers: int, config: Sam2Config) -> tuple[int, int]:
-    """How many memories and pointers a graph has room for: those of 1, 2, 4, 8, ... prompted frames.
+    """The number of memories and pointers in a graph: those for 1, 2, 4, 8, ... prompted frames.
 
     >>> from masklet.config import TINY
     >>> memory_room(1, 1, TINY), memory_room(7, 16, TINY), memory_room(8, 17, TINY), memory_room(9, 16, TINY)
@@ -268,7 +268,7 @@ def memory_room(memories: int, pointers: int, config: Sam2Config) -> tuple[int, 
 
 
 def split_rows(count: int, sizes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """Cut rows into chunks of certain sizes: (start, rows, size). A chunk is padded by a quarter at most.
+    """Split rows into chunks of certain sizes: (start, rows, size). A chunk is padded by at most a quarter.
 
     >>> list(split_rows(3, (1, 4, 16))), list(split_rows(6, (1, 4, 16)))
     ([(0, 3, 4)], [(0, 4, 4), (4, 1, 1), (5, 1, 1)])
@@ -305,16 +305,16 @@ def memory_budget(device: torch.device) -> int:
 
 
 def objects_within(budget: int, config: Sam2Config, itemsize: int) -> int:
-    """How many objects can look at a full bank at once with so many bytes: an estimate."""
+    """The number of objects that can attend to a full bank at once with this many bytes: an estimate."""
     keys = config.memories * config.grid**2
     return max(1, budget // (KEY_COPIES * keys * config.channels * itemsize))
 
 
 def reason_for_no_compiler(device: torch.device) -> str | None:
-    """Why `torch.compile` cannot be used for a device here; None where it can."""
+    """Why `torch.compile` cannot be used for a device here; None if it can."""
     if device.type == "cuda":
         return None if importlib.util.find_spec("triton") else "Triton is not installed (pip install triton)"
     if device.type != "cpu":
-        return f"the network is on {device}, and only CPUs and CUDA devices are compiled for"
+        return f"the network is on {device}, and only CPUs and CUDA devices are supported"
     names = (os.environ.get("CXX", "g++"), "g++", "clang++", "c++", "cl")
     return None if any(map(shutil.which, names)) else "there is no C++ compiler (g++ or clang++)"

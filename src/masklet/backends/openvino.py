@@ -1,4 +1,4 @@
-"""The verb encode in OpenVINO: converted once, and kept compiled in the user's cache."""
+"""The verb encode in OpenVINO: converted once, and cached compiled in the user's cache."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class OpenVinoBackend:
     """Encodes in OpenVINO; another backend runs the other verbs.
 
     Args:
-        network: Whose image encoder is converted. It must be float32 on the CPU.
-        rest: What runs the other verbs.
+        network: The network whose image encoder is converted. It must be float32 on the CPU.
+        rest: The backend for the other verbs.
     """
 
     def __init__(self, network: Network, rest: Backend) -> None:
@@ -59,7 +59,7 @@ class OpenVinoEncoder:
 
 
 def make_encoder(network: Network) -> OpenVinoEncoder:
-    """Convert a network's encoder, or take what was converted before."""
+    """Convert a network's encoder, or use an earlier conversion."""
     try:
         import openvino
     except ImportError as error:
@@ -74,7 +74,7 @@ def make_encoder(network: Network) -> OpenVinoEncoder:
         "CACHE_DIR": str(folder),
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": thread_count(),
-        # bfloat16 pays where there are tiles to multiply it; measured, it is slower than float32 without.
+        # bfloat16 is faster only on CPUs with AMX tiles; measured, it is slower than float32 on others.
         "INFERENCE_PRECISION_HINT": "bf16" if "amx_bf16" in library.cpu_flags() else "f32",
     }
     return OpenVinoEncoder(core.compile_model(str(path), "CPU", settings))

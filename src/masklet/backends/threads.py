@@ -1,4 +1,4 @@
-"""How many threads compute: one number for torch and the kernels, never more than there are CPUs."""
+"""The number of threads for torch and the kernels, never more than CPUs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def thread_count() -> int:
 
 
 def limit_torch_threads() -> None:
-    """Give torch no more threads than the control group's quota has CPUs; more of them would be throttled."""
+    """Limit torch's threads to the CPUs of the control group's quota; more would be throttled."""
     quota = cpu_quota(CGROUPS)
     if quota is not None and torch.get_num_threads() > math.ceil(quota):
         torch.set_num_threads(max(1, math.ceil(quota)))
@@ -33,7 +33,7 @@ def available_cpus() -> int:
 
 
 def cpu_quota(cgroups: Path) -> float | None:
-    """The CPUs that a control group, version 2 or 1, lets its processes use; None where it sets no limit."""
+    """The CPUs that a control group, version 2 or 1, allows its processes; None if it sets no limit."""
     try:
         if (cgroups / "cpu.max").exists():
             quota, period = (cgroups / "cpu.max").read_text(encoding="ascii").split()

@@ -1,6 +1,6 @@
-"""Weights in and out: a name, a path or a hub id becomes a Sam2, and a Sam2 becomes a file.
+"""Loads and saves weights: from a name, a path or a hub id to a Sam2, and from a Sam2 to a file.
 
-Size and revision are read from the tensors themselves, whatever layout they are in.
+Size and revision are inferred from the tensors, in every layout.
 """
 
 from __future__ import annotations
@@ -84,23 +84,23 @@ def load(
     frequencies = model.prompt_encoder.frequencies.to(device)
     model.to(device, dtype)
     _check_range(model, dtype, path.name)
-    # Positions stay exact: with these in half precision a click would land beside where it was meant.
+    # Positions stay exact: in half precision, a click would be moved.
     model.prompt_encoder.frequencies = frequencies
     fit(model, engine, setting)
     return model
 
 
 def _check_range(model: Sam2, dtype: torch.dtype, file: str) -> None:
-    """Refuse weights that became infinite: float16 ends at 65504, float32 at 3.4e38."""
+    """Raise for weights that became infinite: the largest float16 is 65504, the largest float32 3.4e38."""
     infinite = [name for name, weight in model.named_parameters() if not weight.isfinite().all()]
     if infinite:
         advice = (
             "load it with dtype='bfloat16'"
             if dtype == torch.float16
-            else "training diverged, take an earlier one"
+            else "training diverged, use an earlier checkpoint"
         )
         raise CheckpointError(
-            f"{file} holds numbers in {list_names(infinite)} that are too large for "
+            f"{file} has numbers in {list_names(infinite)} that are too large for "
             f"{str(dtype).removeprefix('torch.')}: {advice}."
         )
 
@@ -121,7 +121,7 @@ def save(
             original is a .pt for facebookresearch/sam2; transformers is a .safetensors for
             `Sam2VideoModel.load_state_dict`. The last two support only networks with a Hiera trunk, so not
             nano.
-        dtype: Of the file's tensors. None keeps the model's; bfloat16 halves the file.
+        dtype: The dtype of the file's tensors. None keeps the model's; bfloat16 halves the file.
 
     Raises:
         CheckpointError: The layout does not support this network, the file cannot be written, or its suffix
@@ -141,13 +141,13 @@ def save(
     path = check_path(path)
     if layout != "masklet" and model.config.trunk != "hiera":
         raise CheckpointError(
-            f"the layout {layout!r} only knows networks whose trunk is Hiera. This one's is "
-            f"{model.config.trunk}: save it in layout 'masklet'."
+            f"the layout {layout!r} supports only networks with a Hiera trunk. This network has "
+            f"{model.config.trunk}: use layout='masklet'."
         )
     dtype = None if dtype is None else _dtype(dtype)
     is_pickle = layout == "original"
     if path.suffix and is_pickle == (path.suffix.lower() == ".safetensors"):
-        kind = ".pt" if is_pickle else ".safetensors"  # by its ending, `load` knows what to expect
+        kind = ".pt" if is_pickle else ".safetensors"  # `load` chooses the reader by the suffix
         raise CheckpointError(f"a checkpoint in layout {layout!r} is a {kind} file. Got {path}.")
     tensors = to_theirs(model.state_dict(), LAYOUTS[layout])
     tensors = {key: tensor.to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
@@ -171,19 +171,19 @@ def _dtype(dtype: object) -> torch.dtype:
 
 
 def _check_device(device: object) -> torch.device:
-    """A device that is there."""
+    """An available device."""
     if not isinstance(device, str | torch.device):
         raise OptionError(f"device must be a name such as cpu or cuda. Got {device!r}.")
     try:
         checked = torch.device(device)
     except RuntimeError:
-        raise OptionError(f"device must be one of torch's, such as cpu or cuda. Got {device!r}.") from None
+        raise OptionError(f"device must be a device of torch, such as cpu or cuda. Got {device!r}.") from None
     try:
         torch.empty(0, dtype=torch.float32, device=checked)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise OptionError(f"{device} cannot be used here: {first_line(error)}.") from None
     if checked.type == "meta":
-        raise OptionError("the device meta holds no weights: give one that computes, such as cpu.")
+        raise OptionError("the device meta has no memory for weights: use another, such as cpu.")
     return checked
 
 

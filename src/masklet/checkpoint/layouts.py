@@ -1,6 +1,6 @@
-"""The names that SAM 2's tensors have in other people's files, and how to go there and back.
+"""The names of SAM 2's tensors in other layouts, and the conversion in both directions.
 
-One table for each foreign layout, read in both directions: what is loaded can be saved back whole.
+One table for each foreign layout, read in both directions: a loaded checkpoint can be saved back completely.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from torch import Tensor
 
 Weights = dict[str, Tensor]
 
-# Ours on the left, theirs on the right; `#` is any number, braces name several at once, `.weight` and `.bias`
-# go along. A line with `=` sets what the names below it begin with.
+# Ours on the left, theirs on the right; `#` is any number, braces list several names, `.weight` and `.bias`
+# are kept. A line with `=` sets the prefix of the names below it.
 _ORIGINAL = """
 image_encoder.trunk. = image_encoder.trunk.
     position                                  pos_embed
@@ -124,10 +124,10 @@ memory_encoder. = memory_encoder.
 
 @dataclass(frozen=True)
 class Layout:
-    """One way to name the tensors.
+    """One naming scheme of the tensors.
 
     Attributes:
-        sign: A file with a key that begins so, or with one of these, is in this layout.
+        sign: A file with a key that starts with this, or one of these, is in this layout.
         table: Our names and theirs; our own layout needs none.
     """
 
@@ -144,7 +144,7 @@ class Layout:
         return [_rule(ours, theirs) for ours, theirs in _rows(self.table)]
 
     def ours(self, key: str) -> str:
-        """Our name for one of their keys; a key that is not in the table stays as it is."""
+        """Our name for one of their keys; a key that is not in the table is not changed."""
         return _renamed(key, self._to_ours)
 
     def theirs(self, key: str) -> str:
@@ -153,7 +153,7 @@ class Layout:
 
 
 def _rows(table: str) -> Iterator[tuple[str, str]]:
-    """The table's rows with their beginnings put in front and their braces written out."""
+    """The table's rows with prefixes added and braces expanded."""
     begin = ("", "")
     for line in table.strip().splitlines():
         if "=" in line:
@@ -189,8 +189,8 @@ LAYOUTS = {layout.name: layout for layout in (MASKLET, ORIGINAL, TRANSFORMERS)}
 
 LABELS = "prompt_encoder.labels"  # one table of four rows; in the original four tables
 FREQUENCIES = "prompt_encoder.frequencies"
-TWIN = "shared_image_embedding.positional_embedding"  # transformers keeps the frequencies twice
-# Published with axes of length 1 that ours go without.
+TWIN = "shared_image_embedding.positional_embedding"  # transformers stores the frequencies twice
+# Published with axes of length 1 that ours do not have.
 NARROW = {
     "memory_attention.age": (1, 2),
     "memory_attention.no_memory": (0, 1),
@@ -199,7 +199,8 @@ NARROW = {
 
 
 def to_ours(weights: Weights, layout: Layout) -> Weights:
-    """Rename and reshape. What is in no table keeps its name, and will be found to be unexpected."""
+    """Rename and reshape. Tensors that are in no table keep their names, and are reported as unexpected
+    later."""
     if layout is MASKLET:
         return weights
     ours = {layout.ours(key): tensor for key, tensor in weights.items()}
@@ -212,12 +213,12 @@ def to_ours(weights: Weights, layout: Layout) -> Weights:
     if layout is TRANSFORMERS and TWIN in ours:
         twin = ours.pop(TWIN)
         if not torch.equal(ours.setdefault(FREQUENCIES, twin), twin):
-            ours[TWIN] = twin  # not a twin after all: unexpected
+            ours[TWIN] = twin  # not a copy after all: unexpected
     return ours
 
 
 def to_theirs(weights: Weights, layout: Layout) -> Weights:
-    """The way back: every tensor under the name, and in the shape, that the layout gives it."""
+    """The reverse: all tensors with the names and shapes of the layout."""
     if layout is MASKLET:
         return weights
     theirs = dict(weights)

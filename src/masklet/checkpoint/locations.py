@@ -18,16 +18,16 @@ PUBLISHED = tuple(
 
 
 def find(name: str | Path) -> Path:
-    """The file that a name, a path or a hub id stands for; fetched when it is not here yet.
+    """The file of a name, a path or a hub id; downloaded if necessary.
 
     Raises:
         CheckpointError: There is no such file, or it cannot be fetched.
-        OptionError: It is no name and no path.
+        OptionError: It is neither a name nor a path.
     """
     text = os.fspath(name) if isinstance(name, str | os.PathLike) else ""
     if not isinstance(text, str) or not text:
         raise OptionError(
-            f"a model is a name, such as nano, the path of a checkpoint, or a hub id. Got {name!r}."
+            f"a model must be a name, such as nano, the path of a checkpoint, or a hub id. Got {name!r}."
         )
     if text in EMBEDDED:
         return _embedded(text)
@@ -53,7 +53,7 @@ def find(name: str | Path) -> Path:
 
 
 def find_local(name: str) -> Path | None:
-    """The file of an embedded or published model, if it is on this machine; nothing is fetched."""
+    """The file of an embedded or published model, if it is on this machine; nothing is downloaded."""
     if name in EMBEDDED:
         return _embedded(name)
     return _in_cache(f"facebook/{name}") if name in PUBLISHED else None
@@ -62,7 +62,9 @@ def find_local(name: str) -> Path | None:
 def _embedded(name: str) -> Path:
     path = Path(str(resources.files("masklet"))) / "weights" / f"{name}.safetensors"
     if not path.is_file():
-        raise CheckpointError(f"masklet is installed without its embedded model {name}: install it again.")
+        raise CheckpointError(
+            f"the embedded model {name} is missing from this installation of masklet: install it again."
+        )
     return path
 
 
@@ -71,14 +73,14 @@ def _in_folder(folder: Path) -> Path:
     if len(candidates) != 1:
         named = ", ".join(path.name for path in candidates) or "none"
         raise CheckpointError(
-            f"{folder} must hold one .safetensors or .pt file. It holds {named}: pass the file."
+            f"{folder} must contain one .safetensors or .pt file. It contains {named}: pass the file."
         )
     return candidates[0]
 
 
 def _from_hub(repo: str) -> Path:
-    """A hub repository's weights: from the cache without asking, and else over the network."""
-    # Imported where it is needed: it takes a tenth of the time of all that loading a file imports.
+    """A hub repository's weights: from the cache if possible, otherwise over the network."""
+    # Imported only when needed: it takes a tenth of the import time of loading a file.
     from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
     cached = _in_cache(repo)
@@ -88,21 +90,21 @@ def _from_hub(repo: str) -> Path:
         _reach_hub(repo)
         return _download(repo, _hub_files(repo))
     except RepositoryNotFoundError as error:
-        raise CheckpointError(f"the hub has no repository {repo} that you may read.") from error
+        raise CheckpointError(f"the hub has no repository {repo}, or you may not read it.") from error
     except (OSError, LocalEntryNotFoundError) as error:
         raise CheckpointError(
-            f"{repo} is not in the hub's cache, and the hub cannot be reached. "
-            "Go online once, or pass the path of a checkpoint that you have."
+            f"{repo} is not in the hub's cache, and the hub cannot be reached. Connect to the network once, "
+            "or pass the path of a checkpoint."
         ) from error
 
 
 def _hub_files(repo: str) -> tuple[str, str]:
-    """transformers' file, or else the original's, whose name is the repository's with underscores."""
+    """transformers' file, otherwise the original's, whose name is the repository's with underscores."""
     return "model.safetensors", f"{repo.split('/')[1].replace('-', '_')}.pt"
 
 
 def _reach_hub(repo: str) -> None:
-    """Ask the hub once. A download tries again for half a minute, also where there is no network at all.
+    """Ask the hub once. A download would retry for half a minute, even without any network.
 
     Raises:
         OSError: The hub cannot be reached.
@@ -112,7 +114,7 @@ def _reach_hub(repo: str) -> None:
 
     try:
         get_hf_file_metadata(hf_hub_url(repo, _hub_files(repo)[0]))
-    except HfHubHTTPError:  # it answered: the download says what is wrong
+    except HfHubHTTPError:  # it answered: the download reports the error
         pass
     except Exception as error:  # of requests, httpx or httpx2, by the release
         raise OSError(str(error)) from error
@@ -137,8 +139,8 @@ def _download(repo: str, files: Iterable[str]) -> Path:
     for file in files:
         try:
             return Path(hf_hub_download(repo, file))
-        except LocalEntryNotFoundError:  # an EntryNotFoundError by name only: there is no network
+        except LocalEntryNotFoundError:  # an EntryNotFoundError only by name: there is no network
             raise
         except EntryNotFoundError:
             continue
-    raise CheckpointError(f"{repo} holds neither of {' and '.join(files)}: is it a SAM 2 repository?")
+    raise CheckpointError(f"{repo} contains neither {' nor '.join(files)}: is it a SAM 2 repository?")

@@ -16,7 +16,7 @@ from masklet.errors import CheckpointError, first_line
 from masklet.model import Sam2
 from masklet.nn.trunks import block_count
 
-CONFIG = "masklet"  # the metadata of our own files holds the config under this key
+CONFIG = "masklet"  # the key of the config in the metadata of masklet's files
 
 
 def find_layout(tensors: Weights, file: str) -> Layout:
@@ -27,7 +27,7 @@ def find_layout(tensors: Weights, file: str) -> Layout:
 
 
 def rename(tensors: Weights, layout: Layout, file: str) -> Weights:
-    """Tensors under our names, in our shapes."""
+    """Tensors with masklet's names and shapes."""
     try:
         return to_ours(tensors, layout)
     except (IndexError, RuntimeError) as error:
@@ -37,21 +37,21 @@ def rename(tensors: Weights, layout: Layout, file: str) -> Weights:
 
 
 def read_config(weights: Weights, metadata: dict[str, str], layout: Layout, file: str) -> Sam2Config:
-    """The config that the file names, or else the one that its tensors tell."""
+    """The config in the file's metadata, otherwise inferred from its tensors."""
     try:
         if CONFIG in metadata:
             return Sam2Config.from_json(metadata[CONFIG])
         return infer_config(weights, layout, file)
     except (ValueError, TypeError, IndexError, ZeroDivisionError, RecursionError) as error:
-        raise CheckpointError(f"{file} does not describe a SAM 2: {first_line(error)}.") from error
+        raise CheckpointError(f"{file} does not have a valid SAM 2 config: {first_line(error)}.") from error
 
 
 def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:
-    """The config of weights under our names. What shapes do not tell follows from the size they belong to."""
+    """The config of weights with masklet's names. Fields that shapes do not show follow from the size."""
 
     def shape(key: str) -> torch.Size:
         if key not in weights:
-            raise CheckpointError(f"{file} is not a whole SAM 2: it lacks {layout.theirs(key)}.")
+            raise CheckpointError(f"{file} is not a complete SAM 2: it lacks {layout.theirs(key)}.")
         return weights[key].shape
 
     def read_head(base: Sam2Config) -> Sam2Config:
@@ -85,8 +85,8 @@ def infer_config(weights: Weights, layout: Layout, file: str) -> Sam2Config:
             return replace(read_head(base), background=(height, width))
     sizes = ", ".join(f"{size}: {base.embed_dim} {base.stages}" for size, base in hieras.items())
     raise CheckpointError(
-        f"{file} has a trunk {embed_dim} wide with stages {stages}, which is no known size ({sizes}). "
-        "Its windows and heads cannot be told from the weights: pass config=Sam2Config(...)."
+        f"{file} has a trunk {embed_dim} wide with stages {stages}, which is not a known size ({sizes}). "
+        "Its windows and heads cannot be inferred from the weights: pass config=Sam2Config(...)."
     )
 
 
@@ -101,8 +101,8 @@ def check_weights(weights: Weights, config: Sam2Config, layout: Layout, file: st
     ]
     faults = {
         "it lacks": [layout.theirs(key) for key in wanted.keys() - weights.keys()],
-        "it has besides": [layout.theirs(key) for key in weights.keys() - wanted.keys()],
-        "it has in another shape": reshaped,
+        "it has the unknown tensors": [layout.theirs(key) for key in weights.keys() - wanted.keys()],
+        "it has other shapes for": reshaped,
     }
     differences = "; ".join(f"{fault} {list_names(sorted(keys))}" for fault, keys in faults.items() if keys)
     if differences:
@@ -110,17 +110,17 @@ def check_weights(weights: Weights, config: Sam2Config, layout: Layout, file: st
 
 
 def _check_count(weights: Weights, config: Sam2Config, file: str) -> None:
-    """A config may not ask for more blocks than the file has tensors."""
+    """Raise for a config with more blocks than the file has tensors."""
     blocks = sum(config.stages) + config.memory_layers
     if blocks > len(weights):
         raise CheckpointError(
-            f"{file} does not fit a SAM 2 of its size: it asks for {blocks} blocks and holds "
+            f"{file} does not fit a SAM 2 of its size: its config has {blocks} blocks, but the file only "
             f"{len(weights)} tensors."
         )
 
 
 class _Uninitialized(TorchFunctionMode):
-    """Makes modules without random weights, whose numbers the meta device would draw in Python."""
+    """Makes modules without random weights, which the meta device would draw in Python."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -131,9 +131,9 @@ class _Uninitialized(TorchFunctionMode):
 
 
 def _expected_tensors(config: Sam2Config, file: str) -> Weights:
-    """The tensors that a config asks for, without their memory."""
+    """The tensors that a config needs, without their memory."""
     try:
         with torch.device("meta"), _Uninitialized():
             return Sam2(config).state_dict()
     except (ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{file} does not describe a SAM 2: {first_line(error)}.") from error
+        raise CheckpointError(f"{file} does not have a valid SAM 2 config: {first_line(error)}.") from error

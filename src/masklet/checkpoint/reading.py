@@ -1,8 +1,8 @@
-"""Reading files that may be damaged or hostile: everything is checked before it is parsed or allocated.
+"""Reads files that may be damaged or hostile: everything is checked before it is parsed or allocated.
 
-A file is regular, its parts are as long as it says, a pickle has no more operations than weights need, and
-every tensor is a plain array of finite numbers, not larger than the file. So reading takes time and memory in
-proportion to the file, and ends in tensors or in a CheckpointError.
+A file must be regular, its parts as long as stated, a pickle without more operations than weights need, and
+all tensors plain arrays of finite numbers, not larger than the file. So reading takes time and memory in
+proportion to the file, and returns tensors or raises CheckpointError.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from masklet.errors import CheckpointError
 
 MAX_HEADER = 16 << 20  # bytes of a safetensors file's header: a thousand tensors need 100 kB
 MAX_PICKLE = 32 << 20  # bytes of a pickle without its tensors
-MAX_OPERATIONS = 1_000_000  # of a pickle: a thousand tensors need 40,000
-LEGACY_PICKLES = 5  # that torch wrote before it wrote zip files: magic number, version, system, content, keys
+MAX_OPERATIONS = 1_000_000  # operations operations of a pickle: a thousand tensors need 40,000
+LEGACY_PICKLES = 5  # pickles in torch's format before zip files: magic number, version, system, content, keys
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 MAX_COPIES = 4  # of the file's size: all tensors together
 MAX_NAME = 100  # characters of a tensor's name in a message
 
 
 def read_file(path: Path) -> tuple[Weights, dict[str, str]]:
-    """A file's tensors under their own names, and its metadata.
+    """A file's tensors with their own names, and its metadata.
 
     Raises:
-        CheckpointError: The file cannot be read, is damaged, holds code or anything else than finite weights.
+        CheckpointError: The file cannot be read, is damaged, or contains code or anything else than finite
+            weights.
     """
     try:
         size = check_regular(path)
@@ -45,19 +46,19 @@ def read_file(path: Path) -> tuple[Weights, dict[str, str]]:
         else:
             weights, metadata = read_pickle(path), {}
     except OSError as error:
-        if error.errno == errno.EINVAL:  # a position that is not in the file
+        if error.errno == errno.EINVAL:  # a position outside the file
             raise damaged(path) from error
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from error
     except CheckpointError:
         raise
-    except Exception as error:  # damaged bytes make the readers raise nearly anything
+    except Exception as error:  # damaged files can raise nearly any exception
         raise damaged(path) from error
     check_tensors(weights, size, path.name)
     return weights, metadata
 
 
 def check_regular(path: Path) -> int:
-    """The size of a regular file. Opening a pipe would wait for ever."""
+    """The size of a regular file. Opening a pipe would block forever."""
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise CheckpointError(f"{path} is not a file: pass a .safetensors or .pt file.")
@@ -81,14 +82,14 @@ def read_pickle(path: Path) -> Weights:
         with path.open("rb") as file:
             check_pickle(file, LEGACY_PICKLES)
     try:
-        with warnings.catch_warnings(action="ignore"):  # torch warns of pickles that are not its own
+        with warnings.catch_warnings(action="ignore"):  # torch warns about pickles of other programs
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # Old protocols fail at their first operation, as any text does.
+        # Old protocols fail at their first operation, like any text.
         if "unsupported global" not in str(error).lower() and first_byte(path) != pickle.PROTO:
             raise damaged(path) from error
         raise CheckpointError(
-            f"{path.name} holds code, which masklet never runs. Ask for a file that holds tensors only."
+            f"{path.name} contains code, which masklet never runs. Use a file that contains only tensors."
         ) from error
     weights = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict):
@@ -99,12 +100,12 @@ def read_pickle(path: Path) -> Weights:
 
 
 def check_archive(path: Path) -> None:
-    """Refuse archives that hold more than their size, or a pickle too long for weights."""
+    """Raise for archives whose content is larger than the file, or with a pickle too long for weights."""
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             if entry.compress_type != zipfile.ZIP_STORED:
                 raise CheckpointError(
-                    f"{path.name} is compressed, and may hold more than its size. Save it with torch.save."
+                    f"{path.name} is compressed, which is not supported. Save it with torch.save."
                 )
             if entry.filename.endswith("data.pkl"):
                 if entry.file_size > MAX_PICKLE:
@@ -113,7 +114,7 @@ def check_archive(path: Path) -> None:
 
 
 def check_pickle(file: BufferedReader | BytesIO, count: int) -> None:
-    """Refuse pickles of too many operations, such as millions of marks, before anything carries them out.
+    """Raise for pickles with too many operations, such as millions of marks, before they are executed.
 
     Raises:
         ValueError: There are too many, or they cannot be read.
@@ -130,30 +131,28 @@ def check_pickle(file: BufferedReader | BytesIO, count: int) -> None:
 
 
 def check_tensors(weights: Weights, size: int, file: str) -> None:
-    """Every tensor is a plain array of finite numbers, and all together are no larger than the file."""
+    """Raise unless all tensors are plain arrays of finite numbers, together not larger than the file."""
     total = 0
     for key, tensor in weights.items():
         if tensor.layout != torch.strided or tensor.dtype not in DTYPES:
             raise CheckpointError(
-                f"{file} holds {shorten(key)} as {tensor.dtype}, {tensor.layout}. Weights must be float32, "
-                "float16, bfloat16 or float64: save them so."
+                f"{file} stores {shorten(key)} as {tensor.dtype}, {tensor.layout}. Weights must be dense "
+                "float32, float16, bfloat16 or float64 tensors: save them in one of these."
             )
-        # Strides of 0 repeat numbers without storing them. A few copies are fine: tied weights.
+        # Strides of 0 repeat numbers without storing them. A few copies are allowed: tied weights.
         total += tensor.numel() * tensor.element_size()
         if total > MAX_COPIES * size:
-            raise CheckpointError(
-                f"{file} says that it holds more numbers than its size allows: fetch it again."
-            )
+            raise CheckpointError(f"{file} claims more numbers than its size allows: download it again.")
     not_finite = [key for key, tensor in weights.items() if not tensor.isfinite().all()]
     if not_finite:
         raise CheckpointError(
-            f"{file} holds NaN or infinite numbers in {list_names(not_finite)}: training diverged, or the "
-            "file is damaged. Take an earlier checkpoint."
+            f"{file} has NaN or infinite numbers in {list_names(not_finite)}: training diverged, or the "
+            "file is damaged. Use an earlier checkpoint."
         )
 
 
 def list_names(keys: list[str]) -> str:
-    """The first few names of tensors, in a form that fits into a sentence."""
+    """The first few names of tensors, for use in a sentence."""
     named = ", ".join(map(shorten, keys[:4]))
     return named + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
 
@@ -169,4 +168,4 @@ def first_byte(path: Path) -> bytes:
 
 
 def damaged(path: Path) -> CheckpointError:
-    return CheckpointError(f"{path.name} is damaged or cut short, or no checkpoint at all. Fetch it again.")
+    return CheckpointError(f"{path.name} is damaged, truncated or not a checkpoint. Download it again.")

@@ -237,7 +237,7 @@ def describe_status(status: JobStatus) -> Iterator[str]:
     if done_now and hours > 0:
         rate = done_now / hours
         left = status.unfinished / rate
-        yield f"{rate:,.0f} items an hour" + (f", {left:.1f} hours to go" if left else "")
+        yield f"{rate:,.0f} items per hour" + (f", {left:.1f} hours left" if left else "")
     silent = time.time() - status.time
     if status.is_running and silent > 60:
         yield f"the driver wrote its status last {silent:.0f} seconds ago: if it is gone, masklet jobs resume"

@@ -1,6 +1,7 @@
-"""Labelled pictures and videos on disk, in the forms that people have them in.
+"""Labelled pictures and videos on disk, in common layouts.
 
-Training and evaluation read through this room. It knows nothing of clips, sizes, augmentation or scores.
+Training and evaluation read data sets through this package. It does not depend on clips, sizes, augmentation
+or scores.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ Reader = Callable[[Path], list[DatasetItem]]
 
 log = logging.getLogger(__name__)
 
-PICTURES: tuple[tuple[str, Reader], ...] = (  # what a layout is known by, the more particular first
+PICTURES: tuple[tuple[str, Reader], ...] = (  # patterns that identify the layouts, the more specific first
     *((name, read_coco) for name in COCO_FILES),
     ("annotations/*.json", read_coco),
     ("labels", read_yolo),
@@ -68,12 +69,12 @@ LAYOUTS: tuple[tuple[str, Reader], ...] = (
     ("**/*_auto.json", read_sav),
     *PICTURES,
 )
-LEVELS = 2  # of folders below the one that is given, that are searched for more data sets
-BENCHMARK = ("JPEGImages", "Annotations")  # folders of one data set, with whatever is in them
+LEVELS = 2  # levels of subfolders that are searched for more data sets
+BENCHMARK = ("JPEGImages", "Annotations")  # folders of one data set, not searched
 
 
 def find_items(path: Path) -> list[DatasetItem]:
-    """The items of all data sets in a folder, each in any known layout.
+    """The items of all data sets in a folder, in any known layout.
 
     Args:
         path: A data set's folder, a folder with such folders, or a COCO JSON.
@@ -89,16 +90,16 @@ def find_items(path: Path) -> list[DatasetItem]:
     items = [*own, *_read_below(path, own, LEVELS)]
     if not items:
         raise MediaError(
-            f"{path} holds no data set of a known form: DAVIS, MOSE, YouTube-VOS, SA-V, SA-1B, COCO, "
+            f"{path} contains no data set of a known form: DAVIS, MOSE, YouTube-VOS, SA-V, SA-1B, COCO, "
             "YOLO-seg, or images/NAME.jpg with masks/NAME.png."
         )
     return _number_repeated_names(items)
 
 
 def _read_below(folder: Path, own: Sequence[DatasetItem], levels: int) -> list[DatasetItem]:
-    """What the folders in a folder hold besides the folder's own items.
+    """The items in a folder's subfolders, besides the folder's own items.
 
-    Beside or far below other data, what looks like a data set and cannot be read is logged and left out.
+    Next to or far below other data, a data set that cannot be read is logged and left out.
     """
     items = {item.pictures: item for item in own}
     for below in sorted(entry for entry in folder.iterdir() if entry.is_dir()) if levels else ():
@@ -117,7 +118,7 @@ def _read_below(folder: Path, own: Sequence[DatasetItem], levels: int) -> list[D
 
 
 def _is_part(folder: Path, item: DatasetItem) -> bool:
-    """Whether a folder belongs to an item: it holds its video and labels, or has pictures of the data set."""
+    """Whether a folder belongs to an item: it contains its video and labels, or pictures of the data set."""
     files = [file for file in (item.pictures, item.labels) if file is not None]
     return any(
         folder in (file, file.parent) or (not item.is_video and folder in file.parents) for file in files
@@ -125,13 +126,14 @@ def _is_part(folder: Path, item: DatasetItem) -> bool:
 
 
 def _number_repeated_names(items: list[DatasetItem]) -> list[DatasetItem]:
-    """The items, of which the second of a name gets a number: a folder may hold 1.jpg and 1.png."""
+    """The items; the second item with a name gets a number, since a folder may contain 1.jpg and 1.png."""
     names = distinct_names([item.name for item in items])
     return [replace(item, name=name) for item, name in zip(items, names, strict=True)]
 
 
 def _read_folder(folder: Path) -> list[DatasetItem]:
-    """The items that a folder's own layouts name: the first, and videos and pictures in others beside it."""
+    """The items of a folder's layouts: the first that matches, and videos and pictures in others beside
+    it."""
     reader = _find_reader(folder, LAYOUTS)
     if reader is None:
         return read_sa1b(folder) if any(find_sa1b_labels(folder)) else []

@@ -30,8 +30,8 @@ from masklet.media.readers.mask_files import may_have_undecided
 
 log = logging.getLogger(__name__)
 
-LARGEST_BESIDE_UNDECIDED = 63  # beside larger ids, and in grey levels such as 85, 170, 255, it is an object
-OWN_COCO = "coco.json"  # as masklet writes it
+LARGEST_BESIDE_UNDECIDED = 63  # next to larger ids, and in grey levels such as 85, 170, 255, it is an object
+OWN_COCO = "coco.json"  # written by masklet
 COCO_FILES = (
     *("instances.json", "annotations.json", "result.json", "_annotations.coco.json", "labels.json"),
     OWN_COCO,
@@ -39,12 +39,12 @@ COCO_FILES = (
 
 
 class LabelledPicture:
-    """One picture, and the labels of its objects by id; subclasses say how a label becomes a mask.
+    """One picture, and the labels of its objects by id; subclasses convert a label to a mask.
 
     A label that cannot be read, or covers no pixel, is logged, and its object left out.
 
     Args:
-        size: (H, W) that the labels are of, where that is known.
+        size: (H, W) for which the labels were made, if known.
     """
 
     def __init__(self, path: Path, labels: Mapping[int, Any], size: tuple[int, int] | None = None) -> None:
@@ -73,7 +73,7 @@ class LabelledPicture:
 
     @cached_property
     def _codes(self) -> dict[int, rle.RLE]:
-        """Every readable mask; as run lengths, since a picture may have hundreds."""
+        """All readable masks, as run lengths, since a picture may have hundreds."""
         height, width = self._image.shape[:2]
         check_image_size(self._size, (height, width), str(self.path))
         codes, faults = {}, []
@@ -81,7 +81,7 @@ class LabelledPicture:
             try:
                 mask = self.read_mask(label, (height, width))
                 if not mask.any():
-                    log.warning("object %s is left out: %s: it covers no pixel.", id, self.path)
+                    log.warning("object %s of %s is left out: it covers no pixel.", id, self.path)
                     continue
                 codes[id] = rle.encode(mask)
             except LabelSizeError:
@@ -95,10 +95,10 @@ class LabelledPicture:
 
 
 def read_sa1b(folder: Path) -> list[DatasetItem]:
-    """A part of SA-1B: NAME.jpg beside NAME.json, which holds its masks."""
+    """A part of SA-1B: NAME.jpg next to NAME.json, which has its masks."""
     labels = sorted(find_sa1b_labels(folder))
     if not labels:
-        raise MediaError(f"{folder} holds no pictures of SA-1B's form: NAME.jpg beside NAME.json.")
+        raise MediaError(f"{folder} contains no pictures in SA-1B's form: NAME.jpg next to NAME.json.")
     return [
         DatasetItem(
             f"{folder.name}/{path.stem}",
@@ -111,7 +111,7 @@ def read_sa1b(folder: Path) -> list[DatasetItem]:
 
 
 def find_sa1b_labels(folder: Path) -> Iterator[Path]:
-    """The JSON files that lie beside a picture of their name."""
+    """The JSON files next to a picture with the same name."""
     return (path for path in folder.glob("*.json") if path.with_suffix(".jpg").is_file())
 
 
@@ -123,7 +123,7 @@ def _open_sa1b(path: Path) -> LabelledFrames:
         for entry in entries
     ):
         raise MediaError(
-            f"{path} is not a JSON of SA-1B: it needs annotations, each with an id and a segmentation."
+            f"{path} is not an SA-1B JSON: it must have annotations, each with an id and a segmentation."
         )
     return LabelledPicture(
         path.with_suffix(".jpg"),
@@ -132,7 +132,7 @@ def _open_sa1b(path: Path) -> LabelledFrames:
 
 
 class OutlinedPicture(LabelledPicture):
-    """Labels are outlines (p, 2) in shares of the picture's width and height."""
+    """Labels are outlines (p, 2) as fractions of the picture's width and height."""
 
     def read_mask(self, label: Any, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
         mask = np.zeros(size, dtype=np.uint8)
@@ -150,7 +150,9 @@ def read_yolo(folder: Path) -> list[DatasetItem]:
             open_item = partial(_open_yolo, path, label)
             items.append(DatasetItem(f"{folder.name}/{name}", open_item, pictures=path, labels=label))
     if not items:
-        raise MediaError(f"{folder} holds no pictures of YOLO's form: images/NAME.jpg and labels/NAME.txt.")
+        raise MediaError(
+            f"{folder} contains no pictures in YOLO's form: images/NAME.jpg and labels/NAME.txt."
+        )
     return items
 
 
@@ -168,19 +170,19 @@ def _read_outlines(label: Path) -> Iterator[np.ndarray]:
             continue
         if len(values) < 6 or len(values) % 2:
             raise MediaError(
-                f"{label}:{number} must be a class and an outline, x y x y x y ... Got {len(values)} numbers"
-                + (": boxes cannot be trained on, export segments." if len(values) == 4 else ".")
+                f"{label}:{number} must be a class and an outline x y x y x y .... Got {len(values)} numbers"
+                + (": boxes cannot be used for training, export segments" if len(values) == 4 else ".")
             )
         if not (np.abs(values) <= 4).all():
             raise MediaError(
-                f"{label}:{number} must be shares of the picture's width and height, from 0 to 1. "
-                f"Got {line[:40]!r}."
+                f"{label}:{number} must be fractions of the picture's width and height, from 0 to 1. Got "
+                f"{line[:40]!r}."
             )
         yield values.reshape(-1, 2)
 
 
 class MaskFilePicture(LabelledPicture):
-    """Labels are (file, value): the pixels of a mask file that have a value; None takes all but 0."""
+    """Labels are (file, value): the pixels of a mask file with this value; None means all but 0."""
 
     def read_mask(self, label: Any, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
         path, value = label
@@ -193,7 +195,7 @@ class MaskFilePicture(LabelledPicture):
 def read_mask_files(folder: Path) -> list[DatasetItem]:
     """images/NAME.* with masks/NAME.* or masks/NAME/*.
 
-    In a mask 0 is nothing and each other value an object; but 255 beside small values is undecided.
+    In a mask, 0 is background and each other value an object; but 255 next to small values is undecided.
     """
     items, unlabelled = [], []
     masks = _find_masks(folder / "masks")
@@ -206,7 +208,9 @@ def read_mask_files(folder: Path) -> list[DatasetItem]:
         open_item = partial(_open_masks, path, labels)
         items.append(DatasetItem(f"{folder.name}/{name}", open_item, pictures=path, labels=labels))
     if not items:
-        raise MediaError(f"{folder} holds no masked pictures: expected images/NAME.jpg, masks/NAME.png.")
+        raise MediaError(
+            f"{folder} contains no pictures with masks: expected images/NAME.jpg and masks/NAME.png."
+        )
     if unlabelled:
         log.warning(
             "%s: %d of %d pictures have no mask and are left out, such as %s.",
@@ -219,7 +223,7 @@ def read_mask_files(folder: Path) -> list[DatasetItem]:
 
 
 def _find_masks(folder: Path) -> dict[Path, Path]:
-    """Every mask file, by its path in the folder without its suffix; of several of a name the PNG."""
+    """All mask files, by path in the folder without suffix; if several share a name, the PNG."""
     files = sorted(folder.rglob("*"), key=lambda file: (file.suffix.lower() == ".png", file.name))
     return {file.relative_to(folder).with_suffix(""): file for file in files if is_picture(file)}
 
@@ -232,25 +236,25 @@ def _open_masks(path: Path, labels: Path) -> LabelledFrames:
     values = [value for value in np.unique(read_label_map(labels)).tolist() if value]
     is_undecided = len(values) > 1 and values[-1] == UNDECIDED and values[-2] <= LARGEST_BESIDE_UNDECIDED
     if is_undecided and may_have_undecided(labels):
-        log.warning("%s: its pixels of value %d are left out, as undecided.", labels, values.pop())
+        log.warning("%s: pixels with value %d are left out as undecided.", labels, values.pop())
     return MaskFilePicture(path, {value: (labels, value) for value in values})
 
 
 def _find_pictures(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Every picture below images/, with its path there without its suffix."""
+    """All pictures below images/, with their paths there without suffix."""
     images = folder / "images"
     for path in find_pictures(images / "**" / "*") if images.is_dir() else ():
         yield path.relative_to(images).with_suffix(""), path
 
 
 def read_coco(path: Path) -> list[DatasetItem]:
-    """The pictures of a COCO file that have outlines or masks; crowds are left out.
+    """The pictures of a COCO file that have outlines or masks. Crowds are left out.
 
     Args:
         path: The JSON, or the folder of an export.
 
     Raises:
-        MediaError: There is no such file, no object has an outline or mask, or no picture is there.
+        MediaError: There is no such file, no object has an outline or mask, or no picture is found.
     """
     index = path if path.is_file() else _find_index(path)
     file = CocoFile.read(index)
@@ -264,8 +268,8 @@ def read_coco(path: Path) -> list[DatasetItem]:
         count = sum(map(len, file.annotations.values())) + len(file.skipped)
         reasons = f" Left out: {'; '.join(file.skipped[:3])}." if file.skipped else ""
         raise MediaError(
-            f"{index} has {count} annotations, and none is a polygon or a mask of one object. "
-            f"Boxes cannot be learned from: draw outlines, or brush masks.{reasons}"
+            f"{index} has {count} annotations, but none is a polygon or a mask of one object. Boxes cannot "
+            f"be used for training: draw outlines or masks.{reasons}"
         )
     folders = _picture_folders(index)
     counts = Counter(name.name for name, *_ in labelled)
@@ -273,8 +277,8 @@ def read_coco(path: Path) -> list[DatasetItem]:
     if not any(files):
         places = ", ".join(str(folder) for folder in folders)
         raise MediaError(
-            f"{index} has labels for {len(labelled)} pictures, such as {labelled[0][0]}, and none of them "
-            f"lies in {places}. Export with pictures, or put them there."
+            f"{index} has labels for {len(labelled)} pictures, such as {labelled[0][0]}, but none of them "
+            f"is in {places}. Export with pictures, or copy them there."
         )
     return [
         DatasetItem(
@@ -288,7 +292,7 @@ def read_coco(path: Path) -> list[DatasetItem]:
 
 
 def _number_objects(annotations: Sequence[CocoAnnotation]) -> dict[int, object]:
-    """The segmentations of single objects by id; a repeated id, or one that is no number, is replaced."""
+    """The segmentations of single objects by id; a repeated id, or one that is not a number, is replaced."""
     usable = [item for item in annotations if item.segmentation is not None and not _is_crowd(item)]
     numbered: dict[int, object] = {}
     taken = {item.id for item in usable if isinstance(item.id, int)}
@@ -301,18 +305,19 @@ def _number_objects(annotations: Sequence[CocoAnnotation]) -> dict[int, object]:
 
 
 def _is_crowd(annotation: CocoAnnotation) -> bool:
-    """Whether it is of many objects; CVAT, known by its attributes, sets iscrowd for every brushed mask."""
+    """Whether it covers many objects. CVAT, recognised by its attributes, sets iscrowd for every brushed
+    mask."""
     return annotation.is_crowd and not annotation.has_attributes
 
 
 def _relative_path(name: str) -> PurePosixPath:
-    """A picture's name as a path below the data set: Label Studio may write backslashes, or begin with ../"""
+    """A picture's name as a path below the data set: Label Studio may write backslashes, or start with ../"""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     return PurePosixPath(*(part for part in parts if part not in ("/", "..")))
 
 
 def _find_index(folder: Path) -> Path:
-    """The JSON of an export. Captions and keypoints, which COCO has beside its instances, are passed over."""
+    """The JSON of an export. COCO's captions and keypoints are skipped."""
     named = [path for name in COCO_FILES if (path := folder / name).is_file()]
     if named:
         return named[0]
@@ -321,28 +326,28 @@ def _find_index(folder: Path) -> Path:
     )
     if not candidates:
         expected = ", ".join(COCO_FILES)
-        raise MediaError(f"{folder} holds no COCO labels. Expected {expected} or annotations/*.json.")
+        raise MediaError(f"{folder} contains no COCO labels. Expected {expected} or annotations/*.json.")
     if len(candidates) > 1:
         names = ", ".join(f"annotations/{path.name}" for path in candidates)
         raise MediaError(
-            f"{folder} has several sets of labels: {names}. Give the one that is meant: {candidates[0]}."
+            f"{folder} has several sets of labels: {names}. Pass one of them, such as {candidates[0]}."
         )
     return candidates[0]
 
 
 def _picture_folders(index: Path) -> list[Path]:
-    """Where a COCO file's pictures may lie, the data set's own folder first."""
+    """The folders that may have a COCO file's pictures, the data set's own folder first."""
     root = index.parent.parent if index.parent.name == "annotations" else index.parent
     split = index.stem.removeprefix("instances_")
     return [root, root / "images", root / "data", root / "frames", root / split, root / "images" / split]
 
 
 def _find_picture(folders: Sequence[Path], name: PurePosixPath, *, is_unique: bool) -> Path | None:
-    """A picture where its name says; or by the name's last part, where it was put there by hand.
+    """A picture at the path in its name; or by the name's last part, if it was copied by hand.
 
     Args:
         is_unique: Whether no other labelled picture has that last part.
     """
     parts = (name, name.name) if is_unique else (name,)
     paths = (folder / part for part in parts for folder in folders)
-    return next((path for path in paths if os.path.isfile(path)), None)  # False where a name is too long
+    return next((path for path in paths if os.path.isfile(path)), None)  # False if a name is too long

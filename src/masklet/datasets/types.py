@@ -1,4 +1,4 @@
-"""What a data set consists of: items that are named first and opened when needed; and clips for training."""
+"""The parts of a data set: items, which are listed first and opened when needed, and clips for training."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from jaxtyping import Bool, UInt8
 
 from masklet.media import Frames
 
-UNDECIDED = 255  # in label maps of data sets: pixels that belong to nobody, as on outlines of PASCAL VOC
+UNDECIDED = 255  # in label maps of data sets: undecided pixels, as on the outlines of PASCAL VOC
 
 
 class LabelledFrames(Protocol):
-    """An opened item: its labelled frames, counted from 0, and the objects in them."""
+    """An opened item: its labelled frames, numbered from 0, and the objects in them."""
 
     def __len__(self) -> int: ...
 
     def objects(self, frame: int) -> Sequence[int]:
-        """The ids that may be in sight on a frame; the same object has one id on all frames."""
+        """The ids that may be visible on a frame; an object has the same id on all frames."""
         ...
 
     def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]: ...
 
     def masks(self, frame: int, ids: Sequence[int]) -> Bool[np.ndarray, "n H W"]:
-        """One mask for each id; empty where the object is out of sight."""
+        """One mask for each id; empty if the object is not visible."""
         ...
 
 
@@ -36,11 +36,11 @@ class DatasetItem:
     """One video or picture of a data set.
 
     Attributes:
-        name: "set/item", by which it is reported, and held back or not.
-        open: Reads what is needed to find frames and objects; images and masks are read when asked for.
-        is_video: A picture is an item of one frame.
-        pictures: The file of the picture or video, or the folder of its frames; None where there is none.
-        labels: The file or folder of its labels, likewise.
+        name: "set/item", used in reports and to select validation items.
+        open: Reads only what is needed to find frames and objects; images and masks are read when requested.
+        is_video: False for a picture, an item of one frame.
+        pictures: The file of the picture or video, or the folder of its frames; None if there is none.
+        labels: The file or folder of its labels; None if there is none.
     """
 
     name: str
@@ -53,17 +53,17 @@ class DatasetItem:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """The ground truth of one frame: a mask for each object that is annotated there.
+    """The ground truth of one frame: a mask for each annotated object.
 
     Attributes:
-        undecided: Pixels that count neither for nor against, where some are marked.
+        undecided: Pixels that are not scored, if some are marked.
     """
 
     masks: Mapping[int, Bool[np.ndarray, "H W"]]
     undecided: Bool[np.ndarray, "H W"] | None
 
     def pair(self, id: int, answer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """An object's true mask and an answer, both without undecided pixels, ready to be scored."""
+        """An object's true mask and an answer for scoring, both without undecided pixels."""
         truth = self.masks.get(id)
         if truth is None:
             truth = np.zeros_like(answer)
@@ -73,12 +73,12 @@ class GroundTruth:
 
 
 class LabelledVideo(Protocol):
-    """A video with ground truth on some of its frames, as evaluation reads it.
+    """A video with ground truth on some of its frames, for evaluation.
 
     Attributes:
         labelled: The frames with ground truth, in order.
-        exclusive: Whether a pixel belongs to one object at most.
-        first_frames: By object, the first frame that shows it; there it is prompted.
+        exclusive: Whether a pixel belongs to at most one object.
+        first_frames: By object, the first frame with a mask; it is prompted there.
     """
 
     @property
@@ -104,14 +104,14 @@ class LabelledVideo(Protocol):
     def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]: ...
 
     def annotated_frames(self, id: int) -> list[int]:
-        """The frames with ground truth for this object, also where the truth is that it is not there."""
+        """The frames with ground truth for this object, also those without it."""
         ...
 
     def truth(self, frame: int) -> GroundTruth: ...
 
 
 def distinct_names(names: Sequence[str]) -> list[str]:
-    """The names, of which those that repeat an earlier one get a number.
+    """The names, with a number for those that repeat an earlier one.
 
     Example:
         >>> distinct_names(["a", "b", "a", "a (2)"])
@@ -128,7 +128,7 @@ def distinct_names(names: Sequence[str]) -> list[str]:
 
 
 def find_first_frames(video: LabelledVideo) -> dict[int, int]:
-    """By object, the first frame that shows it."""
+    """By object, the first frame with a mask."""
     first: dict[int, int] = {}
     for frame in video.labelled:
         for id, mask in video.truth(frame).masks.items():
@@ -143,8 +143,8 @@ class Clip:
 
     Attributes:
         images: RGB.
-        masks: The visible part of each object, so empty where it is hidden or has left.
-        name: Of the picture or video that it is from, if it is from one.
+        masks: The visible part of each object; empty if it is hidden or has left.
+        name: The name of its picture or video, if any.
     """
 
     images: UInt8[np.ndarray, "t H W 3"]

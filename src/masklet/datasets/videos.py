@@ -26,7 +26,7 @@ from masklet.media import SAV_FRAME_STEP, Frames, find_pictures, open_frames, re
 from masklet.media.annotations.coco import read_json, segmentation_mask
 from masklet.media.readers.mask_files import may_have_undecided, says_ids
 
-# Where frames and masks lie below the root: DAVIS; SA-V; MOSE, YouTube-VOS and LVOS.
+# Folders of frames and masks below the root: DAVIS; SA-V; MOSE, YouTube-VOS and LVOS.
 LAYOUTS = (
     ("JPEGImages/480p", "Annotations/480p"),
     ("JPEGImages/Full-Resolution", "Annotations/Full-Resolution"),
@@ -34,8 +34,8 @@ LAYOUTS = (
     ("JPEGImages", "Annotations"),
 )
 
-SAV_STEP = 4  # SA-V's own files, which name no step, label every fourth frame
-SAV_FILE = "sav.json"  # as the format sa-v writes it
+SAV_STEP = 4  # SA-V's own files, which have no step, label every fourth frame
+SAV_FILE = "sav.json"  # written by the format sa-v
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class PngVideo:
     """A `LabelledVideo` whose ground truth is PNGs.
 
     Attributes:
-        labels: By frame, the PNG that holds every object's number (under None), or one PNG for each object,
-            whose id is one more than its folder's number: SA-V begins at 0, which is the background.
+        labels: By frame, the PNG with every object's number (under None), or one PNG for each object, whose
+            id is its folder's number plus one: SA-V's numbers start at 0, which is the background here.
     """
 
     name: str
@@ -66,7 +66,7 @@ class PngVideo:
 
     @property
     def exclusive(self) -> bool:
-        """One PNG for all objects says so, a PNG for each object does not."""
+        """True for one PNG for all objects, False for a PNG for each object."""
         return all(None in files for files in self.labels.values())
 
     def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
@@ -98,9 +98,9 @@ class PngVideo:
 
     @cached_property
     def _black_and_white(self) -> bool:
-        """DAVIS 2016 writes its one object as 255, which beside other labels means undecided.
+        """DAVIS 2016 writes its single object as 255, which means undecided next to other labels.
 
-        Frames are read until one has another label: objects may enter late, and leave.
+        Frames are read until one has another label, since objects may enter late and leave.
         """
         files = [files[None] for files in self.labels.values() if None in files]
         return bool(files) and all(_is_black_and_white(file) for file in files)
@@ -112,9 +112,9 @@ def _is_black_and_white(file: Path) -> bool:
 
 
 def find_png_videos(root: Path) -> dict[str, tuple[Path, Path]]:
-    """By a video's name, the folder of its frames and that of its masks; in order of name."""
+    """The folders of a video's frames and masks, by its name; in order of name."""
     if not root.is_dir():
-        raise MediaError(f"{root} is not a folder. Give the folder that holds the benchmark.")
+        raise MediaError(f"{root} is not a folder. Pass the folder of the benchmark.")
     for frames, masks in LAYOUTS:
         if (root / frames).is_dir() and (root / masks).is_dir():
             annotated = sorted(folder for folder in (root / masks).iterdir() if folder.is_dir())
@@ -122,28 +122,28 @@ def find_png_videos(root: Path) -> dict[str, tuple[Path, Path]]:
     flat = sorted(folder.parent for folder in root.glob("*/masks") if (folder.parent / "frames").is_dir())
     if not flat:
         raise MediaError(
-            f"{root} holds no labelled videos. Expected JPEGImages beside Annotations (DAVIS, or a split of "
-            "MOSE, YouTube-VOS or LVOS), JPEGImages_24fps beside Annotations_6fps (SA-V), NAME.mp4 beside "
-            "NAME_manual.json (SA-V's training set), or NAME/frames beside NAME/masks."
+            f"{root} contains no labelled videos. Expected JPEGImages beside Annotations (DAVIS, or a split "
+            "of MOSE, YouTube-VOS or LVOS), JPEGImages_24fps beside Annotations_6fps (SA-V), NAME.mp4 "
+            "beside NAME_manual.json (SA-V's training set), or NAME/frames beside NAME/masks."
         )
     return {folder.name: (folder / "frames", folder / "masks") for folder in flat}
 
 
 def open_png_video(name: str, frames: Path, masks: Path) -> PngVideo:
-    """Find the frames and masks of a video; nothing is read yet."""
+    """Find the frames and masks of a video, without reading them."""
     files = find_pictures(frames)
     index = {file.stem: position for position, file in enumerate(files)}
     if len(index) < len(files):
         twice = Counter(file.stem for file in files).most_common(1)[0][0]
         raise MediaError(
-            f"{frames} has two frames that are called {twice}, such as {twice}.jpg and {twice}.png."
+            f"{frames} has two frames with the name {twice}, such as {twice}.jpg and {twice}.png."
         )
     labels: dict[int, dict[int | None, Path]] = {}
     numbered = sorted(entry for entry in masks.iterdir() if entry.is_dir() and entry.name.isdecimal())
     by_object: dict[int | None, Path] = {int(folder.name) + 1: folder for folder in numbered}
     if len(by_object) < len(numbered):
         names = ", ".join(folder.name for folder in numbered)
-        raise MediaError(f"{masks} has two folders of one object's number. The folders are: {names}.")
+        raise MediaError(f"{masks} has two folders with the same object number. The folders are: {names}.")
     for id, folder in (by_object or {None: masks}).items():
         for file in find_pictures(folder):
             if file.stem not in index:
@@ -153,7 +153,7 @@ def open_png_video(name: str, frames: Path, masks: Path) -> PngVideo:
 
 
 class PngVideoFrames:
-    """The labelled frames of a `PngVideo`, as training reads them."""
+    """The labelled frames of a `PngVideo`, for training."""
 
     def __init__(self, video: PngVideo) -> None:
         self.video, self.labelled = video, list(video.labels)
@@ -181,7 +181,7 @@ class PngVideoFrames:
 
 
 def read_png_videos(root: Path) -> list[DatasetItem]:
-    """The labelled videos of a folder as items to learn from, in any layout that `find_png_videos` knows."""
+    """The labelled videos of a folder as training items, in any layout that `find_png_videos` knows."""
     return [
         DatasetItem(
             f"{root.name}/{name}",
@@ -203,11 +203,11 @@ class SavLabels:
     """A JSON of SA-V.
 
     Attributes:
-        ids: Of the masklets.
-        masks: By labelled frame, a mask as run lengths for each id; None where the object is not there.
-        step: Frames of the video from one labelled frame to the next.
+        ids: The ids of the masklets.
+        masks: By labelled frame, a mask as run lengths for each id; None if the object is absent.
+        step: Frames from one labelled frame to the next.
         length: Frames of the video; None in SA-V's own files.
-        stated_length: Frames of the video as SA-V's own files say it.
+        stated_length: Frames of the video according to SA-V's own files.
     """
 
     path: Path
@@ -219,7 +219,8 @@ class SavLabels:
 
     @property
     def id_offset(self) -> int:
-        """From masklet ids to object ids, which begin at 1. SA-V's own masklet ids begin at 0."""
+        """The number to add to masklet ids, since object ids start at 1. SA-V's own masklet ids start at
+        0."""
         return 1 if self.length is None else 0
 
     @classmethod
@@ -235,19 +236,19 @@ class SavLabels:
             or not all(isinstance(row, list) and len(row) == len(ids) for row in masks)
         ):
             raise MediaError(
-                f"{path} is not a JSON of SA-V: it needs masklet_id, a list of ids of which none is there "
-                "twice, and masklet, a list of masks for each labelled frame."
+                f"{path} is not an SA-V JSON: it must have masklet_id, a list of different ids, and "
+                "masklet, a list of masks for each labelled frame."
             )
         count, step = fields.get("video_frame_count"), fields.get(SAV_FRAME_STEP)
         if step is None:
-            # Files that masklet wrote before it named the step label every frame.
+            # Earlier files of masklet without a step label every frame.
             step = 1 if count == len(masks) > 1 else SAV_STEP
             stated = int(count) if isinstance(count, int | float) and math.isfinite(count) else None
             return cls(path, ids, masks, step, None, stated)
         if not isinstance(step, int) or step < 1 or not isinstance(count, int):
             raise MediaError(
-                f"{path} must have a whole number from 1 on as {SAV_FRAME_STEP}, and the number of the "
-                f"video's frames as video_frame_count. Got {step!r} and {count!r}."
+                f"{path} must have a whole number from 1 as {SAV_FRAME_STEP}, and the number of the video's "
+                f"frames as video_frame_count. Got {step!r} and {count!r}."
             )
         return cls(path, ids, masks, step, count)
 
@@ -255,20 +256,20 @@ class SavLabels:
         """The frames of a video that have masks.
 
         Raises:
-            MediaError: The labels were made of a video of another length.
+            MediaError: The labels were made for a video of another length.
         """
         stated = self.stated_length if self.length is None else self.length
         # Videos of SA-V itself may end a little earlier or later than their labels.
         tolerance = self.step if self.length is None else 0
         if stated is not None and abs(stated - len(frames)) > tolerance:
             raise MediaError(
-                f"{self.path} labels a video of {stated} frames, and {frames.name} has {len(frames)}. "
-                "Were the labels made with another frame rate (--fps), or of another file?"
+                f"{self.path} labels a video of {stated} frames, but {frames.name} has {len(frames)}. Were "
+                "the labels made with another frame rate (--fps), or of another file?"
             )
         possible = range(0, len(frames), self.step)
         if len(self.masks) > len(possible) + (self.length is None):
             raise MediaError(
-                f"{self.path} has masks of {len(self.masks)} frames, {self.step} apart, and {frames.name} "
+                f"{self.path} has masks of {len(self.masks)} frames, {self.step} apart, but {frames.name} "
                 f"has only {len(frames)} frames."
             )
         return possible[: len(self.masks)]
@@ -281,7 +282,7 @@ class SavLabels:
 
 
 class SavFrames:
-    """The labelled frames of a video, as training reads them."""
+    """The labelled frames of a video, for training."""
 
     def __init__(self, frames: Frames, labels: SavLabels) -> None:
         self.frames, self.labels = frames, labels
@@ -304,9 +305,9 @@ class SavFrames:
 
 @dataclass(frozen=True)
 class SavLabelledVideo:
-    """A video as evaluation reads it.
+    """A video for evaluation.
 
-    In SA-V's own files, which begin at 0, an object's id is one more than the masklet's: 0 is the background.
+    In SA-V's own files, which start at 0, an object's id is the masklet's plus one: 0 is the background.
     """
 
     name: str
@@ -350,17 +351,17 @@ class SavLabelledVideo:
 
 
 def find_sav_videos(folder: Path) -> list[SavLabelledVideo]:
-    """The videos that files of SA-V's form label.
+    """The videos with labels in SA-V's form.
 
-    These are NAME_manual.json and NAME_auto.json beside NAME.mp4, or beside a folder NAME of frames; and
-    NAME/sav.json beside NAME/frames, as the formats sa-v and frames of masklet make them.
+    These are NAME_manual.json and NAME_auto.json next to NAME.mp4 or a folder NAME of frames; and
+    NAME/sav.json next to NAME/frames, as written by masklet's formats sa-v and frames.
     """
     videos = []
     for labels in sorted(folder.rglob(SAV_FILE)):
         frames = labels.with_name("frames")
         if not frames.is_dir():
             raise MediaError(
-                f"{labels} has no folder frames beside it. Write both: --format sa-v --format frames."
+                f"{labels} needs a folder named frames next to it. Write both: --format sa-v --format frames."
             )
         videos.append(SavLabelledVideo(labels.parent.name, frames, labels))
     for labels in sorted((*folder.rglob("*_manual.json"), *folder.rglob("*_auto.json"))):
@@ -368,14 +369,14 @@ def find_sav_videos(folder: Path) -> list[SavLabelledVideo]:
         frames = labels.with_name(name)
         video = frames if frames.is_dir() else frames.with_suffix(".mp4")
         if not video.exists():
-            raise MediaError(f"{labels} has neither {video.name} beside it nor a folder {name} of frames.")
+            raise MediaError(f"{labels} needs {video.name}, or a folder {name} of frames, next to it.")
         videos.append(SavLabelledVideo(labels.stem, video, labels))
     names = distinct_names([video.name for video in videos])
     return [replace(video, name=name) for video, name in zip(videos, names, strict=True)]
 
 
 def read_sav(folder: Path) -> list[DatasetItem]:
-    """The same videos as items to learn from."""
+    """The same videos as training items."""
     items = [
         DatasetItem(
             f"{folder.name}/{video.name}",
@@ -388,8 +389,8 @@ def read_sav(folder: Path) -> list[DatasetItem]:
     ]
     if not items:
         raise MediaError(
-            f"{folder} holds no videos of SA-V's form: NAME.mp4 beside NAME_manual.json, or "
-            "NAME/frames beside NAME/sav.json."
+            f"{folder} contains no videos in SA-V's form: NAME.mp4 next to NAME_manual.json, or NAME/frames "
+            "next to NAME/sav.json."
         )
     return items
 

@@ -1,1 +1,2 @@
-"""The loop that makes training data: propose masklets, sort them by gates, review what is doubtful, train."""
+"""The loop that makes training data: propose masklets, sort them by gates, review the doubtful ones,
+train."""

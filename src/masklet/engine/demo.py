@@ -1,4 +1,4 @@
-"""The whole loop on composed clips: a simulated person reviews, and each round's weights prove themselves."""
+"""The whole loop on composed clips, with a simulated reviewer, and tests of each round's weights."""
 
 from __future__ import annotations
 
@@ -40,15 +40,16 @@ from masklet.synthetic.cells import compose_cells
 from masklet.synthetic.effects import make_grain
 from masklet.synthetic.scenes import ClipSpec
 
-CALIBRATION, VALIDATION, TEST, ROUNDS = 1, 2, 3, 10  # series of clips; a round's number is added to the last
+# Series of clips; the round's number is added to the last.
+CALIBRATION, VALIDATION, TEST, ROUNDS = 1, 2, 3, 10
 
 STEPS = "steps"  # the folder of their results
 
 World = Literal["cells", "things"]
 
-THINGS = 4  # in a clip, at most; and up to two more
-VISIBLE, WHOLE = 0.004, 0.6  # shares of the first frame between which a thing is an object to label
-SPEED = 0.15  # of objects and cameras, relative to the composer's: calm clips
+THINGS = 4  # maximum objects in a clip, plus up to two more
+VISIBLE, WHOLE = 0.004, 0.6  # fractions of the first frame between which an object is labelled
+SPEED = 0.15  # speed of objects and cameras, relative to the composer's: calm clips
 
 
 def run_demo(
@@ -59,22 +60,22 @@ def run_demo(
     size: DemoSize,
     report: Callable[[str], None],
 ) -> None:
-    """Run the loop, and report line by line. The same call again goes on where it was stopped.
+    """Run the loop, and report line by line. Call it again to resume.
 
     Args:
-        out: Takes the limits of the gates, the accepted masklets, and each round's weights.
-        model: To start from.
-        maker: Makes the clips of calibration, validation, test, and of each round: all different.
-        training: How each round trains.
-        size: How much of everything.
-        report: Takes each line as soon as it is known.
+        out: The folder for the gates' limits, the accepted masklets, and each round's weights.
+        model: The network to start from.
+        maker: Makes the clips for calibration, validation, test and each round: all different.
+        training: The training settings of each round.
+        size: The numbers of clips, rounds and masklets.
+        report: Called with each line as soon as it is known.
 
     Raises:
         MediaError: `out` belongs to another run.
     """
     settings = {"model": model, **maker.to_json(), **training.to_json(), **asdict(size)}
     settings.pop("rounds")  # more rounds may follow later
-    if Path(model).is_file():  # by its name alone, other weights under that name would go on from its results
+    if Path(model).is_file():  # otherwise, other weights with the same name would continue from its results
         settings["weights"] = digest(model, [Path(model)])
     run = Run("engine demo", "", settings, {})
     check_folder(out, run, before=lambda: read_settings_file(out / STEPS / "settings.json", run, [STEPS]))
@@ -90,7 +91,7 @@ def run_demo(
         for line in calibration.lines():
             report(line)
         labelled = demo.run_round(number, calibration)
-        judged = [*judged, *labelled]  # what the person has answered sets the next limits
+        judged = [*judged, *labelled]  # the person's answers determine the next limits
         write_limits(out / "gates.json", Calibration.from_clips(judged).gates)
         result = Round.from_clips(labelled, calibration.gates)
         for line in result.lines(number):
@@ -98,7 +99,8 @@ def run_demo(
         choice = WeightChoice("before", weights, {"before": best})
         if result.accepted:
             folder = out / f"round-{number}" / "training"
-            # From the first weights, on the masklets of all rounds: what a round learned wrong does not stay.
+            # Train from the first weights, on the masklets of all rounds, so that errors of a round are not
+            # kept.
             trained = training.run(demo.accepted, model, folder)
             choice = demo.choose_weights(number, weights, best, trained)
         report(choice.line())
@@ -128,13 +130,13 @@ def _gain(before: np.ndarray, after: np.ndarray) -> str:
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How much of everything, and how strict the person is.
+    """The numbers of clips, rounds and masklets, and the strictness of the simulated person.
 
     Attributes:
-        clips: Of each round, of calibration and of validation; the test has twice as many.
+        clips: Clips for each round, for calibration and for validation; the test has twice as many.
         rounds: Rounds.
-        max_objects: Masklets of a clip.
-        points: On each side of the grid of proposals.
+        max_objects: The maximum of masklets in a clip.
+        points: Points on each side of the proposal grid.
         accept_from: The mean J from which the person accepts a masklet.
     """
 
@@ -147,7 +149,7 @@ class DemoSize:
 
 @dataclass
 class _Demo:
-    """The steps of the demo, each with a result that is kept.
+    """The steps of the demo, whose results are saved.
 
     Attributes:
         model: The network of the current round.
@@ -185,7 +187,8 @@ class _Demo:
         return process_clips(self.results, f"round-{number}", clips, label)
 
     def choose_zoom(self, weights: str | Path, report: Callable[[str], None]) -> np.ndarray:
-        """Zoom from here on if the network tracks better with it; returns its J&F of each validation clip."""
+        """Use zoom from this round on if the network tracks better with it; returns its J&F for each
+        validation clip."""
         by_zoom = dict[bool, np.ndarray]()
         for zoom in (False, True):
             self.zoom = zoom
@@ -193,8 +196,8 @@ class _Demo:
         without, with_zoom = by_zoom[False].mean(), by_zoom[True].mean()
         self.zoom = bool(with_zoom > without)
         report(
-            f"J&F in validation: {without:.3f} without zoom, {with_zoom:.3f} with zoom; "
-            f"from here on {'with' if self.zoom else 'without'} it"
+            f"J&F in validation: {without:.3f} without zoom, {with_zoom:.3f} with zoom; from here on "
+            f"{'with' if self.zoom else 'without'} zoom"
         )
         return by_zoom[self.zoom]
 
@@ -218,12 +221,12 @@ class _Demo:
     def choose_weights(
         self, number: int, before: str | Path, scores: np.ndarray, trained: Path
     ) -> WeightChoice:
-        """The best of the weights before a round, those after it, and their mean, by held-back clips.
+        """The best of the weights before a round, those after it, and their mean, on held-back clips.
 
         Args:
-            number: Of the round.
+            number: The round's number.
             before: The weights before the round.
-            scores: Their J&F of each clip of validation.
+            scores: Their J&F for each validation clip.
             trained: The weights after it.
         """
         mean = average_weights(before, trained, trained.with_name("mean.safetensors"))
@@ -237,13 +240,13 @@ class _Demo:
 
 @dataclass(frozen=True)
 class ClipMaker:
-    """Composed clips, in which everything that moves by itself is labelled.
+    """Composed clips, in which every object that moves independently is labelled.
 
     Attributes:
-        world: What they show: "cells", or "things" as nano was trained on.
+        world: Their content: "cells", or "things", on which nano was trained.
         size: Side of the frames in pixels.
         frames: Length of the clips.
-        assets: Pictures to compose things from. Without any, bodies and backgrounds come from nothing.
+        assets: Pictures to compose things from. Without any, objects and backgrounds are procedural.
     """
 
     world: World

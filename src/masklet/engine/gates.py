@@ -1,6 +1,6 @@
-"""Gates: limits on what is measured of proposed masklets, by which those to trust are told from the doubtful.
+"""Gates: limits on measures of proposed masklets, which separate reliable masklets from doubtful ones.
 
-Knows nothing of Ray, of people, or of where masklets go.
+This module does not depend on Ray, on reviewers, or on where masklets are stored.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from masklet.errors import MaskletError
 from masklet.files import atomic_write, parse_json
 
 FEWEST_RIGHT = 4  # masklets that limits are calibrated on
-RIGHT_PASSED = 0.9  # at least such a share of the right masklets passes each calibrated gate
-LARGEST_LIMIT = 1e6  # of a gate: no measure comes near it
+RIGHT_PASSED = 0.9  # at least this fraction of the correct masklets passes each calibrated gate
+LARGEST_LIMIT = 1e6  # limit of a gate that no measure reaches
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Gate:
     """A limit on one measure.
 
     Attributes:
-        name: As reports show it.
-        limit: A masklet passes that has at least so much.
-        measure: From measures to a number; more is better.
+        name: Its name in reports.
+        limit: A masklet passes if its measure is at least this.
+        measure: Maps measures to a number; higher is better.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Gate:
         return self.measure(measures) >= self.limit
 
     def shortfall(self, measures: Measures) -> float:
-        """How far a masklet is below the limit, in parts of it; 0 where it passes."""
+        """How far a masklet is below the limit, as a fraction of the limit; 0 if it passes."""
         return max(0.0, (self.limit - self.measure(measures)) / (abs(self.limit) or 1.0))
 
 
@@ -50,10 +50,10 @@ GATES = (
     Gate("stability", 0.78, lambda measures: measures.stability),
     Gate("forward and backward agree", 0.8, lambda measures: measures.agreement),
     Gate("area is steady", 0.5, lambda measures: 1 / measures.area_jump),
-    Gate("leaves room around it", 0.6, lambda measures: 1 - measures.area),
+    Gate("does not fill the frame", 0.6, lambda measures: 1 - measures.area),
     Gate("touches two sides at most", 2.0, lambda measures: 4 - measures.sides),
     Gate("differs from its surroundings", 0.25, lambda measures: measures.contrast),
-    Gate("moves against its surroundings", 0.1, lambda measures: measures.motion),
+    Gate("moves relative to its surroundings", 0.1, lambda measures: measures.motion),
 )
 
 
@@ -70,9 +70,9 @@ def review_order(masklets: Sequence[Masklet], gates: Sequence[Gate] = GATES) -> 
 def calibrate_gates(
     measures: Sequence[Measures], are_right: Sequence[bool], gates: Sequence[Gate] = GATES
 ) -> tuple[Gate, ...]:
-    """The gates, each with the highest limit that at least 90 % of the right masklets pass.
+    """The gates, each with the highest limit that at least 90 % of the correct masklets pass.
 
-    Fewer than four right ones say too little, and the limits stay as they are.
+    With fewer than four correct masklets, the limits are not changed.
     """
     right = [row for row, is_right in zip(measures, are_right, strict=True) if is_right]
     if len(right) < FEWEST_RIGHT:
@@ -88,10 +88,10 @@ def write_limits(path: Path, gates: Sequence[Gate]) -> None:
 
 
 def read_limits(path: Path) -> tuple[Gate, ...]:
-    """The gates with the limits that a file names; those that it does not name keep theirs.
+    """The gates with the limits in a file; gates that are not in it keep theirs.
 
     Raises:
-        MaskletError: The file cannot be read, or names a gate that there is not.
+        MaskletError: The file cannot be read, or has an unknown gate.
     """
     try:
         limits = parse_json(path.read_text(encoding="utf-8-sig"))
@@ -114,13 +114,13 @@ def _is_limit(value: object) -> bool:
 
 @dataclass(frozen=True)
 class GateScore:
-    """What a gate is worth where the truth is known.
+    """The quality of a gate, measured with ground truth.
 
     Attributes:
         name: The gate's, or "all gates".
-        passed: The share of masklets that pass.
-        precision: The share of these that are right; None where none pass.
-        recall: The share of the right ones that pass; None where none are right.
+        passed: The fraction of masklets that pass.
+        precision: The fraction of these that are correct; None if none pass.
+        recall: The fraction of the correct ones that pass; None if none are correct.
     """
 
     name: str
@@ -149,13 +149,13 @@ def score_gates_held_out(
 ) -> list[GateScore]:
     """Precision and recall of calibrated gates on masklets that did not set their limits.
 
-    The masklets of each clip meet limits that `calibrate_gates` chose on all other clips. Whole clips are
-    held out, since masklets of one clip are alike.
+    The masklets of each clip are tested with limits that `calibrate_gates` chose on all other clips. Whole
+    clips are held out, since masklets of one clip are similar.
 
     Args:
-        clips: Of each clip the measures of its masklets, and which of them are right. One clip alone has no
-            others, and says nothing: then no masklet counts as measured.
-        gates: To calibrate.
+        clips: The measures of each clip's masklets, and which of them are correct. With a single clip, no
+            masklet is measured.
+        gates: The gates to calibrate.
     """
     passed, right = list[list[bool]](), list[bool]()
     for number, (measures, are_right) in enumerate(clips):

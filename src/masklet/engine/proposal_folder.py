@@ -1,4 +1,4 @@
-"""What proposals become: accepted ones training data, doubtful ones a project of the studio, worst first."""
+"""Writes proposals: accepted ones as training data, doubtful ones as a studio project, worst first."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ EARLIER_MANIFEST = "proposals.json"  # in place of run.json, in folders of earli
 
 @dataclass(frozen=True)
 class _Video:
-    """What the folder has of one video.
+    """The folder's content for one video.
 
     Attributes:
-        name: Of its folder of accepted masklets, and of its file of proposals.
+        name: The name of its folder of accepted masklets, and of its file of proposals.
         content: A hash of the video.
-        is_done: Whether its proposals are whole.
-        project: The number of the project with its doubtful masklets; 0 where it is in none yet.
+        is_done: Whether its proposals are complete.
+        project: The number of the project with its doubtful masklets; 0 if it is in none yet.
     """
 
     name: str
@@ -43,9 +43,9 @@ class _Video:
 
 
 class ProposalFolder:
-    """The folder of `masklet engine propose`: what it has of each video, so that one is not proposed twice.
+    """The folder of `masklet engine propose` and its content for each video, so that none is proposed twice.
 
-    Once there is a project, no run with other settings may follow: people go on from it.
+    After a project exists, runs with other settings are refused, since people work on the project.
 
     Args:
         out: The folder.
@@ -84,17 +84,17 @@ class ProposalFolder:
 
     @property
     def unreviewed(self) -> list[str]:
-        """The videos that are done and in no project yet."""
+        """The videos that are done and not in a project yet."""
         return [source for source, video in self._videos.items() if video.is_done and not video.project]
 
     def is_done(self, source: str) -> bool:
         return source in self._videos and self._videos[source].is_done
 
     def begin(self, contents: Mapping[str, str]) -> None:
-        """Remove what a run left of videos that it did not finish.
+        """Remove the partial results of unfinished videos.
 
         Args:
-            contents: A hash of each video that is to be done.
+            contents: A hash of each video to process.
 
         Raises:
             MaskletError: The folder has proposals of other videos, or of another version of one.
@@ -102,10 +102,10 @@ class ProposalFolder:
         for source, video in self._videos.items():
             if video.is_done and contents.get(source) != video.content:
                 state = (
-                    "which has changed since" if source in contents else "which is not among the videos now"
+                    "which has changed since" if source in contents else "which is not among the given videos"
                 )
                 raise MaskletError(
-                    f"{self.out} has proposals of {source}, {state}, and perhaps their review: choose "
+                    f"{self.out} has proposals for {source}, {state}, and perhaps reviews of them: choose "
                     "another --out."
                 )
         self._videos = {source: video for source, video in self._videos.items() if video.is_done}
@@ -118,7 +118,8 @@ class ProposalFolder:
         self._write()
 
     def accept(self, source: str, name: str) -> Path:
-        """The folder for the accepted masklets of a video; none lies in another, where training finds it."""
+        """The folder for the accepted masklets of a video. It is never inside another one, so that training
+        finds it."""
         name = name.replace("/", "-")
         taken = {VIDEOS, *(f"{video.name}.json" for video in self._videos.values())}
         while f"{name}.json" in taken or os.path.lexists(self.out / ACCEPTED / name):
@@ -128,7 +129,7 @@ class ProposalFolder:
         return self.out / ACCEPTED / name
 
     def finish(self, source: str, masklets: Sequence[Masklet]) -> None:
-        """Keep the proposals of a video, whose accepted masklets are written."""
+        """Save the proposals of a video after its accepted masklets are written."""
         rows = [
             {"id": masklet.id, "measures": asdict(masklet.measures), "mask": masklet.codes[0]}
             for masklet in masklets
@@ -139,7 +140,7 @@ class ProposalFolder:
         self._write()
 
     def masklets(self) -> list[Masklet]:
-        """All proposals, with their masks of the first frame alone."""
+        """All proposals, with their masks on the first frame only."""
         return [
             Masklet(source, row["id"], (row["mask"],), Measures(**row["measures"]))
             for source, video in self._videos.items()
@@ -148,7 +149,7 @@ class ProposalFolder:
         ]
 
     def finish_project(self, sources: Sequence[str]) -> None:
-        """Note that the doubtful masklets of some videos are a project."""
+        """Record that the doubtful masklets of some videos are in a project."""
         number = self.projects + 1
         self._videos.update({source: replace(self._videos[source], project=number) for source in sources})
         self._write()
@@ -178,7 +179,7 @@ def _read_videos(path: Path) -> dict[str, _Video]:
 
 
 def _read_before(out: Path, run: Run) -> Manifest | None:
-    """What an earlier version left: proposals.json, or before that no such file at all."""
+    """The results of earlier versions: with proposals.json, or without it."""
     path, files = out / EARLIER_MANIFEST, dict.fromkeys([QUEUE, REVIEW, STUDIO])
     unknown = Run(run.command, "", {}, {})
     try:
@@ -195,7 +196,7 @@ def _read_before(out: Path, run: Run) -> Manifest | None:
 def write_accepted(folder: Path, frames: Frames, codes: Mapping[int, Sequence[RLE]]) -> None:
     """Write a clip as pictures and in SA-V's form, which training reads, and as YouTube-VIS: COCO for video.
 
-    Both keep masks that overlap whole.
+    Both formats keep overlapping masks.
     """
     with writers(["frames", "sa-v", "youtube-vis"], folder, frames) as writer:
         for frame, image in enumerate(frames):
@@ -204,7 +205,7 @@ def write_accepted(folder: Path, frames: Frames, codes: Mapping[int, Sequence[RL
 
 
 def write_queue(out: Path, queue: Sequence[Masklet]) -> None:
-    """Write the review queue, worst first: which masklet, and what it was measured as."""
+    """Write the review queue, worst first: each masklet and its measures."""
     rows = [{"video": masklet.video, "object": masklet.id, **asdict(masklet.measures)} for masklet in queue]
     with atomic_write(out / QUEUE) as part:
         part.write_text(json.dumps(rows, indent=1))
@@ -219,7 +220,8 @@ def write_project(out: Path, model: Sam2, queue: Sequence[Masklet], number: int)
         out: The folder of the proposals.
         model: The network.
         queue: The masklets, worst first.
-        number: Of the project, from 1 on. What a run that was killed left of the same project is removed.
+        number: The project's number, from 1. Partial results of a killed run for the same project are
+            removed.
     """
     from fastapi.testclient import TestClient  # the extra `studio`
 

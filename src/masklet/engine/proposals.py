@@ -1,6 +1,6 @@
-"""Proposals of the data engine: masklets that a model finds and tracks, and what is measured of them.
+"""Proposals of the data engine: masklets that a model finds and tracks, and their measures.
 
-Nothing here needs ground truth, and nothing knows where masklets go.
+This module needs no ground truth, and does not depend on where masklets are stored.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from masklet.sessions.video import VideoSession
 from masklet.simulated_user import mask_iou
 from masklet.types import Masks, Prompt
 
-OFFSET = 0.5  # logits by which the threshold moves to measure stability
+OFFSET = 0.5  # shift of the threshold in logits to measure stability
 GAP = 2  # pixels beside an outline whose flow is neither the object's nor its surroundings'
-STILL = 0.5  # pixels a frame: surroundings move otherwise from this difference on
-TOUCHES = 0.05  # of a side of the frame: a mask on less of it does not touch it
+STILL = 0.5  # pixels per frame: from this difference on, surroundings move differently
+TOUCHES = 0.05  # fraction of a frame's side that a mask must cover to touch it
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What can be measured of a masklet without knowing the truth.
+    """Measures of a masklet without ground truth.
 
     Attributes:
         iou: The mean predicted IoU.
-        score: The mean of the object score's distance from 0: how surely the object is there, or is not.
+        score: The mean absolute object score: how certain the object's presence or absence is.
         stability: The mean IoU of the masks at a higher and a lower threshold.
         agreement: The mean IoU with the same object tracked back from its last mask.
         area_jump: The largest factor by which the area changes from a frame to the next.
-        area: The mean share of the frame.
+        area: The mean fraction of the frame.
         sides: The mean number of sides of the frame that the mask touches.
         contrast: How colours inside the outline differ from those around it, from 0 to 1: the median over the
             frames of 1 - the overlap of their histograms.
-        motion: The share of the surroundings that moves otherwise than the mask, from 0 to 1: the upper
+        motion: The fraction of the surroundings that moves differently from the mask, from 0 to 1: the upper
             quartile over the frames.
     """
 
@@ -64,9 +64,9 @@ class Masklet:
 
     Attributes:
         video: The name of its video.
-        id: Of its object, from 1 on.
+        id: The object's id, from 1.
         codes: The mask of every frame.
-        measures: Of the whole masklet.
+        measures: The measures of the whole masklet.
     """
 
     video: str
@@ -81,13 +81,13 @@ class Masklet:
 def propose_masklets(
     model: Sam2, frames: Frames, grid: Grid | str = "fast", *, max_objects: int = 8
 ) -> list[Masklet]:
-    """Find objects on the first frame, track them to the end and back, and measure how that went.
+    """Find objects on the first frame, track them to the end and back, and measure the masklets.
 
     Args:
         model: The network.
         frames: A short clip.
         grid: See `masklet.everything`.
-        max_objects: The best so many are tracked.
+        max_objects: Track at most this many objects, the best first.
     """
     grid = replace(resolve_grid(grid, model.config), min_contrast=0.0)  # which a gate measures over the clip
     segments = generate_segments(model, frames[0], grid).sorted("score")
@@ -161,11 +161,11 @@ class Surroundings:
         self._colours = [to_lab(image) for image in images]
         greys = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
         flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        # The stubs ask for an array in place of None, but that would be used as an initial flow.
+        # The stubs need an array instead of None, but it would be used as the initial flow.
         self._flows = [flow.calc(*pair, None) for pair in pairwise(greys)]  # type: ignore[call-overload]
 
     def contrast(self, masks: Sequence[np.ndarray]) -> float:
-        """How colours inside the outlines differ from those around them; 0 where nothing can be measured."""
+        """How colours inside the outlines differ from those around them; 0 if nothing can be measured."""
         values = []
         for image, mask in zip(self._colours, map(self._reduce, masks), strict=True):
             if (contrast := measure_contrast(image, mask)) is not None:
@@ -173,7 +173,7 @@ class Surroundings:
         return float(np.median(values)) if values else 0.0
 
     def motion(self, masks: Sequence[np.ndarray]) -> float:
-        """The share of the surroundings that moves otherwise; 0 where nothing can be measured."""
+        """The fraction of the surroundings that moves differently; 0 if nothing can be measured."""
         values = []
         for flow, mask in zip(self._flows, map(self._reduce, masks[:-1]), strict=True):
             core, ring = shrink(mask, GAP), grow(mask, GAP + ring_width(mask)) & ~grow(mask, GAP)

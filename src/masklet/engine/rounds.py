@@ -1,7 +1,6 @@
-"""One round of the loop on clips whose truth is known: propose masklets, sort them by gates, review them.
+"""One round of the loop on clips with ground truth: propose masklets, sort them by gates, review them.
 
-The result of each step is kept, so that the same command goes on where it was stopped. Nothing here knows of
-training.
+The result of each step is saved, so that the same command resumes. This module does not depend on training.
 """
 
 from __future__ import annotations
@@ -33,22 +32,22 @@ from masklet.files import atomic_write
 from masklet.media import open_frames
 from masklet.model import Sam2
 
-TRUSTED = 0.8  # masklets pass without a person where gates had this precision on clips that did not set them
-FEWEST_PASSED = 8  # such masklets that pass; fewer say too little
-FULL_REVIEW = 4  # every so many clips are reviewed as a whole, so that trusted gates are measured on
+TRUSTED = 0.8  # masklets pass without review if gates had this precision on other clips
+FEWEST_PASSED = 8  # passing masklets needed to measure this precision
+FULL_REVIEW = 4  # every n-th clip is reviewed completely, to keep measuring trusted gates
 
 
 @dataclass(frozen=True)
 class ClipResult:
-    """What was proposed in one clip, and what its review came to.
+    """The proposals in one clip, and the result of their review.
 
     Attributes:
-        measures: Of each proposed masklet.
-        are_right: Whether it is right.
+        measures: The measures of each proposed masklet.
+        are_right: Whether each is correct.
         reviewed: How many masklets were accepted, corrected, added and rejected.
-        seconds: Of the person.
+        seconds: The person's time.
         taken: How many masklets were accepted without the person.
-        is_judged: Whether the person was to look at every masklet, whatever passes.
+        is_judged: Whether the person reviewed every masklet, including those that passed.
     """
 
     measures: tuple[Measures, ...]
@@ -66,12 +65,12 @@ class ClipResult:
 
 @dataclass(frozen=True)
 class ClipLabeller:
-    """Proposes masklets in clips whose truth is known.
+    """Proposes masklets in clips with ground truth.
 
     Attributes:
         model: The network.
-        grid: Of the proposals.
-        max_objects: Masklets of a clip.
+        grid: The grid of the proposals.
+        max_objects: The maximum of masklets in a clip.
         zoom: Whether the person's clicks are answered with zoom; None leaves it to the network's config.
         accept_from: The mean J from which the person accepts a masklet.
     """
@@ -83,7 +82,7 @@ class ClipLabeller:
     accept_from: float = ACCEPT_J
 
     def propose(self, clip: Clip) -> tuple[list[Masklet], list[bool]]:
-        """The masklets of a clip, and which of them are right."""
+        """The masklets of a clip, and which of them are correct."""
         frames = open_frames(clip.images)
         masklets = propose_masklets(self.model, frames, self.grid, max_objects=self.max_objects)
         return masklets, [find_object(masklet, clip.masks)[1] >= RIGHT_J for masklet in masklets]
@@ -96,13 +95,14 @@ class ClipLabeller:
     def label(
         self, clip: Clip, calibration: Calibration, folder: Path, *, is_full_review: bool = False
     ) -> ClipResult:
-        """Propose, sort and review; what is accepted is training data in a folder of its own.
+        """Propose, sort and review; accepted masklets are written as training data.
 
         Args:
-            clip: With its truth, which only the simulated person and the report see.
-            calibration: The gates, and whether what passes is taken without a person.
-            is_full_review: Whether the person looks at what passes, too, although the gates are trusted.
-            folder: Takes the clip with its accepted masklets; what an interrupted attempt left is removed.
+            clip: The clip with its ground truth, which only the simulated person and the report use.
+            calibration: The gates, and whether passing masklets are accepted without review.
+            is_full_review: Whether the person also reviews passing masklets of trusted gates.
+            folder: The folder for the clip with its accepted masklets; results of an interrupted attempt are
+                removed.
         """
         if folder.exists():
             shutil.rmtree(folder)
@@ -112,7 +112,7 @@ class ClipLabeller:
         queue = review_order(masklets, gates)
         is_judged = is_full_review or not calibration.is_trusted
         taken = [] if is_judged else passed
-        if is_judged:  # those that pass are looked at first
+        if is_judged:  # those that pass are reviewed first
             queue = passed + queue
         reviewer = SimulatedReviewer(
             self.model, frames, clip.masks, taken, zoom=self.zoom, accept_from=self.accept_from
@@ -130,13 +130,13 @@ class ClipLabeller:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Gates with limits from clips whose masklets a person has judged, and what that is worth.
+    """Gates with limits from clips with reviewed masklets, and their quality.
 
     Attributes:
-        gates: With the limits that all these clips give.
-        scores: Of each clip's masklets at the limits that the other clips give.
-        in_sample: Of the masklets that set the limits, on these limits: too good.
-        proposed: Masklets of these clips.
+        gates: The gates with the limits from all these clips.
+        scores: The scores of each clip's masklets with the limits from the other clips.
+        in_sample: The scores with limits from the same masklets: too optimistic.
+        proposed: The number of masklets in these clips.
     """
 
     gates: tuple[Gate, ...]
@@ -146,10 +146,10 @@ class Calibration:
 
     @classmethod
     def from_clips(cls, clips: Sequence[ClipResult]) -> Calibration:
-        """Choose the limits of the gates on clips of which every masklet was judged.
+        """Choose the limits of the gates on clips of which every masklet was reviewed.
 
-        Clips of which only what does not pass was looked at are left out: their masklets alone would give
-        limits for what does not pass.
+        Clips with a partial review are left out: only their failing masklets were reviewed, which would bias
+        the limits.
         """
         judged = [clip for clip in clips if clip.is_judged]
         measures, are_right = _join(judged)
@@ -159,18 +159,21 @@ class Calibration:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether masklets that pass are taken without a person: by clips that did not set the limits."""
+        """Whether passing masklets are accepted without review, measured on clips that did not set the
+        limits."""
         together = self.scores[-1]
         enough = round(together.passed * self.proposed) >= FEWEST_PASSED
         return enough and together.precision is not None and together.precision >= TRUSTED
 
     def lines(self) -> Iterator[str]:
-        yield f"Calibration: {self.proposed} masklets proposed; each clip by the limits of the others"
+        yield (
+            f"Calibration: {self.proposed} masklets proposed; each clip is tested with limits from the others"
+        )
         yield from describe_gates(self.scores)
         precision = self.in_sample[-1].precision
         own = "-" if precision is None else f"{precision:.0%}"
-        verdict = "trusted" if self.is_trusted else "not trusted: a person reviews what passes, too"
-        yield f"  all gates on the clips that set them: precision {own}, which counts for nothing; {verdict}"
+        verdict = "trusted" if self.is_trusted else "not trusted: masklets that pass are reviewed too"
+        yield f"  all gates on the clips that set them: precision {own} (not used); {verdict}"
 
 
 def _join(clips: Sequence[ClipResult]) -> tuple[list[Measures], list[bool]]:
@@ -181,7 +184,7 @@ def _join(clips: Sequence[ClipResult]) -> tuple[list[Measures], list[bool]]:
 def process_clips(
     results: StepResults, name: str, clips: Sequence[Clip], process: Callable[[int, Clip], ClipResult]
 ) -> list[ClipResult]:
-    """Process clips one by one. Those with a result from an earlier run are not processed again."""
+    """Process clips one at a time. Those with a result from an earlier run are skipped."""
     rows = (
         results.get(f"{name}-clip-{number:03d}", lambda n=number, c=clip: asdict(process(n, c)))  # type: ignore[misc]
         for number, clip in enumerate(clips)
@@ -191,15 +194,15 @@ def process_clips(
 
 @dataclass(frozen=True)
 class Round:
-    """What the proposals and the review of one round came to.
+    """The results of the proposals and the review of one round.
 
     Attributes:
-        gates: What each gate is worth.
-        proposed: Masklets.
-        passed: Those that passed all gates, and of these the right ones.
-        taken: Those that were taken without a person.
-        reviewed: What became of the masklets that a person looked at, and of objects that nobody proposed.
-        seconds: Of the person.
+        gates: The quality of each gate.
+        proposed: The number of masklets.
+        passed: Those that passed all gates, and the correct ones of these.
+        taken: Those that were accepted without review.
+        reviewed: The results of the review, also for objects without a proposal.
+        seconds: The person's time.
     """
 
     gates: Sequence[GateScore]
@@ -232,12 +235,12 @@ class Round:
     def lines(self, number: int) -> Iterator[str]:
         yield f"Round {number}: {self.proposed} masklets proposed"
         yield from describe_gates(self.gates)
-        passed = f"{self.passed[0]}, of which {self.passed[1]} are right"
-        yield f"  passed all gates: {passed}; {self.taken} of them are taken without a person"
+        passed = f"{self.passed[0]}, {self.passed[1]} of them correct"
+        yield f"  passed all gates: {passed}; {self.taken} of them are accepted without review"
         outcomes = ", ".join(f"{count} {name}" for name, count in self.reviewed.items())
         yield f"  a simulated person: {outcomes}; {self.seconds / 60:.1f} minutes"
         per_masklet = f"{self.seconds / 60 / self.accepted:.2f}" if self.accepted else "-"
-        yield f"  {self.accepted} masklets for training, {per_masklet} minutes of a person for each"
+        yield f"  {self.accepted} masklets for training, {per_masklet} minutes of review for each"
 
 
 def describe_gates(scores: Sequence[GateScore]) -> Iterator[str]:
@@ -253,7 +256,7 @@ class StepResults:
     """A folder with a JSON file for each finished step.
 
     Args:
-        folder: Of the results.
+        folder: The folder of the results.
 
     Example:
         >>> import tempfile
@@ -268,7 +271,7 @@ class StepResults:
         self._folder = folder
 
     def get(self, name: str, compute: Callable[[], Any]) -> Any:
-        """The result of a step as JSON has it: from its file, or else computed now."""
+        """The result of a step as JSON: from its file if there is one, otherwise computed now."""
         result = self._read(f"{name}.json")
         if result is None:
             self._write(f"{name}.json", compute())

@@ -1,4 +1,4 @@
-"""A simulated reviewer: corrects proposed masklets of a clip with known ground truth, and counts the time."""
+"""A simulated reviewer: corrects proposed masklets of a clip with ground truth, and counts the time."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from masklet.sessions.video import VideoSession
 from masklet.simulated_user import mask_iou, next_click
 from masklet.types import Prompt
 
-RIGHT_J = 0.75  # a masklet is right from this mean J on; the paper's users accept there
-ACCEPT_J = 0.85  # what the reviewer accepts: masklets that are right to 0.75 teach a network its own errors
+RIGHT_J = 0.75  # mean J from which a masklet is correct; the paper's users accept it there
+ACCEPT_J = 0.85  # the reviewer's limit: masklets with a J of 0.75 would teach a network its own errors
 SAME_J = 0.3  # a proposal is meant for an object from this IoU on its first frame on
 PAINT = 37.8  # seconds to paint a mask, from the paper's first phase (app. D.1); see also its time model
-CORRECTIONS = 5  # frames of one masklet, after which it is rejected
+CORRECTIONS = 5  # corrected frames after which a masklet is rejected
 
 
 @dataclass
 class SimulatedReviewer:
-    """Watches the masklets of a clip; accepts, corrects or rejects them, and adds those that are missing.
+    """Watches the masklets of a clip; accepts, corrects or rejects them, and adds missing ones.
 
     Attributes:
-        model: Tracks what is corrected.
+        model: The network that tracks corrections.
         frames: The clip.
         truth: bool (t, n, H, W).
         taken: Masklets that need no review; their objects are not labelled again.
-        accepted: The accepted masklets, by the row of their object in the truth.
-        seconds: That the review took.
+        accepted: The accepted masklets, by the row of their object in the ground truth.
+        seconds: The duration of the review.
         zoom: See `VideoSession`.
         accept_from: The mean J from which the reviewer accepts a masklet, and the IoU of a corrected frame.
     """
@@ -55,7 +55,7 @@ class SimulatedReviewer:
         self._has_masklet = {row for row in rows if row is not None}
 
     def review(self, masklet: Masklet) -> str:
-        """Watch a masklet; returns what becomes of it: accepted, corrected or rejected."""
+        """Watch a masklet; returns the result: accepted, corrected or rejected."""
         self.seconds += WATCH * len(self.frames)
         row, j = find_object(masklet, self.truth)
         if row is None or row in self.accepted or row in self._has_masklet:
@@ -67,7 +67,7 @@ class SimulatedReviewer:
         return "corrected" if self._correct(row, {0: Prompt(mask=masks[0])}, masks) else "rejected"
 
     def add_missing(self) -> int:
-        """Click objects without a masklet, and correct what comes of it; returns how many were accepted."""
+        """Click objects without a masklet, and correct the results; returns how many were accepted."""
         count = 0
         for row in range(self.truth.shape[1]):
             if row not in self.accepted and row not in self._has_masklet:
@@ -77,9 +77,9 @@ class SimulatedReviewer:
         return count
 
     def _correct(self, row: int, prompts: dict[int, Prompt], masks: list[np.ndarray]) -> bool:
-        """Correct a frame, by clicks or else by painting, until the masklet is right.
+        """Correct frames, by clicks or painting, until the masklet is correct.
 
-        That is the first frame while it is wrong, since all others are tracked from it; then the worst one.
+        The first frame is corrected first, since all others are tracked from it; then the worst one.
         """
         truth = self.truth[:, row]
         for _ in range(CORRECTIONS):
@@ -124,7 +124,7 @@ class SimulatedReviewer:
 
 
 def find_object(masklet: Masklet, truth: np.ndarray) -> tuple[int | None, float]:
-    """The object that a masklet is meant for, by its first frame, and its mean J on it."""
+    """The object to which a masklet belongs, by its first frame, and the masklet's mean J on it."""
     first = [mask_iou(mask, masklet.mask(0)) for mask in truth[0]]
     row = int(np.argmax(first))
     if first[row] < SAME_J:

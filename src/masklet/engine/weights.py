@@ -26,20 +26,20 @@ from masklet.train.recipes.finetune import FineTuning
 from masklet.train.sampling import ClipSampler
 from masklet.train.state import STATE, TrainingState
 
-BASE_WEIGHT = 0.5  # of the batches, where there is base data
-DISTINCT = 100  # stills or clips that a round trains on, each encoded once
+BASE_WEIGHT = 0.5  # fraction of batches with base data
+DISTINCT = 100  # stills or clips for training a round, each encoded once
 SAVE_EVERY = 20  # training steps
 
 
 @dataclass(frozen=True)
 class RoundTraining:
-    """How a round trains.
+    """The training settings of a round.
 
     Attributes:
         preset: The parts of the network to train; the trunk is frozen.
         steps: Optimizer steps.
         rate: The learning rate at the start; it ends at 0.
-        base: Labelled data that half of the batches come from, so that the network forgets nothing.
+        base: Labelled data for half of the batches, so that the network does not forget.
     """
 
     preset: Preset
@@ -52,12 +52,12 @@ class RoundTraining:
         return {"preset": self.preset, "steps": self.steps, "rate": self.rate, "base": base}
 
     def run(self, data: Path, weights: str | Path, out: Path) -> Path:
-        """Train on accepted masklets, or go on with it; returns the weights.
+        """Train on accepted masklets, or resume; returns the weights.
 
         Args:
             data: A folder of labelled clips.
-            weights: To start from.
-            out: Takes the checkpoint and the weights.
+            weights: The weights to start from.
+            out: The folder for the checkpoint and the weights.
         """
         if (out / LAST).is_file():
             return out / LAST
@@ -84,12 +84,12 @@ class RoundTraining:
 
 @dataclass(frozen=True)
 class WeightChoice:
-    """The weights that a round ships, and what each candidate reached in validation.
+    """The weights that a round selects, and each candidate's scores in validation.
 
     Attributes:
-        name: Of the best; the weights before the round are called "before".
-        weights: Of the best.
-        scores: J&F of each clip of validation, by name.
+        name: The name of the best; the weights before the round are called "before".
+        weights: The best weights.
+        scores: J&F for each validation clip, by name.
     """
 
     name: str
@@ -98,8 +98,8 @@ class WeightChoice:
 
     def line(self) -> str:
         scores = ", ".join(f"{name} {values.mean():.3f}" for name, values in self.scores.items())
-        stays = "the round did not help, and the weights before it stay"
-        verdict = stays if self.name == "before" else f"the round ships {self.name}"
+        stays = "the round did not help; the earlier weights are kept"
+        verdict = stays if self.name == "before" else f"the round selects {self.name}"
         return f"  J&F in validation: {scores}; {verdict}"
 
 
@@ -119,12 +119,12 @@ def best_by_more_than_chance(scores: Mapping[str, np.ndarray]) -> str:
 
 
 def standard_error(values: np.ndarray) -> float:
-    """Of the mean; 0 for a single value."""
+    """The standard error of the mean; 0 for a single value."""
     return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else 0.0
 
 
 def average_weights(first: str | Path, second: str | Path, out: Path) -> Path:
-    """Write the even mean of two networks' weights."""
+    """Write the mean of two networks' weights."""
     model, other = (checkpoint.load(weights, device="cpu") for weights in (first, second))
     theirs = other.state_dict()
     mean = {
@@ -152,5 +152,5 @@ def measure_tracking(model: Sam2, clips: Sequence[Clip], *, zoom: bool | None = 
 
 
 def load_network(weights: str | Path) -> Sam2:
-    """A network as the commands run it on a CPU."""
+    """A network as run by the commands on a CPU."""
     return checkpoint.load(weights, device="cpu", setting="balanced")

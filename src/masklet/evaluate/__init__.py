@@ -1,1 +1,1 @@
-"""Measuring: scores, the layouts of public benchmarks, protocols with a simulated user, and reports."""
+"""Evaluation: scores, samples of public benchmarks, protocols with a simulated user, and reports."""

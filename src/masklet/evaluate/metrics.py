@@ -1,10 +1,11 @@
-"""How well masks agree: J (region), F (boundary), identity switches, and which frames count.
+"""Measures of agreement between masks: J (region), F (boundary), identity switches, and the frames that are
+scored.
 
-Knows nothing of models or files.
+This module does not depend on models or files.
 
 The definitions are those of davis2017-evaluation and of SA-V's evaluator, to the last pixel;
-`docs/evaluation.md` says how that was checked. Scores lie between 0 and 1. Masks are bool (H, W), and pixels
-that a data set leaves undecided are cleared in both masks beforehand.
+`docs/evaluation.md` describes how this was checked. Scores are from 0 to 1. Masks are bool (H, W), and
+undecided pixels are cleared in both masks beforehand.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ import numpy as np
 from masklet.errors import MediaError, MissingExtra
 from masklet.simulated_user import mask_iou
 
-TOLERANCE = 0.008  # of the image's diagonal: how far apart two boundaries may lie and still match
+TOLERANCE = 0.008  # maximum distance of matching boundaries, as a fraction of the image's diagonal
 
-SAME_OBJECT_J = 0.5  # an answer is on an object from this J on
-RETURN_FRAMES = 10  # annotated frames within which a returning object must be found
+SAME_OBJECT_J = 0.5  # J from which an answer is on an object
+RETURN_FRAMES = 10  # number of annotated frames within which a returning object must be found
 
 HOTA_THRESHOLDS = np.arange(1, 20) / 20  # of IoU
 EPSILON = 1e-12
@@ -43,7 +44,7 @@ class Agreement:
 
     @staticmethod
     def mean(agreements: Iterable[Agreement]) -> Agreement:
-        """The means of J and of F; ValueError when there is nothing to average."""
+        """The means of J and of F; ValueError if there is nothing to average."""
         pairs = [(agreement.j, agreement.f) for agreement in agreements]
         if not pairs:
             raise ValueError("there is nothing to average")
@@ -57,7 +58,7 @@ def measure_agreement(truth: np.ndarray, mask: np.ndarray) -> Agreement:
 
 
 def jaccard(truth: np.ndarray, mask: np.ndarray) -> float:
-    """J, the intersection over the union; 1 when both masks are empty, 0 when one of them is."""
+    """J, the intersection over the union; 1 if both masks are empty, 0 if one of them is."""
     _check_sizes(truth, mask)
     return mask_iou(truth, mask)
 
@@ -66,8 +67,8 @@ def boundary_f(truth: np.ndarray, mask: np.ndarray) -> float:
     """F, the harmonic mean of boundary precision and boundary recall.
 
     A boundary pixel matches when the other boundary passes within TOLERANCE of the image's diagonal, rounded
-    up to whole pixels. Matches are counted for each side separately, not paired one to one. F is 1 when both
-    boundaries are empty and 0 when one of them is; a mask that fills the whole image has no boundary.
+    up to whole pixels. Matches are counted for each side separately, not paired one to one. F is 1 if both
+    boundaries are empty and 0 if one of them is; a mask that fills the whole image has no boundary.
     """
     _check_sizes(truth, mask)
     radius = int(np.ceil(TOLERANCE * np.hypot(*truth.shape)))
@@ -83,7 +84,7 @@ def boundary_f(truth: np.ndarray, mask: np.ndarray) -> float:
 def boundary(mask: np.ndarray) -> np.ndarray:
     """Pixels that differ from the pixel to the right, below, or below to the right.
 
-    One pixel wide, half a pixel towards the origin. The frame's own border is no boundary.
+    One pixel wide, half a pixel towards the origin. The frame's border is not a boundary.
     """
     edge = np.zeros_like(mask)
     edge[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
@@ -93,14 +94,14 @@ def boundary(mask: np.ndarray) -> np.ndarray:
 
 
 def _near(edge: np.ndarray, radius: int) -> np.ndarray:
-    """Pixels within a radius of an edge: dilation by a disk, at a cost that does not grow with it."""
+    """Pixels within a radius of an edge: dilation by a disk, at a cost that does not depend on the radius."""
     distance = cv2.distanceTransform((~edge).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     # Squared distances are whole numbers, so one half separates "within" from "beyond" despite rounding.
     return distance * distance < radius * radius + 0.5
 
 
 def _window(occupied: np.ndarray) -> tuple[slice, slice]:
-    """Where boundaries can lie: they reach one pixel above and to the left of the masks."""
+    """The region of possible boundaries: they reach one pixel above and to the left of the masks."""
     x, y, width, height = cv2.boundingRect(occupied.view(np.uint8))
     return slice(max(y - 1, 0), y + height), slice(max(x - 1, 0), x + width)
 
@@ -114,12 +115,12 @@ def _check_sizes(truth: np.ndarray, mask: np.ndarray) -> None:
 
 
 def scored_frames(annotated: Sequence[int], which: ScoredFrames) -> list[int]:
-    """The annotated frames that count.
+    """The annotated frames that are scored.
 
     Args:
         annotated: The frames with ground truth.
         which: "inner" is all but the first and the last of them, the rule of DAVIS 2016 and 2017 and of SA-V;
-            "all" is every one.
+            "all" is all of them.
     """
     frames = sorted(annotated)
     return frames[1:-1] if which == "inner" else frames
@@ -129,15 +130,15 @@ def scored_frames(annotated: Sequence[int], which: ScoredFrames) -> list[int]:
 class ObjectScore:
     """One object's agreement over a clip; its scored frames are added in order.
 
-    As in SA-V's evaluator the object counts from the first frame on which the truth or the answer shows it:
+    As in SA-V's evaluator, an object is scored from the first frame on which the truth or the answer has it:
     the empty frames before would all score 1.
     """
 
     frames: dict[int, Agreement] = field(default_factory=dict)
-    exists: bool = False  # in the truth of a scored frame
+    exists: bool = False  # in the truth on a scored frame
 
     def add(self, frame: int, truth: np.ndarray, mask: np.ndarray) -> Agreement | None:
-        """Score a frame; None when it does not count."""
+        """Score a frame; None if it is not scored."""
         visible = bool(truth.any())
         self.exists |= visible
         if not (self.frames or visible or mask.any()):
@@ -146,20 +147,20 @@ class ObjectScore:
         return self.frames[frame]
 
     def mean(self) -> Agreement | None:
-        """Over the frames that count; None when the truth never showed the object on a scored frame."""
+        """The mean over scored frames; None if the truth never has the object on a scored frame."""
         return Agreement.mean(self.frames.values()) if self.exists else None
 
 
 @dataclass
 class IdentityScore:
-    """Whether an answer stays with its object: how often it switches to another, and whether it comes back.
+    """Whether an answer stays on its object: how often it switches to another, and whether it comes back.
 
     The annotated frames of a clip are added in order.
 
     Attributes:
         on: The object that the answer is on, or was on last.
         returns, refound: How often the object came back after a frame without it, and was found in time.
-        waiting: Frames left to find the object after its last return; None where there is nothing to find.
+        waiting: Frames left to find the object after its last return; None if there is nothing to find.
     """
 
     id: int
@@ -200,7 +201,7 @@ class IdentityScore:
 
     @property
     def scores(self) -> dict[str, float]:
-        """`switches`, and the fraction of returns that were `re-found`, where there were any."""
+        """`switches`, and the fraction of returns that were `re-found`, if there were any."""
         scores = {"switches": float(self.switches)}
         return scores | ({"re-found": self.refound / self.returns} if self.returns else {})
 
@@ -208,8 +209,8 @@ class IdentityScore:
 class TrackScore:
     """HOTA and IDF1 of all masklets of a clip (arXiv 2009.07736, 1609.01775), frame by frame.
 
-    They ask both whether every object has a mask and whether it keeps its id. Overlap is IoU of masks. What
-    is tracked without being annotated counts against the score, so the truth should label everything.
+    They measure whether every object has a mask and whether it keeps its id. Overlap is the IoU of masks.
+    Tracked objects without annotation lower the score, so the truth should label everything.
 
     Example:
         >>> score, mask = TrackScore(), np.ones((4, 4), dtype=bool)
@@ -221,7 +222,7 @@ class TrackScore:
 
     def __init__(self) -> None:
         self._frames: list[tuple[list[int], list[int], np.ndarray]] = []
-        self._rows: tuple[dict[int, int], dict[int, int]] = {}, {}  # of the ids: true, and answered
+        self._rows: tuple[dict[int, int], dict[int, int]] = {}, {}  # numbers of true and answered ids
 
     def add(self, truths: Mapping[int, np.ndarray], answers: Mapping[int, np.ndarray]) -> None:
         """Add the next annotated frame: its true masks and the answered ones, by id."""
@@ -236,7 +237,7 @@ class TrackScore:
         matches = np.zeros((len(HOTA_THRESHOLDS), *alike.shape))
         for true_rows, rows, overlaps in self._frames:
             place = np.ix_(true_rows, rows)
-            # Pairs that belong together over the whole clip come first, then those that overlap more here.
+            # Pairs that match over the whole clip come first, then those that overlap more here.
             for i, j in zip(*_assign(alike[place] * overlaps), strict=True):
                 matches[:, true_rows[i], rows[j]] += overlaps[i, j] >= HOTA_THRESHOLDS - EPSILON
         hits = matches.sum(axis=(1, 2))
@@ -252,7 +253,8 @@ class TrackScore:
         }
 
     def _count(self) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-        """On how many frames each id is, and how alike each pair of ids is over the clip, from 0 to 1."""
+        """The number of frames of each id, and the similarity of each pair of ids over the clip, from 0 to
+        1."""
         counts = np.zeros(len(self._rows[0])), np.zeros(len(self._rows[1]))
         shared = np.zeros((len(counts[0]), len(counts[1])))
         for true_rows, rows, overlaps in self._frames:
@@ -265,7 +267,7 @@ class TrackScore:
         return counts, shared / np.maximum(EPSILON, counts[0][:, None] + counts[1][None, :] - shared)
 
     def _idf1(self, counts: tuple[np.ndarray, np.ndarray]) -> float:
-        """The share of masks that have the right id, where each object gets the one id that suits it best."""
+        """The fraction of masks with the correct id, if each object gets its best matching id."""
         shared = np.zeros((len(counts[0]), len(counts[1])))
         for true_rows, rows, overlaps in self._frames:
             shared[np.ix_(true_rows, rows)] += overlaps >= SAME_OBJECT_J
@@ -274,7 +276,7 @@ class TrackScore:
 
 
 def _visible(rows: dict[int, int], masks: Mapping[int, np.ndarray]) -> tuple[list[int], list[np.ndarray]]:
-    """The masks that are not empty, and the row of each one's id; a new id gets the next row."""
+    """The masks that are not empty, and the rows of their ids; a new id gets the next row."""
     visible = {id: mask for id, mask in masks.items() if mask.any()}
     return [rows.setdefault(id, len(rows)) for id in visible], list(visible.values())
 

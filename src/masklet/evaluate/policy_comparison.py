@@ -1,4 +1,4 @@
-"""Memory policies side by side: a table, and pictures of each policy's largest gain and loss.
+"""Compares memory policies: a table, and pictures of each policy's largest gain and loss.
 
 Each clip is encoded once and tracked with every policy.
 """
@@ -24,9 +24,9 @@ from masklet.tracking.policies import POLICIES
 
 STRIP_FRAMES = 6
 TILE = 128  # pixels
-MIN_DIFFERENCE = 0.005  # J&F; a smaller one is neither a win nor a loss
+MIN_DIFFERENCE = 0.005  # J&F; smaller differences are neither gains nor losses
 
-MasksByFrame = dict[int, dict[int, np.ndarray]]  # then by object
+MasksByFrame = dict[int, dict[int, np.ndarray]]  # by clip, then by object
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def encode_clip(predictor: ModelPredictor, clip: LabelledVideo) -> tuple[ModelPr
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better a policy is than recency on an object of a clip, in J&F."""
+    """The gain of a policy over recency on an object of a clip, in J&F."""
 
     variant: PolicyVariant
     sample: str
@@ -114,7 +114,7 @@ def rank_differences(results: Sequence[ObjectResult], variant: PolicyVariant) ->
 def find_extremes(
     results: Sequence[ObjectResult], variants: Sequence[PolicyVariant] = VARIANTS
 ) -> dict[str, Difference]:
-    """Each policy's largest win and largest loss, where there are any, by the name of a file."""
+    """Each policy's largest gain and largest loss, if any, by file name."""
     by_name = {}
     for variant in variants:
         ranked = rank_differences(results, variant)
@@ -130,7 +130,7 @@ def make_markdown(suites: Mapping[str, Sequence[ObjectResult]]) -> str:
     """A table for each suite of clips.
 
     Args:
-        suites: By the suite's name, its results.
+        suites: The results by suite name.
     """
     parts = []
     for name, results in suites.items():
@@ -151,7 +151,7 @@ def make_markdown(suites: Mapping[str, Sequence[ObjectResult]]) -> str:
 
 
 class StripPainter:
-    """Paints strips of frames; each clip is tracked once more with each policy."""
+    """Draws strips of frames; each clip is tracked again with each policy."""
 
     def __init__(self, predictor: ModelPredictor) -> None:
         self._predictor = predictor

@@ -1,4 +1,4 @@
-"""The predictors that are evaluated, models and baselines, behind the two questions of all protocols."""
+"""The evaluated predictors, models and baselines, with the interface that all protocols use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from masklet.simulated_user import ImagePredictor, next_click
 from masklet.types import ImageCandidates, Masks, Prompt
 from masklet.zoom import find_zoom
 
-CERTAIN = 1.0  # object score of masks that no network predicted
+CERTAIN = 1.0  # object score of masks without a network
 
 PromptKind = Literal["mask", "box", "1 click", "3 clicks", "5 clicks"]
 PROMPT_KINDS: tuple[PromptKind, ...] = get_args(PromptKind)
@@ -77,7 +77,7 @@ def make_masks(frame: int, soft_masks: Mapping[int, np.ndarray], size: tuple[int
 
 
 def make_candidate(mask: np.ndarray) -> ImageCandidates:
-    """The only candidate of a baseline, which predicts no IoU.
+    """The single candidate of a baseline, which predicts no IoU.
 
     Args:
         mask: bool (H, W).
@@ -95,8 +95,8 @@ class ModelPredictor:
     Attributes:
         policy: The name of its memory policy.
         cuts: Detect scene cuts.
-        zoom: Look a second time, see `masklet.zoom`; None leaves it to the model's config.
-        features: Of the only clip that is tracked, where its frames are encoded already.
+        zoom: Segment objects a second time, see `masklet.zoom`; None uses the model's config.
+        features: The features of the clip, if its frames are already encoded and no other clip is tracked.
     """
 
     name: str
@@ -108,7 +108,7 @@ class ModelPredictor:
 
     @cached_property
     def digest(self) -> str:
-        """Of the weights: 12 hexadecimal digits."""
+        """A digest of the weights: 12 hexadecimal digits."""
         digest = hashlib.sha256()
         for tensor in self.model.state_dict().values():
             digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
@@ -128,7 +128,7 @@ class ModelPredictor:
         return ", ".join([f"{self.name} {self.digest}", *options])
 
     def video(self, frames: Frames) -> VideoPredictor:
-        # The published predictor, and so its numbers, scale the age of memories by the clip's length.
+        # The published predictor, and so its scores, scale the age of memories by the clip's length.
         return VideoSession(
             self.model,
             frames,
@@ -147,15 +147,15 @@ def require_model(predictor: Predictor, reason: str) -> ModelPredictor:
     """The predictor, if it is a model; a baseline raises MaskletError.
 
     Args:
-        reason: Why, as the beginning of a sentence.
+        reason: The reason, as the start of a sentence.
     """
     if not isinstance(predictor, ModelPredictor):
-        raise MaskletError(f"{reason}, and {predictor.identity} is a baseline: choose a model.")
+        raise MaskletError(f"{reason}, but {predictor.identity} is a baseline: choose a model.")
     return predictor
 
 
 def count_clicks(kind: PromptKind) -> int | None:
-    """The number of clicks of a kind of prompt; None for a mask or a box."""
+    """The number of clicks in a kind of prompt; None for a mask or a box."""
     return int(kind.split()[0]) if "click" in kind else None
 
 
@@ -171,10 +171,10 @@ def prompt_object(video: VideoPredictor, frame: int, id: int, truth: np.ndarray,
 def click_object(
     video: VideoPredictor, frame: int, id: int, truth: np.ndarray, answer: np.ndarray | None, clicks: int
 ) -> None:
-    """Click several times in turn, each time in the centre of the largest error.
+    """Click several times, each time in the centre of the largest error.
 
     Args:
-        answer: The object's mask on the frame so far; without it the first click goes to the object's centre.
+        answer: The object's current mask on the frame; without it, the first click is in the object's centre.
     """
     for _ in range(clicks):
         answer = video.prompt(frame, id, next_click(answer, truth))[id]
@@ -195,25 +195,25 @@ class Baseline:
 
 
 def repeat_mask(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The mask stays where it is."""
+    """The mask does not change."""
     return mask
 
 
 def warp_mask(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The mask moves with the pixels, by OpenCV's DIS optical flow at its medium preset.
 
-    Each pixel of the later frame takes its value from where it came from, so the mask has no holes. It stays
-    soft, so that rounding does not add up over a clip.
+    Each pixel of the later frame gets its value from its origin, so the mask has no holes. It stays soft, so
+    that rounding errors do not accumulate over a clip.
     """
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     rows, columns = np.indices(mask.shape, dtype=np.float32)
     after, before = cv2.cvtColor(after, cv2.COLOR_RGB2GRAY), cv2.cvtColor(before, cv2.COLOR_RGB2GRAY)
-    # The stubs ask for an array in place of None, but that would be used as an initial flow.
+    # The stubs need an array instead of None, but it would be used as the initial flow.
     moved = flow.calc(after, before, None)  # type: ignore[call-overload]
     return cv2.remap(mask, columns + moved[..., 0], rows + moved[..., 1], cv2.INTER_LINEAR)
 
 
-# On pictures all three are GrabCut, and one has its name.
+# On pictures, all three baselines are GrabCut, so only one is listed.
 BASELINES = {
     baseline.identity: baseline
     for baseline in (
@@ -253,7 +253,7 @@ class BaselineVideo:
 
 @dataclass(frozen=True)
 class GrabCutImage:
-    """An image segmented by GrabCut (Rother et al., 2004), from the prompts that models get."""
+    """An image segmented by GrabCut (Rother et al., 2004), with the same prompts as models."""
 
     image: np.ndarray
     cuts: dict[Prompt, np.ndarray] = field(default_factory=dict, repr=False)  # a cut can take a second

@@ -1,8 +1,8 @@
-"""The rules of evaluations: prompted and corrected videos, everything in a video, clicks on pictures.
+"""The protocols of evaluations: prompted and corrected videos, everything in a video, clicks on pictures.
 
 Offline and online corrections are those of the paper (arXiv 2408.00714, app. E.1.2).
 
-`docs/evaluation.md` says how details are handled that the paper leaves open.
+`docs/evaluation.md` describes how details are handled that the paper does not specify.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from masklet.types import ImageCandidates, Masks, Prompt
 
 INTERACTIONS = 8  # frames
 CLICKS = 3  # on each of them
-ACCEPTED_J = 0.75  # an online user stops at frames below it
+ACCEPTED_J = 0.75  # J below which an online user stops at a frame
 
 # The paper's time model, in seconds.
 LOCATE = 1.0  # the object on a frame
@@ -56,11 +56,11 @@ WATCH = 30 / 300  # a frame of the result
 
 @dataclass(frozen=True)
 class SemiSupervised:
-    """J and F after a prompt on the frame that first shows the object; none of a clip without objects.
+    """J and F after a prompt on the first frame with the object; nothing for a clip without objects.
 
     Attributes:
-        prompts: Each a setting, for which the clip is tracked anew.
-        frames: The annotated frames that count; SA-V leaves out each object's own first and last.
+        prompts: The settings; the clip is tracked again for each.
+        frames: The annotated frames that are scored; SA-V leaves out each object's own first and last.
     """
 
     prompts: tuple[PromptKind, ...] = ("mask",)
@@ -107,8 +107,8 @@ def split_masks(masks: Masks, ids: Iterable[int], *, exclusive: bool) -> dict[in
     """Each object's mask, bool (H, W); empty where it is not tracked yet.
 
     Args:
-        exclusive: A pixel belongs to one object, as in the label maps that most benchmarks take; SA-V takes
-            each object's whole mask.
+        exclusive: Assign each pixel to one object, as in the label maps of most benchmarks; SA-V uses each
+            object's whole mask.
     """
     labels, empty = masks.label_map() if exclusive else None, np.zeros(masks.size, dtype=bool)
     by_id = dict.fromkeys(ids, empty)
@@ -130,7 +130,7 @@ def _time_frames(frames: Iterator[Masks]) -> Iterator[tuple[Masks, float]]:
 
 @dataclass(frozen=True)
 class Offline:
-    """The user watches the whole result and corrects the frame with the lowest J; tracking starts anew."""
+    """The user watches the whole result and corrects the frame with the lowest J; then tracking restarts."""
 
     axis = "frames interacted with"
     headline = ("J&F",)
@@ -207,7 +207,7 @@ class InteractiveObject:
         """Scores over all annotated frames since the object appeared, and the user's time.
 
         Args:
-            step: Corrections that the user was allowed; those that were not needed took no time.
+            step: The allowed number of corrections; those that were not needed take no time.
             watched: Frames that the user watched.
         """
         mean = Agreement.mean(self.agreements.values())
@@ -231,11 +231,11 @@ class InteractiveObject:
 class Everything:
     """Everything in a video is found and tracked without prompts: HOTA and IDF1 of all masklets of a clip.
 
-    What is tracked without being annotated counts against these, so the truth should label everything.
-    `recall` does not ask for that: the share of objects that a masklet follows, at a mean J of 0.5 or more.
+    Tracked objects without annotation lower these, so the truth should label everything. `recall` does not
+    need that: it is the fraction of objects that a masklet follows, at a mean J of 0.5 or more.
 
     Attributes:
-        grid: Which points are asked about: fast, balanced, dense.
+        grid: The grid of points: fast, balanced, dense.
     """
 
     grid: str = "balanced"
@@ -244,7 +244,7 @@ class Everything:
     headline = ("HOTA",)
 
     def run(self, predictor: Predictor, clip: LabelledVideo) -> Iterator[ObjectResult]:
-        model = require_model(predictor, "everything in video is found by a model")
+        model = require_model(predictor, "only a model can find everything in a video")
         masklets = everything_in_video(
             model.model, clip.frames, self.grid, policy=model.policy, cuts=model.cuts
         )
@@ -279,9 +279,10 @@ class ImageClicks:
 
     The scores of each setting:
 
-    IoU : of the candidate with the highest predicted IoU; clicks correct that one, as a program must choose
-    best of 3 : of the candidate that is closest to the truth; clicks correct that one, as a person chooses
-    IoU error, IoU bias : |predicted IoU - IoU| and predicted IoU - IoU; not of baselines, which predict none
+    IoU : of the candidate with the highest predicted IoU; clicks correct that one, as a program would choose
+    best of 3 : of the candidate that is closest to the truth; clicks correct that one, as a person would
+    choose IoU error, IoU bias : |predicted IoU - IoU| and predicted IoU - IoU; not for baselines, which
+    predict none
     """
 
     clicks: tuple[int, ...] = (1, 3, 5)
@@ -315,7 +316,7 @@ class ImageClicks:
 
 @dataclass(frozen=True)
 class ClicksToTarget:
-    """NoC, the number of clicks that it takes to reach an IoU (RITM, arXiv 2102.06583).
+    """NoC, the number of clicks needed to reach an IoU (RITM, arXiv 2102.06583).
 
     An object that does not reach a target counts with `limit` clicks, and as a failure.
     """

@@ -22,10 +22,10 @@ from masklet.media import paint_masks
 if TYPE_CHECKING:
     from jinja2 import Template
 
-NOT_PERCENT = ("switches", "s/frame", "user s", "NoC@85", "NoC@90")  # scores in units of their own
+NOT_PERCENT = ("switches", "s/frame", "user s", "NoC@85", "NoC@90")  # scores with other units
 PICTURES = 12
 PICTURE_WIDTH = 400
-SMALLEST_REGION = 0.05  # of a side; smaller regions are not enlarged further
+SMALLEST_REGION = 0.05  # fraction of a side; smaller regions are not enlarged further
 MISSED, EXCEEDED, HIT = (30, 144, 255), (255, 80, 60), (60, 200, 90)
 
 WORST_FRAMES = 2  # stored with each result
@@ -63,7 +63,7 @@ def summarize(results: Sequence[ObjectResult]) -> list[TableRow]:
 
 
 def summarize_groups(results: Sequence[ObjectResult], setting: str) -> list[TableRow]:
-    """A row for each clip, or set of pictures; and their mean, in which each counts once."""
+    """A row for each clip or set of pictures, and their unweighted mean."""
     groups = _group([result for result in results if result.setting == setting], lambda result: result.group)
     rows = [TableRow.over(group, of_group) for group, of_group in groups.items()]
     means = _mean_scores([row.scores for row in rows])
@@ -118,7 +118,7 @@ def write_json(path: Path, title: str, command: str, results: Sequence[ObjectRes
 
 
 def load_template() -> Template:
-    """The page's template. Load it before a long run, so that a missing package shows at once."""
+    """The page's template. Load it before a long run, so that a missing package is reported at once."""
     try:
         from jinja2 import Environment, PackageLoader
     except ImportError as error:
@@ -143,7 +143,7 @@ def write_page(
 
     Args:
         command: The command that made the report.
-        picture: From a sample's name and a frame to the image, (H, W, 3) uint8.
+        picture: Maps a sample's name and a frame to the image, (H, W, 3) uint8.
     """
     settings = list(_group(results, lambda result: result.setting))
     groups = {result.group for result in results}
@@ -164,7 +164,7 @@ def write_page(
 
 
 def worst_frames(results: Sequence[ObjectResult]) -> list[tuple[ObjectResult, WorstFrame]]:
-    """The worst frames; a clip or set comes again only after every other had its turn."""
+    """The worst frames, taken from all clips or sets in rotation."""
     pairs = [(result, worst) for result in results for worst in result.worst]
     turns: dict[str, int] = defaultdict(int)
     taken: set[tuple[str, int, int]] = set()
@@ -189,7 +189,7 @@ def _paint_worst(
     truth, answer = rle.decode(worst.truth), rle.decode(worst.answer)
     painted = paint_errors(picture(result.sample, worst.frame), truth, answer)
     image = painted[crop_around(truth | answer)]
-    frame = "" if "/" in result.sample else f", frame {worst.frame}"  # not of pictures
+    frame = "" if "/" in result.sample else f", frame {worst.frame}"  # not for pictures
     caption = f"{100 * worst.score:.1f}: {result.sample}{frame}, object {result.object}, {result.setting}"
     return CaptionedPicture(caption, encode_jpeg(resize_to_width(image, PICTURE_WIDTH)))
 
@@ -256,7 +256,7 @@ class ObjectResult:
     Attributes:
         sample: The name of the clip or picture; pictures are named SET/FILE.
         setting: The prompt, or the protocol.
-        step: Clicks, or corrected frames, where the setting is a point on a curve.
+        step: The number of clicks or corrected frames, if the setting is a point on a curve.
         scores: By name, in the order of the tables' columns.
     """
 

@@ -1,6 +1,6 @@
 """Evaluates a predictor by a protocol on many samples, in several processes.
 
-Each sample's results are a file of their own, so a killed evaluation resumes where it was.
+Each sample's results are in a separate file, so that a killed evaluation can resume.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from masklet.tracking.policies import find_policy
 
 S = TypeVar("S", bound=Sample)
 S_contra = TypeVar("S_contra", bound=Sample, contravariant=True)
-FORMAT = 3  # of the files of results
+FORMAT = 3  # of result files
 ITEMS = "items"  # the folder of these files
 EARLIER_MANIFEST = "settings.json"  # in place of run.json, in folders of earlier versions
-STALE = 60.0  # seconds after which an unfinished file belongs to a process that was killed
+STALE = 60.0  # seconds after which an unfinished file is from a killed process
 
 
 @runtime_checkable
 class EvaluationProtocol(Protocol[S_contra]):
-    """The rules of an evaluation, and what its report shows.
+    """The rules of an evaluation, and the content of its report.
 
     Attributes:
         axis: The unit of `ObjectResult.step`.
@@ -59,11 +59,11 @@ class EvaluationProtocol(Protocol[S_contra]):
 
 @dataclass(frozen=True)
 class PredictorSpec:
-    """Names a baseline, or a model by its name, path or hub id, and its options.
+    """A baseline, or a model by its name, path or hub id, with its options.
 
     Attributes:
         zoom: Look a second time, see `masklet.zoom`; None leaves it to the model's config.
-        image_size: Side of the square that the network sees; None is what it was trained at.
+        image_size: Side of the network's square; None is the size of training.
     """
 
     name: str
@@ -93,10 +93,10 @@ class PredictorSpec:
 
 @dataclass(frozen=True)
 class Evaluation(Generic[S]):
-    """A protocol, a predictor, and the folder that takes the results.
+    """A protocol, a predictor, and the folder for the results.
 
     Attributes:
-        data: Where the samples come from; results on other data are not mixed with these.
+        data: The source of the samples; results on other data are not mixed with these.
     """
 
     protocol: EvaluationProtocol[S]
@@ -113,7 +113,7 @@ class Evaluation(Generic[S]):
 
         Args:
             jobs: Processes.
-            on_done: Is called with the name of each sample that is done.
+            on_done: Called with the name of each finished sample.
         """
         self._check_folder()
         pending, problems = [], {}
@@ -134,15 +134,16 @@ class Evaluation(Generic[S]):
         results = [result for sample in samples for result in _read_results(self._path(sample.name))]
         if not results:
             raise MaskletError(
-                f"{self.data} has nothing to score: no object is annotated on a frame that counts. Public "
-                "test sets show the first frame only; the first and last annotated frames are not scored."
+                f"{self.data} has nothing to score: no object is annotated on a scored frame. The first and "
+                "last annotated frames are not scored, and public test sets have annotations only on the "
+                "first frame."
             )
         return results
 
     def evaluate_sample(self, sample: S) -> str | None:
         """Evaluate one sample and write its results; returns the problem, if there was one."""
         try:
-            stamp = file_stamp(sample)  # before they are read, in case they change meanwhile
+            stamp = file_stamp(sample)  # before they are read, in case they change during reading
             results = [result.to_json() for result in self.protocol.run(_load(self.predictor), sample)]
         except MaskletError as error:
             return str(error)
@@ -151,11 +152,11 @@ class Evaluation(Generic[S]):
         return None
 
     def _is_done(self, sample: S) -> bool:
-        """Whether there are results of the sample's files as they are now: labels may be corrected."""
+        """Whether there are results for the sample's current files, since labels may be corrected."""
         path = self._path(sample.name)
         try:
             return path.exists() and _read_content(path)["files"] == file_stamp(sample)
-        except (MaskletError, ValueError, KeyError, TypeError):  # damaged, or a file of the sample is gone
+        except (MaskletError, ValueError, KeyError, TypeError):  # damaged, or a file of the sample is missing
             return False
 
     def _evaluate_in_turn(self, samples: Sequence[S]) -> Iterator[tuple[str, str | None]]:
@@ -173,7 +174,7 @@ class Evaluation(Generic[S]):
             finished = True
         except BrokenProcessPool as error:
             raise MaskletError(
-                "a process of the evaluation was killed, as happens when memory runs out. Finished results "
+                "a process of the evaluation was killed, perhaps because memory ran out. Finished results "
                 "are saved: run the same command again, with fewer jobs."
             ) from error
         finally:
@@ -183,7 +184,7 @@ class Evaluation(Generic[S]):
                 worker.terminate()
 
     def _check_folder(self) -> None:
-        """Refuse a folder that holds results of another evaluation."""
+        """Raise if a folder has results of another evaluation."""
         settings = {
             "format": FORMAT,
             "protocol": repr(self.protocol),
@@ -223,7 +224,7 @@ def _prepare_worker(threads: int) -> None:
 
 
 def _exit_with_parent() -> None:
-    """End this process when its parent has ended, be it by SIGTERM or SIGKILL."""
+    """End this process when its parent has ended, by SIGTERM or SIGKILL."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait([parent.sentinel])

@@ -1,6 +1,6 @@
-"""The samples that are evaluated: annotated clips of a benchmark, and pictures of any labelled data set.
+"""The evaluated samples: annotated clips of a benchmark, and pictures of any labelled data set.
 
-Nothing is decoded before it is needed.
+Images are decoded only when needed.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Sample(Protocol):
 
 @dataclass(frozen=True)
 class PictureSample:
-    """An image with masks of objects; of a video, one of its labelled frames.
+    """An image with masks of objects, or a labelled frame of a video.
 
     Attributes:
         name: "set/file".
-        index: Of the frame, among the labelled ones.
+        index: The frame's index among the labelled ones.
     """
 
     name: str
@@ -63,7 +63,7 @@ class PictureSample:
 
 
 def file_stamp(sample: Sample) -> str:
-    """Another text once a file of the sample has changed; empty for a sample that is of no files."""
+    """A text that changes with the sample's files; empty for a sample without files."""
     match sample:
         case PictureSample():
             paths = [path for path in (sample.item.pictures, sample.item.labels) if path is not None]
@@ -86,7 +86,7 @@ def find_clips(root: Path, names: Sequence[str] | None = None) -> list[LabelledV
     """The annotated clips under a benchmark's folder, in order of name.
 
     Args:
-        names: Takes these alone, in their order.
+        names: Select only these, in their order.
     """
     sav = find_sav_videos(root)
     try:
@@ -102,15 +102,15 @@ def find_clips(root: Path, names: Sequence[str] | None = None) -> list[LabelledV
     clips = {name: replace(video, name=name) for name, video in zip(distinct, videos, strict=True)}
     missing = [name for name in names or () if name not in clips]
     if missing:
-        raise MediaError(f"{root} has no clip {', '.join(missing)}; it has {', '.join(sorted(clips))}.")
+        raise MediaError(f"{root} has no clip {', '.join(missing)}. It has {', '.join(sorted(clips))}.")
     return [clips[name] for name in (clips if names is None else names)]
 
 
 def find_pictures(root: Path, names: Sequence[str] | None = None) -> list[PictureSample]:
-    """The labelled pictures of a data set, or of all data sets in a folder; of videos the labelled frames.
+    """The labelled pictures of a data set, or of all data sets in a folder; for videos, the labelled frames.
 
     Args:
-        names: Takes these alone, in their order.
+        names: Select only these, in their order.
     """
     pictures = {picture.name: picture for item in find_items(root) for picture in _split_frames(item)}
     missing = [name for name in names or () if name not in pictures]
@@ -131,11 +131,11 @@ def _split_frames(item: DatasetItem) -> Iterator[PictureSample]:
 
 
 def read_names(path: Path) -> list[str]:
-    """Names from a text file, one a line; in DAVIS 2016's lists of paths a frame's folder is the name."""
+    """Names from a text file, one per line; in DAVIS 2016's lists of paths, a frame's folder is the name."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
     except UnicodeDecodeError as error:
-        raise MediaError(f"the list {path} cannot be read: it is no text in UTF-8.") from error
+        raise MediaError(f"the list {path} cannot be read: it is not UTF-8 text.") from error
     except OSError as error:
         raise MediaError(f"the list {path} cannot be read: {error.strerror}.") from error
     if not lines:

@@ -1,6 +1,6 @@
-"""The five verbs as modules that torch's exporter can trace: tensors in, tensors out, nothing remembered.
+"""The five verbs as modules that torch's exporter can trace: tensors in, tensors out, no state.
 
-Each wraps the network's own modules. What a client would otherwise have to know is inside: the normalisation
+Each wraps the network's own modules, and includes steps that a client would otherwise need: the normalisation
 of images, the context of an object without memories, the single mask that replaces an unstable one, the
 rounding of memories. Inputs are float32 and int32, which every runtime takes.
 """
@@ -23,7 +23,7 @@ BFLOAT16_SPLIT = 2.0**16 + 1  # float32 has 16 bits more than bfloat16
 
 
 class Encode(nn.Module):
-    """Pixels to features, and to the context of an object that nothing is remembered of."""
+    """Encodes pixels as features, and computes the context of an object without memories."""
 
     mean: Tensor
     std: Tensor
@@ -41,7 +41,7 @@ class Encode(nn.Module):
 
 
 class Attend(nn.Module):
-    """Features and memories to the context."""
+    """Computes the context from features and memories."""
 
     def __init__(self, network: Sam2) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Attend(nn.Module):
 
 
 class Decode(nn.Module):
-    """Context and prompt to four masks: one for a clear prompt, then three candidates."""
+    """Decodes context and prompt to four masks: one for an unambiguous prompt, then three candidates."""
 
     position: Tensor
 
@@ -95,7 +95,7 @@ class Decode(nn.Module):
 
 
 class Adopt(nn.Module):
-    """A person's mask to logits, and to the hint from which the decoder makes the object pointer."""
+    """Converts a user's mask to logits, and to the hint from which the decoder makes the object pointer."""
 
     shrink: Tensor
 
@@ -116,7 +116,7 @@ class Adopt(nn.Module):
 
 
 class Memorize(nn.Module):
-    """Features and an answer to memory tokens, rounded as the network's memories are: to bfloat16."""
+    """Encodes features and an answer as memory tokens, rounded to bfloat16 like the network's memories."""
 
     def __init__(self, network: Sam2) -> None:
         super().__init__()
@@ -141,7 +141,7 @@ class Memorize(nn.Module):
 def replace_unstable(logits: Float[Tensor, "b 4 h w"], iou: Float[Tensor, "b 4"]) -> tuple[Tensor, Tensor]:
     """Replace single masks whose area changes much with the threshold by the best of the three candidates.
 
-    As `masklet.model` does it, in comparisons instead of indices, which not every runtime has.
+    As in `masklet.model`, but with comparisons instead of indexing, which not every runtime supports.
     """
     single = logits[:, 0]
     inner = (single > STABLE_MARGIN).float().sum(dim=(1, 2))
@@ -161,7 +161,7 @@ def replace_unstable(logits: Float[Tensor, "b 4 h w"], iou: Float[Tensor, "b 4"]
 
 
 def round_to_bfloat16(x: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
-    """The nearest numbers that bfloat16 has, in float32: Veltkamp's split, which every runtime computes."""
+    """Rounds to bfloat16 in float32 by Veltkamp's split, which every runtime can compute."""
     high = x * BFLOAT16_SPLIT
     return high - (high - x)
 

@@ -1,6 +1,6 @@
-"""Export to ONNX: one graph for each verb, and a manifest that says how they fit together.
+"""Export to ONNX: one graph for each verb, and a manifest that describes how to use them.
 
-Graphs can be in fewer bits. Their inputs and outputs stay float32, so that no client needs to know.
+Graphs can use fewer bits. Their inputs and outputs stay float32, so clients do not change.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Precision = Literal["fp32", "fp16", "int8"]
 OPSET = 20
 SAMPLE_SIZES = {"frames": 2, "objects": 3, "memories": 4, "pointers": 5, "points": 6}  # while tracing
 
-SMALLEST = 1024  # weights with fewer numbers stay as they are: they cost nothing
+SMALLEST = 1024  # weights with fewer numbers are not quantised
 INT8 = 127  # the largest whole number, of both signs
 
 # The axis of a weight along which each output channel has a scale of its own. A Gemm's depends on transB.
 CHANNEL_AXES = {"Conv": 0, "MatMul": -1, "Gemm": 0}
 
-SMALLEST_CAST = 64  # elements below which a cast takes more room than it saves
+SMALLEST_CAST = 64  # elements below which a cast needs more space than it saves
 
 
 def export_onnx(
@@ -53,7 +53,7 @@ def export_onnx(
     Args:
         model: A network in float32 on the CPU.
         folder: Where the files are written. Files of an earlier export are replaced.
-        name: What the manifest calls the network.
+        name: The network's name in the manifest.
         precision: fp32; fp16, which halves the files and computes in float16; or int8, which stores large
             weights in 8 bits and computes in float32. Inputs and outputs are float32 in all.
         report: Is called with a line for each graph.
@@ -69,7 +69,7 @@ def export_onnx(
         raise MaskletError(f"precision must be one of {', '.join(get_args(Precision))}. Got {precision!r}.")
     if model.device.type != "cpu" or model.dtype != torch.float32 or model.memory_attention.pooled:
         raise MaskletError(
-            "a network is exported from float32 weights on the CPU: masklet.load(name, device='cpu'). "
+            "an exported network must have float32 weights on the CPU: masklet.load(name, device='cpu'). "
             f"Got {model.dtype} on {model.device}{', pooled' if model.memory_attention.pooled else ''}."
         )
     config, graphs = model.config, describe_graphs(model)
@@ -111,7 +111,8 @@ def write_graphs(
     precision: Precision,
     report: Callable[[str], None],
 ) -> Manifest:
-    """Round the graphs and write them, and the manifest last: it stands for complete files only."""
+    """Round the graphs and write them; the manifest is written last, so that it only refers to complete
+    files."""
     (folder / MANIFEST).unlink(missing_ok=True)
     files = {}
     for verb, model in models:
@@ -129,7 +130,7 @@ def write_graphs(
 
 
 def trace(model: Sam2, graph: Graph) -> Any:
-    """One verb as an ONNX model, without the tracer's notes, which name files of this machine."""
+    """One verb as an ONNX model, without the tracer's notes, which contain paths of this machine."""
     if importlib.util.find_spec("onnxscript") is None:
         raise MissingExtra("export", "onnxscript")
     dims = {name: torch.export.Dim(name, min=1, max=4096) for name in SAMPLE_SIZES}
@@ -168,15 +169,15 @@ def trace(model: Sam2, graph: Graph) -> Any:
 
 
 def round_graph(traced: Any, precision: Precision, verb: str) -> Any:
-    """A traced verb in a precision; its inputs and outputs stay as they are."""
-    if verb == "adopt":  # it resizes a mask, and holds no weights to speak of
+    """A traced verb in a precision; its inputs and outputs are not changed."""
+    if verb == "adopt":  # it resizes a mask, and has hardly any weights
         return traced
     return {"fp32": lambda model: model, "fp16": to_float16, "int8": to_int8_weights}[precision](traced)
 
 
 @contextmanager
 def _without_notes() -> Iterator[None]:
-    """Without the exporter's notes: about packages that are not needed, and about what torch deprecates."""
+    """Suppress the exporter's notes about packages that are not needed, and torch's deprecation warnings."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -191,7 +192,7 @@ def _without_notes() -> Iterator[None]:
 
 
 def to_float16(model: Any) -> Any:
-    """A graph that computes in float16, but for sines and sums over pixels, which need more digits.
+    """A graph that computes in float16, except for sines and sums over pixels, which need more precision.
 
     Memories are not rounded to bfloat16: they have passed through float16, and the rounding would overflow.
     """
@@ -223,7 +224,7 @@ def drop_rounding(graph: Any) -> None:
 def to_int8_weights(model: Any) -> Any:
     """A graph whose large weights are stored in 8 bits, with a scale for each output channel.
 
-    It computes in float32, as before: a runtime widens the weights when it loads them, or when it uses them.
+    It computes in float32 as before: a runtime converts the weights when it loads or uses them.
     """
     from onnx import helper, numpy_helper
 
@@ -262,7 +263,8 @@ def to_int8_weights(model: Any) -> Any:
 
 
 def halve_weights(content: bytes) -> bytes:
-    """A graph whose weights are float16 where that loses nothing, and are made float32 when it is loaded.
+    """A graph whose weights are stored as float16 if that is exact, and converted to float32 when it is
+    loaded.
 
     Args:
         content: An ONNX model.

@@ -153,8 +153,8 @@ class ShapeTracker:
         tracker = self._states.get(str(name))
         if tracker is None:
             raise PromptError(
-                "the function has no memory of this object any more: it was restarted, or tracked too many "
-                "objects since. Draw the object on this frame again."
+                "the function no longer has memories of this object: it was restarted, or has tracked too "
+                "many other objects. Draw the object on this frame again."
             )
         return deepcopy(tracker, {id(self._model): self._model})
 
@@ -183,7 +183,7 @@ class Shape:
             raise PromptError("a shape must be a list of numbers, or have a type and points.") from None
         named = type or (RECTANGLE if len(numbers) == 4 else POLYGON)
         if named not in SHAPES:
-            raise PromptError(f"shapes of the types {', '.join(SHAPES)} are tracked. Got {named!r}.")
+            raise PromptError(f"shapes of the types {', '.join(SHAPES)} can be tracked. Got {named!r}.")
         return cls(named, numbers, is_list)
 
     @classmethod
@@ -225,7 +225,7 @@ def _read_picture(body: Mapping[str, Any]) -> bytes:
     if not isinstance(text, str):
         raise MediaError("a request must have a picture, as base64 under 'image'.")
     if len(text) > IMAGE_BYTES * 4 / 3 + 4:
-        raise MediaError(f"a picture may have {IMAGE_BYTES >> 20} MiB.")
+        raise MediaError(f"a picture may have at most {IMAGE_BYTES >> 20} MiB.")
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:

@@ -41,8 +41,8 @@ def to_prompt(type: str, points: Sequence[float], size: tuple[int, ...]) -> Prom
         mask = from_polygons([list(points)], (height, width))
     else:
         raise PromptError(
-            f"masks, polygons and rectangles of four numbers can be tracked. "
-            f"Got {type!r} of {len(points)} numbers."
+            f"only masks, polygons and rectangles of four numbers can be tracked. Got {type!r} of "
+            f"{len(points)} numbers."
         )
     if not mask.any():
         raise PromptError(f"the {type} covers no pixel of the frame.")

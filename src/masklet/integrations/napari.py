@@ -116,7 +116,7 @@ def segment_layers(
     if not is_stack:
         prompts = {0: prompts[0]} if 0 in prompts else {}
     if not prompts:
-        raise PromptError("nothing is pointed at: add points, a rectangle or brush strokes.")
+        raise PromptError("there are no prompts: add points, a rectangle or brush strokes.")
     return segment_stack(model, data if is_stack else data[None], prompts, is_stack=is_stack)
 
 
@@ -167,8 +167,8 @@ def read_prompts(points: Any, not_points: Any, boxes: Any, brush: Any, image: An
         corners = np.array([np.zeros(painted.ndim), painted.shape], dtype=float)
         if not np.allclose(_over_image(corners, brush, image), corners, atol=0.5):
             raise PromptError(
-                "a labels layer must lie over the image pixel by pixel: give it the image's scale and "
-                "translation, or make it with the image selected."
+                "a labels layer must match the image pixel by pixel: give it the image's scale and "
+                "translation, or create it while the image is selected."
             )
         pages = painted if painted.ndim == 3 else painted[None]
         for page in np.flatnonzero(pages.any(axis=(1, 2))):
@@ -192,8 +192,8 @@ def object_ids(layer: Any, *, constant: bool) -> list[int]:
         ids = list(layer.features[OBJECT])
         if not all(isinstance(id, int | float | np.integer) and id >= 1 and id % 1 == 0 for id in ids):
             raise PromptError(
-                f"the column {OBJECT!r} of a layer's features holds whole numbers from 1 on. "
-                f"Got {', '.join(map(str, ids[:20]))}."
+                f"the column {OBJECT!r} of a layer's features must have whole numbers from 1. Got "
+                f"{', '.join(map(str, ids[:20]))}."
             )
         return [int(id) for id in ids]
     return [1 if constant else row for row in range(1, len(layer.data) + 1)]

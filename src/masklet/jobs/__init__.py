@@ -1,1 +1,2 @@
-"""Corpora on Ray: a manifest of videos in, Parquet or files of any format out, every item whole or absent."""
+"""Processes corpora with Ray: reads a manifest of videos, writes Parquet or other formats; every item is
+complete or absent."""

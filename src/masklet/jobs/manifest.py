@@ -48,7 +48,7 @@ class Entry:
         source: A path or URL.
         rows: Its prompts.
         detections: The path or URL of a COCO JSON with boxes or masks of its frames.
-        folder: The manifest's folder, from which paths of masks start.
+        folder: The manifest's folder, to which paths of masks are relative.
     """
 
     source: str
@@ -58,14 +58,14 @@ class Entry:
 
     @property
     def id(self) -> str:
-        """The same for the same source with the same prompts."""
+        """Equal for the same source with the same prompts."""
         prompts = [[row.frame, row.object, row.category, row.values] for row in self.rows]
         content = json.dumps([self.source, prompts, self.detections], sort_keys=True, default=str)
         return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()[:24]
 
     @property
     def mask_files(self) -> list[Path]:
-        """The files that prompts name as masks and that are there."""
+        """The existing mask files of the prompts."""
         names = [row.values.get("mask") for row in self.rows]
         if not is_local(self.folder):
             return []
@@ -73,7 +73,7 @@ class Entry:
         return [path for path in paths if path.is_file()]
 
     def stamp(self) -> str:
-        """What tells cheaply whether a file of the entry has changed; see `source_stamp`.
+        """A stamp that changes with the entry's files, and is fast to read; see `source_stamp`.
 
         Raises:
             StoreError: One is not there, or its store cannot be reached.
@@ -82,7 +82,7 @@ class Entry:
         return "|".join(map(source_stamp, [self.source, *others, *map(str, self.mask_files)]))
 
     def stamp_if_there(self) -> str:
-        """The stamp, or an empty text where a file of the entry cannot be reached."""
+        """The stamp, or an empty string if a file of the entry cannot be reached."""
         try:
             return self.stamp()
         except MaskletError:
@@ -123,7 +123,7 @@ def read_manifest(manifest: str) -> list[Entry]:
             location = _resolve(folder, str(location))
             if detections.setdefault(source, location) != location:
                 raise PromptError(
-                    f"{where}: {source} has other detections in an earlier row, {detections[source]}: join "
+                    f"{where}: {source} has other detections in an earlier row, {detections[source]}: put "
                     "them in one file."
                 )
         row = _prompt_row(where, {name: value for name, value in record.items() if name != "detections"})
@@ -131,27 +131,29 @@ def read_manifest(manifest: str) -> list[Entry]:
             prompts.append(row)
     for source in detections:
         if rows[source]:
-            raise PromptError(f"{source} has prompts and detections: leave one of them out.")
+            raise PromptError(f"{source} has prompts and detections: remove one of them.")
     if not rows:
         raise PromptError(f"{manifest} lists no source.")
     return [Entry(source, tuple(rows[source]), detections.get(source), folder) for source in rows]
 
 
 def _prompt_row(where: str, record: Mapping[str, Any]) -> PromptRow:
-    """The prompt of a record in either form: with a click in columns, or with lists of clicks."""
+    """The prompt in a record of either form: with a click in columns, or with lists of clicks."""
     is_flat = bool(FLAT & record.keys())
     allowed = COLUMNS if is_flat else KEYS
     if unknown := [name for name in record if name not in allowed]:
-        raise PromptError(f"{where} has {', '.join(unknown)}. Allowed are detections, {', '.join(allowed)}.")
+        raise PromptError(
+            f"{where} has unknown keys: {', '.join(unknown)}. Allowed are detections, {', '.join(allowed)}."
+        )
     row = row_from_cells(where, _to_cells(where, record)) if is_flat else row_from_entry(where, record)
     if isinstance(row.object, int) and row.object > HIGHEST_ID:
         raise PromptError(f"{where}: object is at most {HIGHEST_ID}. Got {row.object}.")
     if not row.values and (named := [name for name in ("object", "class") if name in record]):
         raise PromptError(
-            f"{where} has {' and '.join(named)} and no click, box or mask, so that they would be lost: add "
-            "one, or leave them empty, and everything is segmented."
+            f"{where} has {' and '.join(named)} but no click, box or mask: add one, or leave them empty to "
+            "segment everything."
         )
-    try:  # whether it is on the video, and a mask's size, only shows with the video
+    try:  # its frame and a mask's size can only be checked with the video
         Prompt.from_json({name: value for name, value in row.values.items() if name != "mask"})
     except PromptError as error:
         raise PromptError(f"{where}: {error}") from None
@@ -159,7 +161,7 @@ def _prompt_row(where: str, record: Mapping[str, Any]) -> PromptRow:
 
 
 def _to_cells(where: str, record: Mapping[str, Any]) -> dict[str, str]:
-    """The cells of a record as a CSV file would have them."""
+    """The cells of a record in the form of a CSV file."""
     for name, value in record.items():
         if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
             raise PromptError(
@@ -171,7 +173,7 @@ def _to_cells(where: str, record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _read_records(manifest: str, suffix: str, content: bytes) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each record without what is empty, and where it is for messages."""
+    """Each record without empty values, and its position for messages."""
     if suffix == ".parquet":
         rows: Iterator[tuple[str, dict[str, Any]]] = _read_parquet(manifest, content)
     else:
@@ -187,7 +189,7 @@ def _read_records(manifest: str, suffix: str, content: bytes) -> Iterator[tuple[
 
 
 def _is_empty(value: Any) -> bool:
-    """Whether a table has nothing in a cell; pandas and polars write NaN for that."""
+    """Whether a table's cell is empty; pandas and polars write NaN for that."""
     return (
         value is None
         or (isinstance(value, str) and not value)
@@ -221,7 +223,7 @@ def _read_csv(manifest: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
             else f"{manifest} lists no source."
         )
     if len(set(columns)) < len(columns):
-        raise PromptError(f"{manifest} names a column twice in its first line. Got {', '.join(columns)}.")
+        raise PromptError(f"{manifest} has a column twice in its first line. Got {', '.join(columns)}.")
     reader.fieldnames = columns
     for line in reader:
         where = f"{manifest}, line {reader.line_num}"
@@ -231,7 +233,7 @@ def _read_csv(manifest: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _read_lines(manifest: str, text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, line in enumerate(text.split("\n"), 1):  # other line breaks may stand in a JSON text
+    for number, line in enumerate(text.split("\n"), 1):  # JSON strings may have other line breaks
         if line.strip():
             where = f"{manifest}, line {number}"
             yield where, dict(parse_line(where, line))
@@ -252,7 +254,7 @@ def _find_sources(manifest: str) -> list[str]:
         sources = [name if "://" in name else f"{scheme}://{name.lstrip('/')}" for name in sources]
     if not sources:
         raise PromptError(
-            f"{manifest} is no manifest, and no videos are there. A manifest is a .parquet, .csv or .jsonl "
+            f"{manifest} is not a manifest and contains no videos. A manifest is a .parquet, .csv or .jsonl "
             "with a column source, or a folder or glob of videos."
         )
     return sorted(sources)
@@ -270,7 +272,7 @@ def _parent(manifest: str) -> str:
 
 
 def _resolve(folder: str, source: str) -> str:
-    """A path relative to the manifest as an absolute one; a URL as it is."""
+    """An absolute path for a path relative to the manifest; URLs are not changed."""
     if source.startswith("/") or is_local(source):
         source = str(local_path(source))
     if source.startswith("/"):

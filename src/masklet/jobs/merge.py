@@ -1,4 +1,4 @@
-"""All masks of a job in few files: large Parquet files, or one COCO file."""
+"""Merges all masks of a job into few files: large Parquet files, or one COCO file."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ COCO = "coco"
 FORMATS = (PARQUET, COCO)
 COCO_FILE, ERRORS_FILE = "coco.json", "errors.parquet"
 MASKS_FILE = re.compile(r"masks-\d{5}\.parquet")
-FILE_ROWS = 5_000_000  # of a merged Parquet file
+FILE_ROWS = 5_000_000  # bytes of a merged Parquet file
 BATCH_ROWS = 65536
 
 
 def merge_results(
     store: Store, target: Store, formats: Sequence[str] = (PARQUET,), *, is_partial: bool = False
 ) -> list[str]:
-    """Copy the masks of all items into few files, by source and part. Files of an earlier merge go.
+    """Copy the masks of all items into few files, by source and part. Files of an earlier merge are removed.
 
     Args:
         store: The results.
-        target: Gets masks-00000.parquet and so on, coco.json, and errors.parquet where items failed.
+        target: The folder for masks-00000.parquet and so on, coco.json, and errors.parquet if items failed.
         formats: parquet, coco, or both.
         is_partial: Whether items may be missing.
 
@@ -46,10 +46,10 @@ def merge_results(
         The files.
 
     Raises:
-        MaskletError: Items are not done yet, or the job does not write what can be merged.
+        MaskletError: Items are not done yet, or the job's formats cannot be merged.
     """
     if unknown := [name for name in formats if name not in FORMATS]:
-        raise MaskletError(f"merged files are {' or '.join(FORMATS)}. Got {unknown[0]}.")
+        raise MaskletError(f"merged files can be {' or '.join(FORMATS)}. Got {unknown[0]}.")
     manifest, settings = read_job(store)
     has_table = PARQUET in settings.formats
     for name in formats:
@@ -62,7 +62,8 @@ def merge_results(
     plan = make_plan(entries, store)
     if plan.waiting and not is_partial:
         raise MaskletError(
-            f"{len(plan.waiting)} items are not done: masklet jobs resume, or merge --partial what is there."
+            f"{len(plan.waiting)} items are not done: run masklet jobs resume first, or merge the finished "
+            "ones with --partial."
         )
     done = [plan.records[id] for id in plan.done]
     done.sort(key=lambda record: (record.source, record.masks.part))
@@ -85,7 +86,7 @@ def merge_results(
         is_earlier = name == ERRORS_FILE or (PARQUET in formats and MASKS_FILE.fullmatch(name))
         if is_earlier and name not in files:
             target.remove(name)
-    if target.url != store.url:  # where workers may be writing
+    if target.url != store.url:  # workers may still be writing there
         target.remove_unfinished()
     return files
 
@@ -108,7 +109,7 @@ def _merge_tables(store: Store, target: Store, names: list[str]) -> Iterator[str
 
 @dataclass(frozen=True)
 class _Picture:
-    """A frame that has masks, or could have had some: frames before the first prompt are not among them."""
+    """A frame that has masks or could have had some, so not one before the first prompt."""
 
     frame: int  # of the item
     height: int
@@ -265,7 +266,7 @@ def _part_starts(records: Mapping[str, ItemRecord]) -> dict[str, int]:
 
 
 def _names_below_common_folder(sources: Sequence[str]) -> dict[str, str]:
-    """Each source without the folders that all have in common.
+    """Each source without the common folders.
 
     >>> _names_below_common_folder(["s3://clips/a/1.mp4", "s3://clips/b/1.mp4"])
     {'s3://clips/a/1.mp4': 'a/1.mp4', 's3://clips/b/1.mp4': 'b/1.mp4'}

@@ -34,12 +34,12 @@ from masklet.jobs.worker import Item, Outcome, make_error
 
 @dataclass
 class Plan:
-    """What is to be done, and what was.
+    """The waiting, finished and failed items.
 
     Attributes:
         waiting: Items to run.
         done: Items that are done, now or by an earlier run.
-        failed: Items that cannot be done, with the reason.
+        failed: Items that failed, with the reason.
         records: The published record of each item, by id.
     """
 
@@ -56,20 +56,21 @@ class Plan:
         *,
         retry_errors: bool,
     ) -> None:
-        """Place an item, and the parts of one that was split, by what earlier runs published.
+        """Classify an item, and the parts of a split one, by the results of earlier runs.
 
         Args:
             item: To place.
             errors: Of earlier runs, by item.
             stamps: Of sources, where they were read already.
-            retry_errors: Whether what could not be read is to run again.
+            retry_errors: Whether to run items again that could not be read.
         """
         record, error, source = self.records.get(item.id), errors.get(item.id), item.entry.source
 
         def stamp() -> str:
             return stamps[source] if source in stamps else item.entry.stamp_if_there()
 
-        # Results stay where their source is gone or cannot be reached: nobody can say that it has changed.
+        # Results are kept if their source is missing or cannot be reached: it is unknown whether it has
+        # changed.
         if record is not None and stamp() in (record.stamp, ""):
             if isinstance(record.results, VideoSplit):
                 for part in item.parts(record.results.parts):
@@ -85,17 +86,17 @@ class Plan:
 
 
 def make_plan(entries: list[Entry], store: Store, *, retry_errors: bool = False) -> Plan:
-    """Compare a manifest with what is published."""
+    """Compare a manifest with the published results."""
     plan = Plan()
     results = {f"{folder}/{name}" for folder in (MASKS, FILES) for name in store.names(folder)}
     for record in read_records(store):
         if isinstance(record.results, MaskFiles) and record.results.path not in results:
-            remove_record(store, record)  # somebody removed its results: it is run again
+            remove_record(store, record)  # its results were removed: run it again
         else:
             plan.records[record.item] = record
     errors = {error.item: error for error in read_errors(store)}
     recorded = [entry for entry in entries if entry.id in plan.records or entry.id in errors]
-    with ThreadPoolExecutor(REQUESTS) as pool:  # one by one, 100,000 requests to a store take hours
+    with ThreadPoolExecutor(REQUESTS) as pool:  # 100,000 requests to a store take hours without threads
         found = pool.map(Entry.stamp_if_there, recorded)
         stamps = {entry.source: stamp for entry, stamp in zip(recorded, found, strict=True)}
     for entry in entries:
@@ -104,10 +105,10 @@ def make_plan(entries: list[Entry], store: Store, *, retry_errors: bool = False)
 
 
 def remove_outdated(store: Store, plan: Plan, entries: list[Entry]) -> None:
-    """Remove what the manifest does not ask for any more, since its prompts were changed.
+    """Remove results that the manifest no longer needs, after a change of its prompts.
 
-    These are errors of entries that it had before, and results of its sources with other prompts, where those
-    with the present ones are done. Results of sources that it does not name any more stay.
+    These are errors of removed entries, and results of its sources with other prompts, if those with the
+    current prompts are done. Results of removed sources are kept.
     """
     length = len(entries[0].id)  # that of a part is longer
     ids, failed = {entry.id for entry in entries}, {id[:length] for id in plan.failed}
@@ -176,7 +177,7 @@ class Progress:
             remove_record(self.store, earlier)
 
     def status(self, running: Sequence[RunningItem] = (), *, is_running: bool) -> JobStatus:
-        """What `masklet jobs status` shows.
+        """The status for `masklet jobs status`.
 
         Args:
             running: The items at work.

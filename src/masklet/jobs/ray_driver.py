@@ -1,7 +1,7 @@
 """Ray's part of a job: starts Ray and its actors, keeps them busy, and notices when one is lost.
 
-Ray core does, not Ray Data: items need no shuffling, and what matters here is per item: its own attempts, its
-own error, its progress. Ray Data's unit is a block of rows, which is repeated as a whole.
+It uses Ray Core, not Ray Data: items need no shuffling, and attempts, errors and progress are per item. Ray
+Data's unit is a block of rows, which is repeated as a whole.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from masklet.jobs.records import JobStatus, RunningItem
 from masklet.jobs.settings import Cluster, JobSettings
 from masklet.jobs.worker import Item, Worker
 
-STATUS_SECONDS = 2.0  # from one status to the next
+STATUS_SECONDS = 2.0  # seconds between statuses
 START_FAILURES = 5  # of actors in a row, after which the job stops
 RAY_STARTS = 4  # attempts to start Ray
 # Of Ray on this machine, where tasks are few and long: its processes wake up once a second, not ten times,
@@ -58,7 +58,7 @@ def run_on_ray(progress: Progress, settings: JobSettings, cluster: Cluster, repo
 def _ray(cluster: Cluster) -> Iterator[None]:
     """Ray, started here or joined; one that the caller has started is used and left running."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_worker_niceness", "0")  # by default 15: on a busy machine, workers then starve
+    os.environ.setdefault("RAY_worker_niceness", "0")  # the default of 15 starves workers on a busy machine
     try:
         import ray
     except ModuleNotFoundError as error:
@@ -76,7 +76,7 @@ def _ray(cluster: Cluster) -> Iterator[None]:
 def start_ray(cluster: Cluster) -> None:
     """Join a cluster, or start Ray on this machine.
 
-    On a busy machine Ray may find its own start too slow. It is then repeated.
+    On a busy machine, Ray's start may time out. It is then repeated.
 
     Raises:
         MaskletError: There is no such cluster, or Ray cannot be started.
@@ -86,8 +86,8 @@ def start_ray(cluster: Cluster) -> None:
     if cluster.address is not None:
         try:
             ray.init(address=cluster.address, log_to_driver=False)
-        except (ConnectionError, SystemExit) as error:  # Ray exits where an address does not answer
-            reason = "it does not answer" if isinstance(error, SystemExit) else first_line(error)
+        except (ConnectionError, SystemExit) as error:  # Ray exits if an address does not answer
+            reason = "there is no answer" if isinstance(error, SystemExit) else first_line(error)
             raise MaskletError(f"there is no Ray cluster at {cluster.address}: {reason}.") from error
         return
     for name, value in QUIET_RAY.items():
@@ -95,7 +95,7 @@ def start_ray(cluster: Cluster) -> None:
     for attempt in range(RAY_STARTS):
         try:
             ray.init(
-                address="local",  # else it would join a cluster that somebody else runs on this machine
+                address="local",  # otherwise it would join another user's cluster on this machine
                 include_dashboard=False,
                 log_to_driver=False,
                 object_store_memory=cluster.object_store_bytes,
@@ -106,18 +106,18 @@ def start_ray(cluster: Cluster) -> None:
             ray.shutdown()
             if attempt == RAY_STARTS - 1:
                 raise MaskletError(
-                    f"Ray cannot be started on this machine: {first_line(error)}. It allows itself 30 "
-                    "seconds: on a busy machine try again later, with masklet jobs resume."
+                    f"Ray cannot be started on this machine: {first_line(error)}. Its timeout is 30 "
+                    "seconds: if the machine is busy, try again later with masklet jobs resume."
                 ) from error
 
 
 @dataclass
 class _WorkerState:
-    """An actor, and what it does.
+    """An actor and its current work.
 
     Attributes:
         actor: Ray's handle.
-        item: The item at work; None while the actor starts or waits.
+        item: The running item; None while the actor starts or waits.
         started: When it began.
         progress_reference: Ray's reference to its next answer about its progress.
         frames: Done and in all, of that item, as it last answered.
@@ -131,7 +131,7 @@ class _WorkerState:
 
 
 class _Driver:
-    """Hands items to actors, one at a time each: the queue is here, so nothing piles up elsewhere."""
+    """Passes items to actors, one at a time: the only queue is here."""
 
     def __init__(self, progress: Progress, settings: JobSettings, cluster: Cluster, report: Report) -> None:
         self._progress = progress
@@ -166,7 +166,7 @@ class _Driver:
             self._progress.publish()
 
     def _resources(self) -> tuple[int, dict[str, Any]]:
-        """How many actors, and what each takes."""
+        """The number of actors, and the resources of each."""
         import ray
 
         cluster = self._cluster
@@ -190,7 +190,7 @@ class _Driver:
         self._workers[actor.progress.remote()] = _WorkerState(actor)
 
     def _finish(self, reference: Any) -> None:
-        """Take what an actor has done, and give it the next item."""
+        """Record an actor's result, and pass it the next item."""
         import ray
 
         worker = self._workers.pop(reference)
@@ -214,14 +214,16 @@ class _Driver:
         """An actor has died, or could not start."""
         if worker.item is not None:
             self._progress.fail(
-                worker.item, "its worker died: out of memory, killed, or crashed by the input.", "system"
+                worker.item,
+                "its worker died: it ran out of memory, was killed, or crashed on the input.",
+                "system",
             )
             return
         cause = getattr(error, "cause", None)
         self._start_failures += 1
         text = str(cause or error).strip().rpartition("\n")[2]
         if isinstance(cause, MaskletError) or "MaskletError" in str(error) or "CheckpointError" in str(error):
-            raise MaskletError(f"the model cannot be loaded by a worker: {text}")
+            raise MaskletError(f"a worker cannot load the model: {text}")
         if self._start_failures >= START_FAILURES:
             raise MaskletError(f"workers cannot be started: {text}")
 
@@ -236,7 +238,7 @@ class _Driver:
                 self._progress.fail(worker.item, f"not done after {timeout:g} seconds.", "timeout")
 
     def _ask_progress(self) -> None:
-        """Read the answers about progress that have come, and ask anew."""
+        """Read the answers about progress, and ask again."""
         import ray
 
         for worker in self._workers.values():

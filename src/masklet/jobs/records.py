@@ -15,10 +15,10 @@ Content = TypeVar("Content")
 
 RECORDS, ERRORS, MASKS, FILES = "records", "errors", "masks", "files"  # folders of a job's store
 JOB, STATUS = "job.json", "status.json"
-TABLE = "masks.parquet"  # in an item's folder, beside other formats
+TABLE = "masks.parquet"  # in an item's folder, next to other formats
 
 STRAGGLER_FACTOR = 3.0  # times the median of the finished items
-STRAGGLER_SECONDS = 10.0  # and at least so long
+STRAGGLER_SECONDS = 10.0  # and at least this long
 
 ErrorKind = Literal["input", "system", "timeout"]
 
@@ -28,7 +28,7 @@ class VideoSplit:
     """A long video that was split.
 
     Attributes:
-        parts: Its parts as (start, stop), which are items of their own.
+        parts: Its parts as (start, stop), which are separate items.
     """
 
     parts: tuple[tuple[int, int], ...]
@@ -98,7 +98,7 @@ class MaskFiles:
 
 @dataclass(frozen=True)
 class ItemRecord:
-    """What became of an item that did not fail.
+    """The result of an item that did not fail.
 
     Attributes:
         key: The name of its results, a hash of content and settings. It is the record's file name.
@@ -161,7 +161,7 @@ class ItemError:
         item: The item's id.
         source: As the manifest has it.
         part: The number of the part; 0 for a video that is not split.
-        kind: Whose fault it is: the input's or the system's; or that it took too long.
+        kind: The cause: the input, the system, or a timeout.
         error: The reason.
         attempts: How often it was tried.
         time: Of the last attempt, in seconds since 1970.
@@ -200,7 +200,7 @@ class RunningItem:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """How far a job is, as its driver writes it every two seconds.
+    """The progress of a job, written by its driver every two seconds.
 
     Attributes:
         time: When it was written, in seconds since 1970.
@@ -230,7 +230,7 @@ class JobStatus:
 
     @property
     def unfinished(self) -> int:
-        """Items that wait or are at work."""
+        """Items that are waiting or running."""
         return self.waiting + len(self.running)
 
     @property
@@ -239,7 +239,7 @@ class JobStatus:
 
     @property
     def stragglers(self) -> list[RunningItem]:
-        """The items at work that took far longer so far than half of the finished ones did."""
+        """The running items that have taken far longer than the median of the finished ones."""
         if self.median_seconds is None:
             return []
         limit = max(STRAGGLER_FACTOR * self.median_seconds, STRAGGLER_SECONDS)
@@ -261,12 +261,12 @@ def read_job(store: Store) -> tuple[str, JobSettings]:
     """The manifest and settings of the job whose results a store has."""
     job = store.read_json(JOB)
     if job is None:
-        raise MaskletError(f"{store.url} holds no job: start one with masklet jobs run.")
+        raise MaskletError(f"{store.url} contains no job: start one with masklet jobs run.")
     try:
         return str(job["manifest"]), JobSettings.from_json(job["settings"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise MaskletError(
-            f"{store.url}/{JOB} is not of a job that this version of masklet can go on with: choose another "
+            f"{store.url}/{JOB} is from a job that this version of masklet cannot resume: choose another "
             "folder."
         ) from error
 
@@ -317,7 +317,7 @@ def last_status(store: Store) -> JobStatus:
     manifest, _ = read_job(store)
     status = read_status(store)
     if status is None:
-        raise MaskletError(f"the job of {manifest} has not begun: masklet jobs resume {store.url}")
+        raise MaskletError(f"the job of {manifest} has not started: run masklet jobs resume {store.url}")
     return status
 
 

@@ -18,7 +18,7 @@ from masklet.jobs.settings import Cluster, JobSettings
 from masklet.jobs.stores import UNFINISHED, Store, is_local, local_path
 from masklet.run_folder import Run, digest, refuse_other_run
 
-SILENT_SECONDS = 60.0  # after which the driver of a job on another machine counts as gone
+SILENT_SECONDS = 60.0  # seconds after which the driver of a job on another machine is considered dead
 
 RunItems = Callable[[Progress, JobSettings, Cluster, Report], None]
 
@@ -32,7 +32,7 @@ def run_job(
     *,
     run_items: RunItems = run_on_ray,
 ) -> JobStatus:
-    """Run a job, or go on with it: what is done is left alone.
+    """Run or resume a job. Finished items are not run again.
 
     Args:
         manifest: See `read_manifest`.
@@ -46,14 +46,14 @@ def run_job(
         The last status.
 
     Raises:
-        MaskletError: The manifest or a setting cannot be meant, `out` is another job's, or another driver is
-            at work on it.
+        MaskletError: The manifest or a setting is invalid, `out` has another job, or another driver is
+            running it.
     """
     settings.check()
     cluster.check()
     store, settings = Store(out), _resolve_model(settings)
     if is_local(manifest):
-        manifest = str(local_path(manifest).absolute())  # resume may be called in another folder
+        manifest = str(local_path(manifest).absolute())  # resume may be run in another folder
     entries = read_manifest(manifest)
     _claim(store, manifest, settings)
     store.remove(UNFINISHED)
@@ -66,7 +66,7 @@ def run_job(
 
 
 def _resolve_model(settings: JobSettings) -> JobSettings:
-    """The settings with the path of a model file that means the same in every folder."""
+    """The settings with an absolute path of a model file."""
     path = Path(settings.model)
     return replace(settings, model=str(path.absolute())) if path.is_file() else settings
 
@@ -76,7 +76,7 @@ def _as_run(settings: JobSettings) -> Run:
 
 
 def _claim(store: Store, manifest: str, settings: JobSettings) -> None:
-    """Make sure that the results belong to this job, and that no other driver is at work."""
+    """Check that the results belong to this job, and that no other driver is running."""
     if store.read_json(JOB) is not None:
         earlier = _resolve_model(read_job(store)[1])
         refuse_other_run(store.url, _as_run(settings), _as_run(earlier))
@@ -84,28 +84,29 @@ def _claim(store: Store, manifest: str, settings: JobSettings) -> None:
     status = read_status(store)
     if status is not None and status.is_running and _is_alive(status):
         raise MaskletError(
-            f"{store.url} is being written by process {status.process} on {status.host}: wait for it. "
-            f"On another machine it counts as gone {SILENT_SECONDS:.0f} seconds after its last status."
+            f"{store.url} is being written by process {status.process} on {status.host}: wait for it. A "
+            f"process on another machine is considered dead {SILENT_SECONDS:.0f} seconds after its last "
+            "status."
         )
     store.write_json(JOB, {"manifest": manifest, "settings": settings.to_json(), "weights": weights})
 
 
 def _check_weights(store: Store, settings: JobSettings) -> str | None:
-    """A hash of the weights of the job; None where they are no file that this machine has."""
+    """A hash of the job's weights; None if they are not a file on this machine."""
     earlier: str | None = (store.read_json(JOB) or {}).get("weights")
     if not Path(settings.model).is_file():
         return earlier
     weights = digest(settings.model, [Path(settings.model)])
     if earlier not in (None, weights):
         raise MaskletError(
-            f"{store.url} holds a job with other weights, and {settings.model} has changed since: choose "
-            "another --out."
+            f"{store.url} has a job with other weights: {settings.model} has changed since: choose another "
+            "--out."
         )
     return weights
 
 
 def _is_alive(status: JobStatus) -> bool:
-    """Whether the driver that wrote a status is still at work."""
+    """Whether the driver that wrote a status is still running."""
     if status.host == socket.gethostname():
         if status.process == os.getpid():
             return False

@@ -23,22 +23,24 @@ class JobSettings:
     Attributes:
         model: A name, path or hub id that every machine can load.
         dtype: The precision of the weights.
-        setting: How far a backend may round: exact, balanced, fast.
+        setting: How much a backend may round: exact, balanced, fast.
         formats: "parquet" or names of `masklet.media.FORMATS`.
-        fps: Take so many frames of each second.
+        fps: Sample this many frames per second.
         policy: The memory policy.
         cuts: Detect scene cuts while tracking.
-        exclusive: Let no two masks overlap.
+        exclusive: Remove overlaps between masks.
         split: Videos with more frames are split at scene cuts into parts of at most about so many frames.
         preset: The grid of `everything`.
-        every: Of `everything`: frames from key frame to key frame.
-        max_objects: Of `everything`: objects tracked at a time.
+        every: For `everything`: frames between key frames.
+        max_objects: For `everything`: maximum number of objects tracked at once.
         max_pixels: Allow pictures with more pixels than 2**28.
-        image_size: Side of the square that the network sees; None for what it was trained at.
+        image_size: Side of the network's square; None for the size of training.
         channel: Of microscope files; see `masklet.media.read_image`.
-        intensity_range: What becomes black and white, for more than 8 bits; None chooses it for each source.
-        patience: Of `everything`: frames until a lost object is given up.
-        pixel_size: Micrometres along x, y and z, where None leaves it unsaid; None for what each source says.
+        intensity_range: The intensities that become black and white, for more than 8 bits; None chooses them
+            for each source.
+        patience: For `everything`: frames after which a lost object is dropped.
+        pixel_size: Micrometres along x, y and z, None for an unknown one; None for each source's own pixel
+            size.
     """
 
     model: str = "nano"
@@ -61,7 +63,7 @@ class JobSettings:
     pixel_size: tuple[float, float, float | None] | None = None
 
     def check(self) -> None:
-        """Raise an error where a name is unknown, before anything is started."""
+        """Raise an error if a name is unknown, before anything is started."""
         from masklet.auto import PRESETS
         from masklet.media import find_format
         from masklet.tracking.policies import find_policy
@@ -73,7 +75,7 @@ class JobSettings:
         if self.preset not in PRESETS:
             raise MaskletError(f"there is no preset '{self.preset}'. Choose from {', '.join(PRESETS)}.")
         if self.split is not None and self.split < 1:
-            raise MaskletError(f"split is a number of frames from 1 on. Got {self.split}.")
+            raise MaskletError(f"split must be a number of frames from 1. Got {self.split}.")
         if self.fps is not None and not 0 < self.fps < math.inf:
             raise MaskletError(f"fps must be a number above 0. Got {self.fps}.")
         for name in ("every", "patience", "max_objects"):
@@ -81,7 +83,7 @@ class JobSettings:
                 check_count(value, name)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON has it. What came later is left out where it is not used, so that earlier jobs go on."""
+        """As JSON. Newer settings are left out if they are not used, so that earlier jobs can resume."""
         content: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return {
             name: value for name, value in content.items() if value is not None or name not in LATER_SETTINGS
@@ -98,17 +100,19 @@ class JobSettings:
 
 @dataclass(frozen=True)
 class Cluster:
-    """Where and how widely a job runs; none of it changes a result.
+    """The machines and workers of a job; none of these settings changes a result.
 
     Attributes:
-        address: Of a Ray cluster, such as "auto" or "ray://head:10001"; None starts Ray on this machine.
-        actors: Models at work at a time; None for what the machines have room for.
-        cpus_per_actor: CPU cores of each.
-        gpus_per_actor: GPUs of each, such as 0.5; None for 1 where there are GPUs.
-        attempts: How often an item may fail by no fault of its own, such as a killed worker, in one run.
+        address: The address of a Ray cluster, such as "auto" or "ray://head:10001"; None starts Ray on this
+            machine.
+        actors: The number of models that run at the same time; None for as many as fit.
+        cpus_per_actor: CPU cores for each.
+        gpus_per_actor: GPUs for each, such as 0.5; None for 1 if there are GPUs.
+        attempts: How often an item may fail in one run for other reasons than its input, such as a killed
+            worker.
         timeout: Seconds after which an item counts as failed.
         retry_errors: Run items again that earlier runs could not read.
-        object_store_bytes: Of Ray on this machine. Videos never pass through it.
+        object_store_bytes: The size of Ray's object store on this machine. Videos do not use it.
     """
 
     address: str | None = None
@@ -121,7 +125,7 @@ class Cluster:
     object_store_bytes: int = 100 * 2**20
 
     def check(self) -> None:
-        """Raise an error where a number is out of its range."""
+        """Raise an error if a number is out of its range."""
         if self.actors is not None:
             check_count(self.actors, "actors")
         check_count(self.attempts, "attempts")
@@ -129,4 +133,4 @@ class Cluster:
             if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
                 raise OptionError(f"{name} must be a number above 0. Got {value}.")
         if self.gpus_per_actor is not None and not 0 <= self.gpus_per_actor < math.inf:
-            raise OptionError(f"gpus_per_actor must be a number from 0 on. Got {self.gpus_per_actor}.")
+            raise OptionError(f"gpus_per_actor must be a number from 0. Got {self.gpus_per_actor}.")

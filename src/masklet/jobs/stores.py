@@ -1,4 +1,4 @@
-"""Where a job reads and writes: local disks and object stores. What is published is whole or absent."""
+"""Reads and writes of a job on local disks and object stores. Published results are complete or absent."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from typing import Any
 
 from masklet.errors import MaskletError, MissingExtra
 
-UNFINISHED = "unfinished"  # a folder for files that are not complete, on the same disk as the results
-REQUESTS = 32  # to an object store at a time
+UNFINISHED = "unfinished"  # a folder for incomplete files, on the same disk as the results
+REQUESTS = 32  # parallel uploads to an object store
 TIMES = ("Last-Modified", "Content-MD5", "Digest", "LastModified", "modify", "updated", "created")
 EDGE = 2**16  # bytes at either end of a file
 
 
 class StoreError(MaskletError):
-    """Results cannot be written or read; the input is not to blame, and a later run tries again."""
+    """Results cannot be written or read. The input is not the cause, and a later run tries again."""
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
@@ -55,7 +55,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
 
 
 def is_glob(url: str) -> bool:
-    """Whether a path or URL that does not exist stands for others. In an http URL `?` begins the query."""
+    """Whether a path or URL that does not exist is a glob. In an http URL, `?` starts the query."""
     return not url.startswith(("http://", "https://")) and any(mark in url for mark in "*?[")
 
 
@@ -119,7 +119,7 @@ class Store:
             part.write_text(json.dumps(content) + "\n", encoding="utf-8")
 
     def read_json(self, name: str) -> Any:
-        """The content of a JSON file; None where there is none."""
+        """The content of a JSON file; None if there is none."""
         try:
             with store_errors(self.url):
                 return json.loads(self._fs.cat_file(self.path(name)))
@@ -142,7 +142,7 @@ class Store:
             }
 
     def names(self, folder: str) -> list[str]:
-        """The names of what is in a folder."""
+        """The names in a folder."""
         with store_errors(self.url):
             self._fs.invalidate_cache()
             try:
@@ -205,12 +205,13 @@ def _remove_local(path: Path) -> None:
 
 
 def source_stamp(source: str) -> str:
-    """What tells cheaply whether a source has changed: the store's own tag, or its size and time.
+    """A stamp that shows whether a source has changed: the store's tag, or the size and time.
 
-    Where a server says neither, its first and last bytes decide. Of a folder or glob it is that of its files.
+    If a server gives neither, a hash of the first and last bytes is used. For a folder or glob, it is that of
+    its files.
 
     Raises:
-        StoreError: The source is not there, or its store cannot be reached.
+        StoreError: The source does not exist, or its store cannot be reached.
     """
     fs, path = open_filesystem(source)
     with store_errors(source):
@@ -236,7 +237,7 @@ def _file_stamp(fs: Any, path: str) -> str:
 
 
 def _edges_digest(fs: Any, path: str, size: int | None) -> str:
-    """A hash of a file's first and last bytes; of the first ones alone where a server sends no parts."""
+    """A hash of a file's first and last bytes, or only the first if a server sends no ranges."""
     try:
         with fs.open(path, "rb", block_size=EDGE) as file:
             edges = file.read(EDGE)
@@ -251,7 +252,7 @@ def _edges_digest(fs: Any, path: str, size: int | None) -> str:
 
 @contextmanager
 def local_copy(source: str) -> Iterator[str]:
-    """A local path of a source: its own, or that of a copy which is removed afterwards."""
+    """A local path of a source: its own, or that of a temporary copy."""
     if is_local(source):
         yield str(local_path(source))
         return
@@ -261,7 +262,7 @@ def local_copy(source: str) -> Iterator[str]:
         with store_errors(source):
             if fs.isdir(path):
                 raise StoreError(
-                    f"{source} is a folder. A video in an object store must be one file: list files, or a "
+                    f"{source} is a folder. A video in an object store must be one file: use files, or a "
                     "glob such as s3://bucket/*.mp4."
                 )
             fs.get_file(path, str(copy))

@@ -1,4 +1,4 @@
-"""The Parquet of masks: its schema, a writer that never holds more than some thousand rows, and a reader."""
+"""Parquet files of masks: the schema, a writer that buffers at most some thousand rows, and a reader."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class MaskTable(Writer):
     Args:
         path: The file.
         video: The source, as the manifest has it.
-        part: The number of the part, 0 where the video is not split.
+        part: The number of the part, 0 if the video is not split.
         first_frame: The video's frame that is frame 0 of the masks.
         names: Names of the objects.
         classes: Their classes.

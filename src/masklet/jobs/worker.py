@@ -1,4 +1,4 @@
-"""What an actor does with one item: fetch, decode, segment, publish. Knows nothing of Ray."""
+"""The work of an actor on one item: fetch, decode, segment, publish. It does not depend on Ray."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class Item:
     """One unit of work: a source, or one part of it.
 
     Attributes:
-        entry: What is to be segmented.
-        part: The number of the part; None for a source that was not looked at yet.
+        entry: The manifest's entry.
+        part: The number of the part; None for a source that was not opened yet.
         start: The part's first frame.
         stop: The frame after its last; None for the source's end.
     """
@@ -74,12 +74,12 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an item.
+    """The result of an item.
 
     Attributes:
-        record: What was published; None where it failed.
-        error: Why it failed, with its type.
-        kind: Whose fault that is: the input's or the system's.
+        record: The published record; None if it failed.
+        error: The error, with its type.
+        kind: The cause: the input or the system.
     """
 
     record: ItemRecord | None
@@ -91,9 +91,9 @@ class Worker:
     """Runs items with one model, which is loaded once.
 
     Args:
-        settings: Of the job.
+        settings: The job's settings.
         out: The URL of the results.
-        threads: Of torch; None leaves them as they are.
+        threads: The number of torch's threads; None does not change it.
     """
 
     def __init__(self, settings: JobSettings, out: str, threads: int | None = None) -> None:
@@ -114,7 +114,7 @@ class Worker:
         gc.freeze()  # so that a collection after each item is quick
 
     def progress(self) -> tuple[str, int, int]:
-        """The item at work, its frames that are done, and all of them."""
+        """The running item, its finished frames, and all its frames."""
         return self._progress
 
     def run(self, item: Item) -> Outcome:
@@ -129,7 +129,7 @@ class Worker:
         except Exception as error:
             return Outcome(None, f"{type(error).__name__}: {error}")
         finally:
-            gc.collect()  # a video is in a cycle with its decoder, whose threads and files stay until then
+            gc.collect()  # a video and its decoder are a reference cycle, with threads and open files
 
     def _run(self, item: Item) -> Outcome:
         started, processor = time.time(), time.process_time()
@@ -155,7 +155,7 @@ class Worker:
                     processor_seconds=round(time.process_time() - processor, 3),
                 )
                 write_record(self._store, record)
-            elif (record.item, record.stamp) != (item.id, stamp):  # the same content, written anew
+            elif (record.item, record.stamp) != (item.id, stamp):  # the same content, written again
                 record = replace(record, item=item.id, stamp=stamp)
                 write_record(self._store, record)
         return Outcome(record)
@@ -203,7 +203,7 @@ class Worker:
     def _prompts(self, item: Item, frames: Frames) -> ObjectPrompts:
         rows, folder = item.entry.rows, item.entry.folder
         if not is_local(folder) and any(isinstance(row.values.get("mask"), str) for row in rows):
-            raise MaskletError(f"masks of a manifest in {folder} must be run lengths (RLE), not paths.")
+            raise MaskletError(f"masks in a manifest in {folder} must be run lengths (RLE), not paths.")
         return build_prompts(rows, local_path(folder), frames)
 
     def _masks(
@@ -299,7 +299,7 @@ class PartDetections(Mapping[int, list[Detection] | None]):
 
 
 class _ResultWriter(Writer):
-    """Passes masks on to a writer whose errors are the store's fault, not the video's."""
+    """Passes masks to a writer and reports its errors as errors of the store, not of the video."""
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
@@ -318,7 +318,7 @@ class _ResultWriter(Writer):
 
 
 def _write_all(masks: Iterable[Masks], item: Item, frames: Frames, writer: Writer) -> MaskFiles:
-    """Write masks; returns what the record says of them, but where they are."""
+    """Write masks; returns their description for the record, without their location."""
     count, written = 0, list[int]()
     for frame_masks in masks:
         writer.write(frames[frame_masks.frame], frame_masks)
@@ -342,7 +342,7 @@ def split_frames(frames: Frames, longest: int, *, keep_scenes: bool) -> list[tup
     Args:
         frames: The video.
         longest: Frames of a part. Scenes are joined as long as they fit.
-        keep_scenes: Whether a scene that is longer stays whole, since an object is tracked through it.
+        keep_scenes: Whether a longer scene is not split, since an object is tracked through it.
     """
     cuts = list(_cuts(frames))
     ranges, start = list[tuple[int, int]](), 0
@@ -369,7 +369,7 @@ def _cuts(frames: Frames) -> Iterator[int]:
 
 
 def select_parts(ranges: Iterable[tuple[int, int]], prompts: ObjectPrompts) -> list[tuple[int, int]]:
-    """The parts to run: those with prompts, or all where there are none."""
+    """The parts to run: those with prompts, or all if there are none."""
     if not prompts.by_frame:
         return list(ranges)
     return [

@@ -13,9 +13,9 @@ from masklet.nn.trunks import make_trunk
 
 
 class ImageEncoder(nn.Module):
-    """Image to the three maps that the rest of the network reads, at strides 16, 8 and 4.
+    """Encodes an image as the three maps that the rest of the network reads, at strides 16, 8 and 4.
 
-    The two finer maps are used by the mask decoder alone, so they are projected for it here, once a frame.
+    Only the mask decoder uses the two finer maps, so they are projected for it here, once per frame.
     """
 
     def __init__(self, config: Sam2Config) -> None:
@@ -36,7 +36,7 @@ class ImageEncoder(nn.Module):
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c2 h2 w2"], Float[Tensor, "b c4 h4 w4"]]:
         """The feature pyramid over the trunk's four maps."""
         fine, middle, coarse, top = maps
-        # Only stride 16 is enriched from above; strides 8 and 4 carry edges, and pass as they are.
+        # Only stride 16 gets top-down features; strides 8 and 4 are passed unchanged.
         coarse = self.lateral[2](coarse) + F.interpolate(
             self.lateral[3](top), scale_factor=2.0, mode="nearest"
         )
@@ -50,7 +50,7 @@ class ImageEncoder(nn.Module):
 def convolve_twice(
     first: nn.Module, second: nn.Module, x: Float[Tensor, "b i h w"]
 ) -> Float[Tensor, "b o h w"]:
-    """Two 1x1 convolutions as the one that they amount to: on a fine map the wide middle costs most."""
+    """Two 1x1 convolutions fused into one: on a fine map, the wide layer between them costs most."""
     assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)
     assert first.bias is not None and second.bias is not None
     last = second.weight.flatten(1)

@@ -1,4 +1,4 @@
-"""The pieces that several modules of the network share."""
+"""Layers that several modules of the network share."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from torch import Tensor, nn
 
 Value = TypeVar("Value")
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green and blue from 0 to 1; images are normalised by them
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green and blue from 0 to 1, for normalisation
 IMAGENET_STD = (0.229, 0.224, 0.225)
-FEW_KEYS = 32  # as those of a prompt
+FEW_KEYS = 32  # for example those of a prompt
 
 
 class WeightCache(Generic[Value]):
-    """A value made of weights, kept until they change; made each time where gradients are recorded."""
+    """A value computed from weights, cached until they change; not cached if gradients are recorded."""
 
     def __init__(self) -> None:
         self._cached: tuple[list[Tensor], object, Value] | None = None
 
     def get(self, weights: Iterable[Tensor], make: Callable[[], Value], *also: object) -> Value:
-        """The value, made anew where the weights are others than before.
+        """The value, computed again if the weights changed.
 
         Args:
-            weights: All that the value is made of.
-            make: Makes the value.
-            *also: What else it depends on.
+            weights: All weights on which the value depends.
+            make: Computes the value.
+            *also: Other values on which it depends.
         """
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return make()
         weights = list(weights)
         written = [(weight.data_ptr(), 0 if weight.is_inference() else weight._version) for weight in weights]
-        # Made for inference, it cannot be used where that mode is off.
+        # An inference tensor cannot be used outside inference mode.
         made_of = written, torch.is_inference_mode_enabled(), also
         cached = self._cached
         if cached is None or cached[1] != made_of or any(map(operator.is_not, cached[0], weights)):
@@ -47,11 +47,11 @@ class WeightCache(Generic[Value]):
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Copy a tensor from the host to a device, without waiting for what a CUDA device is doing."""
+    """Copy a tensor from the host to a device, without waiting for a CUDA device."""
     kind = torch.device(device).type
-    if kind == "cuda":  # a copy from other memory waits
+    if kind == "cuda":  # a copy from unpinned memory waits
         tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=kind != "mps")  # MPS may read after the tensor is gone
+    return tensor.to(device, non_blocking=kind != "mps")  # MPS may read after the tensor is freed
 
 
 def tensor_on(device: torch.device | str, values: Sequence[Any], dtype: torch.dtype) -> Tensor:
@@ -104,8 +104,9 @@ def attend(
         bias: Is added to the logits of each key.
     """
     if q.device.type == "cpu" and torch.is_grad_enabled() and q.requires_grad:
-        # Two plain products train a fifth faster on a CPU than the fused call, whose backward is slow there.
-        # Few keys take a quarter of that with the queries side by side: a softmax of short rows is slow.
+        # On a CPU, two plain products train a fifth faster than the fused call, whose backward is slow there.
+        # With few keys, transposed products take a quarter of that time, since a softmax over short rows is
+        # slow.
         if k.shape[-2] <= FEW_KEYS < q.shape[-2] and bias is None:
             weights = ((k * k.shape[-1] ** -0.5) @ q.transpose(-2, -1)).softmax(dim=-2)
             return (v.transpose(-2, -1) @ weights).transpose(-2, -1)
@@ -141,9 +142,9 @@ class Attention(nn.Module):
 
 
 def has_no_numbers() -> bool:
-    """Whether modules are made on the meta device, where tensors have shapes only.
+    """Whether modules are made on the meta device, where tensors have only shapes.
 
-    There torch would compute constants in Python, after it imported its compiler, which takes a second.
+    There, torch would compute constants in Python and import its compiler, which takes a second.
     """
     return torch.get_default_device().type == "meta"
 
@@ -176,12 +177,12 @@ def _periods(channels: int, device: torch.device) -> Float[Tensor, " c"]:
 
 
 def rotation(channels: int, height: int, width: int, stride: int = 1) -> Float[Tensor, "2 n half"]:
-    """Cosines and sines of the 2D rotary embedding: half the channels turn with x, half with y.
+    """Cosines and sines of the 2D rotary embedding: half of the channels rotate with x, half with y.
 
     In real numbers, so that it exports (RoFormer, 3.2.2, applied to each axis).
 
     Args:
-        stride: Cells that stand for squares so wide turn by their middles.
+        stride: Cells that represent squares of this side rotate by the centres of the squares.
     """
     if has_no_numbers():
         return torch.empty(2, height * width, channels // 2)
@@ -196,7 +197,7 @@ def rotation(channels: int, height: int, width: int, stride: int = 1) -> Float[T
 
 
 def rotate(x: Float[Tensor, "*b n c"], turn: Float[Tensor, "2 n half"]) -> Float[Tensor, "*b n c"]:
-    """Turn neighbouring pairs of channels by the token's angles."""
+    """Rotate neighbouring pairs of channels by the token's angles."""
     cos, sin = turn.to(x.dtype)
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)

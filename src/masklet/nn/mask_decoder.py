@@ -19,22 +19,22 @@ HEADS = 8
 MASKS = 4  # one for an unambiguous prompt, then three candidates
 
 
-AttentionFunction = Callable[[Attention, Tensor, Tensor, Tensor], Tensor]  # of queries, keys and values
+AttentionFunction = Callable[[Attention, Tensor, Tensor, Tensor], Tensor]  # width of queries, keys and values
 
 
 def attend_as_published(
     attention: Attention, q: Float[Tensor, "b n c"], k: Float[Tensor, "b m c"], v: Float[Tensor, "b m c"]
 ) -> Float[Tensor, "b n c"]:
-    """Projects queries, keys and values, then attends. A backend may order the products otherwise."""
+    """Projects queries, keys and values, then attends. A backend may use another order of products."""
     x: Tensor = attention(q, k, v)
     return x
 
 
 class TwoWayBlock(nn.Module):
-    """Tokens look at themselves, then at the image, think, and the image looks back at the tokens.
+    """Self-attention of tokens, attention to the image, an MLP, and attention of the image to the tokens.
 
     Args:
-        first: In the first block tokens still are the bare prompt, which is then not added to itself.
+        first: In the first block, tokens equal the prompt, which is then not added to itself.
     """
 
     def __init__(self, width: int, hidden: int, *, first: bool) -> None:
@@ -58,7 +58,7 @@ class TwoWayBlock(nn.Module):
         attend_to_image: AttentionFunction = attend_as_published,
         attend_to_tokens: AttentionFunction = attend_as_published,
     ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b hw c"]]:
-        """prompt and position are added where tokens and image are compared, not to what is passed on."""
+        """prompt and position are added to queries and keys, not to values."""
         if self.first:
             tokens = self.self_attention(tokens, tokens, tokens)
         else:
@@ -73,7 +73,8 @@ class TwoWayBlock(nn.Module):
 
 
 class MaskDecoder(nn.Module):
-    """Context and prompt to four masks, their predicted IoU, their object pointers, and one object score."""
+    """Decodes context and prompt to four masks, their predicted IoU, their object pointers, and one object
+    score."""
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
@@ -117,7 +118,7 @@ class MaskDecoder(nn.Module):
         attend_to_image: AttentionFunction = attend_as_published,
         attend_to_tokens: AttentionFunction = attend_as_published,
     ) -> tuple[Float[Tensor, "b 6 c"], Float[Tensor, "b h w c"]]:
-        """The two-way transformer: the decoder's own tokens, of score, IoU and masks, and the map."""
+        """The two-way transformer. Returns the decoder's own tokens (score, IoU and masks) and the map."""
         b, _, h, w = image.shape
         own = torch.cat([self.score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
         prompt = torch.cat([own.expand(b, -1, -1), tokens], dim=1)
@@ -130,7 +131,8 @@ class MaskDecoder(nn.Module):
     def read_tokens(
         self, x: Float[Tensor, "b 6 c"]
     ) -> tuple[Float[Tensor, "b 4 c4"], Float[Tensor, "b 4"], Float[Tensor, "b 4 c"], Float[Tensor, " b"]]:
-        """What the decoder's own tokens say: weights of the masks, predicted IoU, pointers, object score."""
+        """The outputs of the decoder's own tokens: weights of the masks, predicted IoU, pointers, object
+        score."""
         score, iou, masks = x[:, 0], x[:, 1], x[:, 2:]
         weights = torch.stack([head(masks[:, i]) for i, head in enumerate(self.mask_heads)], dim=1)
         return weights, self.iou_head(iou).sigmoid(), self.pointer_head(masks), self.score_head(score)[:, 0]
@@ -142,7 +144,8 @@ class MaskDecoder(nn.Module):
         fine: Float[Tensor, "#b c4 h4 w4"],
         weights: Float[Tensor, "b m c4"],
     ) -> Float[Tensor, "b m h4 w4"]:
-        """Double the map twice, with the encoder's finer maps added, and weigh its channels for each mask."""
+        """Upscale the map twice by two, add the encoder's finer maps, and weight its channels for each
+        mask."""
         up = transposed_conv(self.up1, image) + middle.permute(0, 2, 3, 1)
         up = self.gelu(self.up_norm(up.permute(0, 3, 1, 2))).permute(0, 2, 3, 1)
         up = self.gelu(transposed_conv(self.up2, up) + fine.permute(0, 2, 3, 1))
@@ -151,17 +154,17 @@ class MaskDecoder(nn.Module):
     def pointers(
         self, pointers: Float[Tensor, "b m c"], score: Float[Tensor, " b"]
     ) -> Float[Tensor, "b m c"]:
-        """Where the object is absent, its pointer is the learned one that says so."""
+        """If the object is absent, its pointer is the learned one for absent objects."""
         return torch.where((score > 0)[:, None, None], pointers, self.absent_pointer)
 
 
 def transposed_conv(up: nn.ConvTranspose2d, x: Float[Tensor, "b h w i"]) -> Float[Tensor, "b h2 w2 o"]:
-    """A transposed convolution with kernel and stride 2, channels last: a linear layer, laid out."""
+    """A transposed convolution with kernel and stride 2, channels last: a linear layer and a reshape."""
     cells = F.linear(x, *as_linear(up)).unflatten(-1, (2, 2, -1))  # (b, h, w, 2, 2, o)
     return cells.transpose(2, 3).flatten(3, 4).flatten(1, 2)
 
 
 def as_linear(up: nn.ConvTranspose2d) -> tuple[Float[Tensor, "four_o i"], Float[Tensor, " four_o"]]:
-    """Its weight and bias as those of a linear layer from a cell to the four that it becomes, row by row."""
+    """Its weight and bias as those of a linear layer from one cell to four, row by row."""
     assert up.bias is not None
     return up.weight.permute(2, 3, 1, 0).flatten(0, 2), up.bias.repeat(4)

@@ -1,4 +1,4 @@
-"""Memory attention: a frame's features look at what is remembered of an object (SAM 2, app. D.1)."""
+"""Memory attention: a frame's features attend to the memories of an object (SAM 2, app. D.1)."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from masklet.nn.layers import attend, rotate, rotation, sine_age, sine_map
 
 @dataclass(frozen=True)
 class KeyPlaces:
-    """Where keys are: the first `count` of them in maps, one after the other; the rest, pointers, nowhere.
+    """Positions of keys: the first `count` of them are in maps, one after the other; the rest, pointers, have
+    none.
 
     Attributes:
-        turn: Of one map.
-        weight: Tokens that each key in a map stands for.
-        padding: Which keys only fill the shape.
+        turn: The rotary embedding of one map.
+        weight: The number of tokens that each key in a map represents.
+        padding: Which keys are padding.
     """
 
     turn: Float[Tensor, "2 n half"]
@@ -30,7 +31,8 @@ class KeyPlaces:
     padding: Bool[Tensor, " m"] | None = None
 
     def bias(self, keys: Float[Tensor, "b m c"]) -> Float[Tensor, " m"] | None:
-        """What is added to logits: a key weighs as much as all that it stands for, and padding nothing."""
+        """The bias added to logits: a key has the weight of all tokens that it represents, and padding
+        none."""
         if self.weight == 1 and self.padding is None:
             return None
         bias = keys.new_zeros(keys.shape[1])
@@ -39,9 +41,10 @@ class KeyPlaces:
 
 
 class RotaryAttention(nn.Module):
-    """One-headed attention that turns queries and keys by their place in the map.
+    """Single-head attention with rotary position encoding of queries and keys.
 
-    Keys may hold several maps, one after the other, each turned alike; then pointers, which have no place.
+    Keys can be several maps, one after the other, each encoded in the same way; then pointers, which have no
+    position.
     """
 
     def __init__(self, width: int, memory: int) -> None:
@@ -66,7 +69,7 @@ class RotaryAttention(nn.Module):
 
 
 class MemoryAttentionLayer(nn.Module):
-    """Self-attention, attention over the memory, and a wide layer, each normalised first."""
+    """Self-attention, attention to the memory, and an MLP, each with layer norm first."""
 
     def __init__(self, width: int, memory: int, hidden: int) -> None:
         super().__init__()
@@ -93,10 +96,10 @@ class MemoryAttentionLayer(nn.Module):
 
 
 class MemoryAttention(nn.Module):
-    """Features, memory tokens and object pointers to the context that the mask decoder reads.
+    """Computes the context for the mask decoder from features, memory tokens and object pointers.
 
     Attributes:
-        pooled: Look at means of 2x2 memory tokens, which is not what the published network does.
+        pooled: Attend to means of 2x2 memory tokens, which the published network does not do.
     """
 
     turn: Tensor
@@ -116,7 +119,8 @@ class MemoryAttention(nn.Module):
         self.no_memory = nn.Parameter(torch.zeros(c))
         if config.revision == "2.1":
             self.pointer_age = nn.Linear(c, d)
-        # Published checkpoints hold this one and never use it; it is kept so that they load and save whole.
+        # Published checkpoints contain this tensor without using it; it is kept so that they load and save
+        # completely.
         self.no_memory_position = nn.Parameter(torch.zeros(c))
         self.register_buffer("turn", rotation(c, side, side), persistent=False)
         self.register_buffer("pooled_turn", rotation(c, side // 2, side // 2, stride=2), persistent=False)
@@ -124,7 +128,7 @@ class MemoryAttention(nn.Module):
         self.register_buffer("memory_position", sine_map(d, side, side).flatten(1).T, persistent=False)
 
     def without_memory(self, coarse: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """The context of an object that nothing is remembered of."""
+        """The context of an object without memories."""
         return coarse + self.no_memory[:, None, None]
 
     def forward(
@@ -137,26 +141,26 @@ class MemoryAttention(nn.Module):
         weights: Float[Tensor, "b kp"] | None = None,
         padding: Bool[Tensor, " kp"] | None = None,
     ) -> Float[Tensor, "b c h w"]:
-        """Look at k memories and p pointers.
+        """Attend to k memories and p pointers.
 
         Args:
-            rows: For each memory, its row of the age table.
-            ages: For each pointer, its signed age as a part of the longest.
-            weights: For each memory, then each pointer, a factor of its keys.
-            padding: Which memories, then which pointers, only fill the shape; nobody looks at them.
+            rows: The row of the age table for each memory.
+            ages: The signed age of each pointer, relative to the span.
+            weights: A factor of the keys for each memory, then each pointer.
+            padding: Which memories, then which pointers, are padding and get no attention.
         """
-        x = self.start(coarse)  # one for all objects, until the first layer has looked at their memories
+        x = self.start(coarse)  # shared by all objects until the first layer attends to their memories
         keys, values, places = self.keys_and_values(tokens, rows, pointers, ages, weights, padding)
         for layer in self.layers:
             x = layer(x, keys, values, self.turn, places)
         return self.finish(x)
 
     def start(self, coarse: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
-        """The features as the first layer takes them."""
+        """The features as input of the first layer."""
         return coarse.flatten(2).transpose(1, 2) + 0.1 * self.position
 
     def finish(self, x: Float[Tensor, "b n c"]) -> Float[Tensor, "b c h w"]:
-        """What the last layer leaves as a map."""
+        """The output of the last layer as a map."""
         side = math.isqrt(x.shape[1])
         return self.norm(x).transpose(1, 2).unflatten(-1, (side, side))
 
@@ -169,12 +173,12 @@ class MemoryAttention(nn.Module):
         weights: Float[Tensor, "b kp"] | None,
         padding: Bool[Tensor, " kp"] | None = None,
     ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m d"], KeyPlaces]:
-        """Memories and pointers as keys and values (b, m, d), and where the keys are."""
+        """Memories and pointers as keys and values (b, m, d), and the positions of the keys."""
         d = tokens.shape[-1]
         placed = self.memory_position + F.embedding(rows, self.age)[:, :, None]  # (b, k, n, d)
         if self.pooled:
             tokens, placed = pool(tokens), pool(placed)
-        # A pointer is as wide as several memory tokens, and is cut into them; the parts share its age.
+        # A pointer is as wide as several memory tokens, and is split into them; the parts share its age.
         cut = pointers.unflatten(-1, (-1, d))  # (b, p, parts, d)
         values = torch.cat([tokens.flatten(1, 2), cut.flatten(1, 2)], dim=1)
         keys = values + torch.cat([placed.flatten(1, 2), self._encode_ages(ages, cut)], dim=1)
@@ -195,7 +199,7 @@ class MemoryAttention(nn.Module):
 
 
 def spread(values: Shaped[Tensor, "*b kp"], memories: int, tokens: int, parts: int) -> Shaped[Tensor, "*b m"]:
-    """Values of memories, then of pointers, for each of their keys: so many tokens, and so many parts."""
+    """Repeat the values of memories, then of pointers, for each of their keys (tokens and parts)."""
     ends = (values[..., :memories, None], tokens), (values[..., memories:, None], parts)
     return torch.cat([end.expand(*end.shape[:-1], times).flatten(-2) for end, times in ends], dim=-1)
 

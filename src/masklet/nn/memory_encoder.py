@@ -28,14 +28,15 @@ class FuserBlock(nn.Module):
 
 
 class MemoryEncoder(nn.Module):
-    """Features and mask to memory tokens: the mask shrinks to the features' size and is added to them."""
+    """Encodes features and mask as memory tokens: the mask is downsampled to the features' size and added to
+    them."""
 
     position: Tensor
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
         c = config.channels
-        # Four halvings, each to four times the channels; then to the features' channels.
+        # Four steps that halve the size and multiply the channels by four; then the features' channels.
         widths = [1, 4, 16, 64, 256]
         layers: list[nn.Module] = []
         for i, o in pairwise(widths):
@@ -64,7 +65,7 @@ class MemoryEncoder(nn.Module):
     def mark_absent(
         self, tokens: Float[Tensor, "b n d"], score: Float[Tensor, " b"]
     ) -> Float[Tensor, "b n d"]:
-        """Memory tokens; where the object is absent, a learned vector is added."""
+        """Memory tokens; if the object is absent, a learned vector is added."""
         if hasattr(self, "absent"):
             tokens = tokens + self.absent * (score <= 0)[:, None, None]
         return tokens

@@ -17,7 +17,7 @@ from masklet.prompts import PADDING
 
 
 def cell_centres(side: int) -> Float[Tensor, "n 2"]:
-    """The middle (x, y) of each cell of a map, row by row, in the unit square."""
+    """The centre (x, y) of each cell of a map, row by row, in the unit square."""
     if has_no_numbers():
         return torch.empty(side * side, 2)
     centres = (torch.arange(side, dtype=torch.float32) + 0.5) / side
@@ -25,7 +25,7 @@ def cell_centres(side: int) -> Float[Tensor, "n 2"]:
 
 
 class PromptEncoder(nn.Module):
-    """Prompts in model pixels to tokens, and a hint to a map that is added to the image."""
+    """Encodes prompts in model pixels as tokens, and a hint as a map that is added to the image."""
 
     frequencies: Tensor
     grid: Tensor
@@ -47,14 +47,14 @@ class PromptEncoder(nn.Module):
             nn.GELU(),
             nn.Conv2d(16, c, kernel_size=1),
         )
-        # A whole mask, given by the user at the model's full size, becomes a hint of its own.
+        # A user's mask, at the model's full size, is converted to a hint.
         self.mask_to_hint = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.register_buffer("grid", cell_centres(config.grid), persistent=False)
         self._position_cache = WeightCache[Tensor]()
 
     def position(self, xy: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n c"]:
         """Random Fourier features of positions in the unit square."""
-        # In float32 always: half precision would round a position to whole pixels.
+        # Always in float32: half precision would round a position to whole pixels.
         angles = 2 * math.pi * ((2 * xy.float() - 1) @ self.frequencies.float())
         return torch.cat([angles.sin(), angles.cos()], dim=-1).to(self.labels.weight.dtype)
 
@@ -64,10 +64,10 @@ class PromptEncoder(nn.Module):
         return self._position_cache.get([self.frequencies], lambda: self.position(self.grid), dtype)
 
     def points(self, points: Float[Tensor, "b p 2"], labels: Int[Tensor, "b p"]) -> Float[Tensor, "b q c"]:
-        """Points and labels to tokens; a padding token follows, as the published predictors send one."""
+        """Encode points and labels as tokens, followed by a padding token as in the published predictors."""
         points = torch.cat([points, points.new_zeros(points.shape[0], 1, 2)], dim=1)
         labels = torch.cat([labels, labels.new_full((labels.shape[0], 1), PADDING)], dim=1)
-        # Half a pixel: a click names a pixel, its centre is meant.
+        # Half a pixel: a click is at the centre of its pixel.
         position = self.position((points + 0.5) / self.image_size)
         labelled = position + self.labels(labels.clamp(min=0))
         return torch.where((labels == PADDING)[..., None], self.padding.weight, labelled)

@@ -1,4 +1,4 @@
-"""One picture and a person who points at things in it, without torch."""
+"""Sessions on single pictures, without torch."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from masklet.prompts import (
 )
 from masklet.zoom import Window, Zoom, crop_prompt, find_zoom, mirror_prompt
 
-Hint = Masks | ImageCandidates  # masks of which the first is corrected
+Hint = Masks | ImageCandidates  # masks; the first is corrected
 
-WINDOWS = 8  # encoded windows that a session keeps
+WINDOWS = 8  # encoded windows that a session caches
 
 
 class ImageSession:
@@ -63,15 +63,16 @@ class ImageSession:
         self.size = self._picture.shape[0], self._picture.shape[1]
         self._zoom = find_zoom(zoom, default=self.network.manifest.zoom)
         if self._zoom is not None and self._picture is image:
-            self._picture = self._picture.copy()  # windows are read later: people draw into what they gave
+            # A copy: windows are read later, and callers may draw on their array.
+            self._picture = self._picture.copy()
         self._windows: OrderedDict[Window, Features] = OrderedDict()
-        self._mirrored: Features | None = None  # encoded when it is first looked at
+        self._mirrored: Features | None = None  # encoded when first used
         self.features = self._encode(self._picture) if features is None else features
 
     def segment(
         self, prompt: Prompt, *, hint: Hint | None = None, candidates: int | None = None
     ) -> ImageCandidates:
-        """Segment what a prompt means.
+        """Segment a prompt.
 
         Args:
             prompt: In pixels of the picture.
@@ -82,13 +83,13 @@ class ImageSession:
             The candidates, best first.
 
         Raises:
-            PromptError: The prompt has nothing in the picture, or its mask is empty.
+            PromptError: The prompt is outside the picture, or its mask is empty.
             OptionError: `candidates` is neither 1 nor 3.
         """
         prompt = check_picture_prompt(prompt, self.size)
         check_candidates(candidates)
         if hint is not None and not isinstance(hint, Hint):
-            raise PromptError(f"hint must be masks that a session returned. Got {type(hint).__name__}.")
+            raise PromptError(f"hint must be masks returned by a session. Got {type(hint).__name__}.")
         if hint is not None:
             check_hint_size(hint.size, self.size)
         count = candidates or count_candidates(prompt)
@@ -104,7 +105,7 @@ class ImageSession:
     def segment_in(
         self, window: Window | None, prompt: Prompt, hint: Hint | None, candidates: int
     ) -> ImageCandidates:
-        """Segment what a prompt means in a window of the picture; None for the whole picture."""
+        """Segment a prompt in a window of the picture; None for the whole picture."""
         low_res = None if hint is None else crop_hint(hint, window, self.network.manifest.mask_size)
         size = self.size if window is None else (window[3] - window[1], window[2] - window[0])
         inside = prompt if window is None else crop_prompt(prompt, window)

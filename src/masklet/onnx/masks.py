@@ -16,8 +16,8 @@ from masklet.boxes import tight_box
 from masklet.errors import MediaError
 from masklet.zoom import Window, grid_cells
 
-CERTAIN = 10.0  # the logit of a mask that a person gave, and less that of what surrounds it
-EDGE = 0.1  # the logit of a pixel on whose side the exact mask and the low-res logits do not agree
+CERTAIN = 10.0  # the logit inside a mask from a user; outside it has the opposite sign
+EDGE = 0.1  # the logit of a pixel for which the exact mask and the low-res logits disagree
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Masks(ComparesArrays):
         return self.logits > 0
 
     def numpy(self) -> np.ndarray:
-        """All masks as one bool array (n, H, W), which is the caller's own."""
+        """All masks as one bool array (n, H, W), newly created."""
         return self._arrays.copy()
 
     def __getitem__(self, id: int) -> np.ndarray:
@@ -125,13 +125,13 @@ class Masks(ComparesArrays):
 
 @dataclass(frozen=True, eq=False)
 class Candidate(ComparesArrays):
-    """One mask that a prompt may mean.
+    """One candidate mask for a prompt.
 
     Attributes:
         logits: Float32 (m, m) within the window.
         iou: Predicted quality, 0 to 1.
         score: Object score.
-        window: The part of the picture that the network saw; None for the whole. Beyond it the object is not.
+        window: The part of the picture that the network saw; None for the whole. The object is inside it.
     """
 
     logits: np.ndarray = field(repr=False)
@@ -145,7 +145,7 @@ class Candidate(ComparesArrays):
         return self.logits > 0
 
     def with_sides(self, inside: np.ndarray) -> Candidate:
-        """The candidate with the cells of another mask; where they differ, logits change their sign."""
+        """The candidate with the cells of another mask; if they differ, logits change their sign."""
         return replace(self, logits=np.where(inside != self.inside, -self.logits, self.logits))
 
     def full(self, size: tuple[int, int]) -> np.ndarray:
@@ -158,7 +158,7 @@ class Candidate(ComparesArrays):
         return full
 
     def low_res(self, size: tuple[int, int]) -> np.ndarray:
-        """The logits over a picture of `size` (H, W), in as few cells as they have within the window."""
+        """The logits over a picture of `size` (H, W), with the same number of cells as in the window."""
         if self.window is None:
             return self.logits
         x0, y0, x1, y1 = self.window
@@ -185,7 +185,7 @@ class ImageCandidates(ComparesArrays):
 
     @classmethod
     def rank(cls, size: tuple[int, int], candidates: Sequence[Candidate]) -> ImageCandidates:
-        """Candidates in any order, brought into the order of their predicted IoU."""
+        """Sort candidates by predicted IoU."""
         return cls(size, tuple(sorted(candidates, key=lambda candidate: -candidate.iou)))
 
     @cached_property
@@ -219,7 +219,7 @@ class ImageCandidates(ComparesArrays):
         return any(candidate.window is not None for candidate in self.ranked)
 
     def numpy(self) -> np.ndarray:
-        """All masks as one bool array (m, H, W), which is the caller's own."""
+        """All masks as one bool array (m, H, W), newly created."""
         return self.logits > 0
 
     def __getitem__(self, rank: int) -> np.ndarray:
@@ -281,7 +281,7 @@ def read_image(source: object) -> np.ndarray:
         source: A uint8 array (H, W, 3) of RGB, a PIL image or a path. What is transparent becomes white.
 
     Raises:
-        MediaError: It is something else, cannot be read, or has more than 8 bits.
+        MediaError: It is not a picture, cannot be read, or has more than 8 bits.
     """
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or 0 in source.shape:
@@ -305,10 +305,11 @@ def read_image(source: object) -> np.ndarray:
 def _as_rgb(picture: Image.Image) -> np.ndarray:
     """The picture as it is shown: upright, on white."""
     stored = stored_mode(picture)
-    if stored.startswith(("I", "F")) or ";16" in stored:  # Pillow would cut off what is above 255, or below 1
+    # Pillow would clip values above 255, or floats below 1.
+    if stored.startswith(("I", "F")) or ";16" in stored:
         raise MediaError(
-            f"a picture must have 8 bits a channel. Got Pillow's mode {stored}: scale it to a uint8 "
-            "array (H, W, 3), as masklet.media.read_image does."
+            f"a picture must have 8 bits per channel. Got Pillow's mode {stored}: scale it to a uint8 array "
+            "(H, W, 3), as masklet.media.read_image does."
         )
     upright = ImageOps.exif_transpose(picture)
     if upright.has_transparency_data:
@@ -362,7 +363,7 @@ def enlarge(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _neighbours(length: int, target: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For each of `target` cells: the two of `length` cells between which its centre lies, and where."""
+    """For each of `target` cells: the two of `length` cells next to its centre, and the weight."""
     centres = np.maximum((np.arange(target, dtype=np.float32) + 0.5) * np.float32(length / target) - 0.5, 0)
     first = np.minimum(centres.astype(np.int64), length - 1)
     return first, np.minimum(first + 1, length - 1), (centres - first).astype(np.float32)

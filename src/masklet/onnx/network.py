@@ -1,7 +1,7 @@
-"""An exported network: its manifest, and in ONNX Runtime its five verbs on NumPy arrays.
+"""An exported network: its manifest, and its five verbs on NumPy arrays in ONNX Runtime.
 
-It remembers nothing, as the graphs do. The manifest says which graphs there are, and what a client does
-between them.
+Like the graphs, it has no state. The manifest lists the graphs and the settings that a client needs between
+them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class GraphFile:
-    """One verb's file, beside the manifest."""
+    """One verb's file, next to the manifest."""
 
     file: str
     sha256: str
@@ -49,12 +49,12 @@ class GraphFile:
 
 @dataclass(frozen=True)
 class MemoryRule:
-    """Which memories an object is compared with; docs/export.md says it in words.
+    """The rule for selecting an object's memories; docs/export.md describes it.
 
     Attributes:
-        capacity: Tracked memories that a bank keeps, and as many prompted ones.
-        window: Tracked frames whose tokens are looked at.
-        pointers: Frames whose object pointers are looked at, the newest among them.
+        capacity: Tracked memories that a bank keeps, and the same number of prompted ones.
+        window: Tracked frames whose tokens are used.
+        pointers: Frames whose object pointers are used, the newest among them.
         prompted_row: The row of the age table for prompted frames.
         span: The age that counts as 1.
     """
@@ -68,18 +68,19 @@ class MemoryRule:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says.
+    """The content of `manifest.json`.
 
     Attributes:
         masklet: The version that wrote it.
         model: The name or path of the network.
         precision: fp32, fp16 or int8. Inputs and outputs are float32 in all.
-        image_size: Side of the square that the network sees.
+        image_size: Side of the network's square.
         grid: Side of the coarse map.
         mask_size: Side of the low-res logits.
-        zoom: Whether sessions look a second time by default, see `masklet.zoom`.
+        zoom: Whether sessions zoom by default, see `masklet.zoom`.
         graphs: By verb.
-        memory_dtype: What `memorize` rounds its tokens to: bfloat16 or float16; float32 is not rounded.
+        memory_dtype: The dtype to which `memorize` rounds tokens: bfloat16 or float16; float32 is not
+            rounded.
     """
 
     masklet: str
@@ -108,7 +109,7 @@ class Manifest:
         """The manifest in a folder that `masklet export onnx` wrote.
 
         Raises:
-            CheckpointError: There is none, or it is of another form or version.
+            CheckpointError: There is none, or it has another format or version.
         """
         path = folder / MANIFEST
         try:
@@ -143,7 +144,7 @@ class Manifest:
         digest = sha256(path)
         if digest != graph.sha256:
             raise CheckpointError(
-                f"{path} must have the sha256 {graph.sha256[:12]}... of {MANIFEST}. Got {digest[:12]}...: "
+                f"{path} must have the SHA-256 {graph.sha256[:12]}... of {MANIFEST}. Got {digest[:12]}...: "
                 "copy the whole folder again, or export the network again."
             )
         return path
@@ -188,10 +189,10 @@ def _from_fields(fields: Mapping[str, Any]) -> Manifest:
 
 
 def _check(fields: Mapping[str, Any]) -> None:
-    """Refuse numbers that are none, or not those of the graphs.
+    """Raise for values that are not numbers, or do not fit the graphs.
 
     Raises:
-        ValueError: The manifest has one.
+        ValueError: The manifest has such a value.
     """
     graphs = fields["graphs"]
     inputs, outputs = (
@@ -216,7 +217,7 @@ def _check(fields: Mapping[str, Any]) -> None:
     if not all(isinstance(text, str) for text in texts):
         wrong.append("graphs")
     if wrong:
-        raise ValueError(f"it cannot have such {', '.join(wrong)}")
+        raise ValueError(f"invalid {', '.join(wrong)}")
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ class Features:
         coarse: (1, c, g, g) at stride 16.
         middle: (1, c / 4, 2g, 2g).
         fine: (1, c / 8, 4g, 4g).
-        context: (1, c, g, g), of an object that nothing is remembered of.
+        context: (1, c, g, g), of an object without memories.
     """
 
     coarse: np.ndarray
@@ -258,12 +259,12 @@ class Network:
 
     Args:
         folder: What `masklet export onnx MODEL --out FOLDER` wrote.
-        threads: For each verb; by default what ONNX Runtime takes.
+        threads: Threads for each verb; by default ONNX Runtime's choice.
         providers: ONNX Runtime's execution providers, in the order in which they are tried.
 
     Raises:
         CheckpointError: The folder is no export, or a file differs from what its manifest says.
-        OptionError: It is no path.
+        OptionError: It is not a path.
         MissingExtra: onnxruntime is not installed.
     """
 
@@ -279,12 +280,12 @@ class Network:
         except ImportError as error:
             raise MissingExtra("export", "onnxruntime") from error
         if not isinstance(folder, str | os.PathLike):
-            raise OptionError(f"a network is a folder with its graphs. Got {type(folder).__name__}.")
+            raise OptionError(f"a network must be a folder with its graphs. Got {type(folder).__name__}.")
         self.manifest = Manifest.read(Path(folder))
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3  # errors: what it notes about its own optimizers is of no use here
+        options.log_severity_level = 3  # errors only: its notes about optimizers are not useful here
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads sleep
-        # Weights of 8 bits are widened once, when they are loaded, and not for each frame.
+        # 8-bit weights are converted once, when they are loaded, not for each frame.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
         if threads is not None:
             options.intra_op_num_threads = threads

@@ -1,4 +1,4 @@
-"""Live tracking without torch: frames come one after the other, objects join and leave."""
+"""Live tracking without torch: frames arrive one at a time, and objects can be added and removed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from masklet.zoom import Zoom, add_tracked_box, find_zoom
 
 @dataclass(frozen=True)
 class Memory:
-    """One object on one frame, as later frames are compared with it."""
+    """The memory of one object on one frame."""
 
     frame: int
     tokens: np.ndarray = field(repr=False)
@@ -27,11 +27,11 @@ class Memory:
 
 @dataclass(frozen=True)
 class Selection:
-    """The memories with which an object is compared on a frame.
+    """The memories to which an object attends on a frame.
 
     Attributes:
-        tokens: Memories whose tokens are looked at, with their row of the age table.
-        pointers: Memories whose pointers are looked at, with their age in frames.
+        tokens: Memories whose tokens are used, with their row of the age table.
+        pointers: Memories whose pointers are used, with their age in frames.
         span: The age that counts as 1.
     """
 
@@ -66,7 +66,7 @@ class MemoryBank:
             del self.prompted[list(self.prompted)[1]]
 
     def select(self, frame: int, *, clip_length: int | None = None) -> Selection:
-        """The memories with which a frame is compared."""
+        """The memories to which a frame attends."""
         rule = self.rule
         reach = rule.pointers if clip_length is None else min(clip_length, rule.pointers)
         ages = range(1, max(reach, rule.window + 1))
@@ -85,7 +85,7 @@ class Answer:
 
     Attributes:
         logits: (m, m).
-        exact: The mask to show where it is finer than the logits.
+        exact: The mask to show if it is finer than the logits.
     """
 
     logits: np.ndarray
@@ -109,7 +109,7 @@ class Tracker:
 
     Raises:
         CheckpointError: The folder is no export.
-        OptionError: `capacity` or `clip_length` is no whole number from 1 on.
+        OptionError: `capacity` or `clip_length` is not a whole number from 1.
         MissingExtra: onnxruntime is not installed.
     """
 
@@ -122,7 +122,7 @@ class Tracker:
         zoom: Zoom | bool | None = None,
     ) -> None:
         self.network = as_network(model)
-        self.frame = 0  # the number that the next frame will have
+        self.frame = 0  # the number of the next frame
         manifest = self.network.manifest
         self._capacity = manifest.memory.capacity if capacity is None else check_count(capacity, "capacity")
         self._clip_length = None if clip_length is None else check_count(clip_length, "clip_length")
@@ -177,12 +177,12 @@ class Tracker:
         for id in ids:
             if id not in self._banks:
                 present = f"objects {', '.join(map(str, self._banks))}" if self._banks else "none yet"
-                raise PromptError(f"no object {id} is tracked. There are {present}.")
+                raise PromptError(f"no object {id} is tracked. Tracked are {present}.")
         for id in ids:
             del self._banks[id]
 
     def _answer(self, id: int, features: Features, prompt: Prompt | None, picture: np.ndarray) -> Answer:
-        """The mask of an object on a frame; its bank takes the memory."""
+        """The mask of an object on a frame; its memory is added to the bank."""
         bank = self._banks.get(id)
         if bank is None:
             bank = MemoryBank(self.network.manifest.memory, self._capacity)
@@ -220,7 +220,7 @@ class Tracker:
         before: Answer | None,
         picture: np.ndarray,
     ) -> Answer:
-        """The answer to a prompt, which corrects the answer before it, where there is one."""
+        """The answer to a prompt, which corrects the previous answer if there is one."""
         manifest = self.network.manifest
         size = picture.shape[0], picture.shape[1]
         if self._zoom is not None and not prompt.is_mask_only:
@@ -302,11 +302,11 @@ def track(
             "tracking needs at least one prompt: {0: {1: Prompt(positive=[(x, y)])}}. Got none."
         )
     if min(prompts) < 0:
-        raise PromptError(f"frames count from 0. Got a prompt on frame {min(prompts)}.")
+        raise PromptError(f"frame numbers must be 0 or more. Got a prompt on frame {min(prompts)}.")
     if isinstance(frames, str | Path):
         raise MediaError(
-            f"frames are pictures in order: arrays, PIL images or paths. Got the path {frames}: give the "
-            "pictures of a folder as a list, and read a video with masklet.media.open_frames."
+            f"frames must be pictures in order: arrays, PIL images or paths. Got the path {frames}: pass "
+            "the pictures of a folder as a list, and read a video with masklet.media.open_frames."
         )
     tracker = Tracker(model, clip_length=clip_length, zoom=zoom)
     return _track_frames(tracker, frames, prompts)

@@ -1,4 +1,4 @@
-"""Edits of masks that are there: holes, islands, edges, time, components. Each is one step of undo.
+"""Edits of existing masks: holes, islands, edges, smoothing over time, components. Each is one step of undo.
 
 An edit changes masks on a range of frames and leaves reviewed frames as they are. The model is asked only
 where objects must be tracked from a mask: from a copied mask, and from the first mask of a split component.
@@ -40,7 +40,7 @@ COMMIT_SECONDS = 0.25  # of work in one transaction: other people's steps come i
 EDITED_LOGIT = 1.0  # the low-res logit of what an edit moved to the other side
 VERBS = {
     "fill": "fill holes of",
-    "drop": "drop islands of",
+    "drop": "remove islands of",
     "grow": "grow",
     "shrink": "shrink",
     "smooth": "smooth",
@@ -52,7 +52,7 @@ VERBS = {
 
 @dataclass
 class EditOutcome:
-    """What an edit did.
+    """The result of an edit.
 
     Attributes:
         batch: Of its steps; they are undone together.
@@ -97,7 +97,7 @@ class MaskEditor:
         """
         if edit.stop <= edit.start and edit.operation != "merge":
             raise ApiError(
-                422, "invalid", "stop must lie behind start: it is the frame just behind the last."
+                422, "invalid", "stop must be larger than start: it is the frame after the last one."
             )
         outcome = EditOutcome(new_id())
         edits = self._of_one_object(edit)
@@ -131,13 +131,9 @@ class MaskEditor:
             ids = dict.fromkeys([edit.object, *edit.others])
             return [edit.model_copy(update={"object": id, "others": []}) for id in ids]
         if not edit.others:
-            raise ApiError(
-                422, "invalid", "a merge needs `others`: the objects that become part of this one."
-            )
+            raise ApiError(422, "invalid", "a merge needs `others`: the objects to merge into this one.")
         if edit.object in edit.others:
-            raise ApiError(
-                422, "invalid", "an object cannot be merged with itself. Leave it out of `others`."
-            )
+            raise ApiError(422, "invalid", "an object cannot be merged with itself. Remove it from `others`.")
         return [edit.model_copy(update={"others": [id]}) for id in dict.fromkeys(edit.others)]
 
     def _open_frames(self, edit: NewEdit, outcome: EditOutcome) -> list[int]:
@@ -149,14 +145,14 @@ class MaskEditor:
                 query = query.where(Result.frame >= edit.start, Result.frame < edit.stop)
             frames = list(session.scalars(query))
         if len(frames) > MAX_FRAMES:
-            raise limit_exceeded(f"an edit may change up to {MAX_FRAMES} frames. Choose a shorter range.")
+            raise limit_exceeded(f"an edit can change at most {MAX_FRAMES} frames. Choose a shorter range.")
         is_reviewed = _frame_test(state.reviewed)
         reviewed = {frame for frame in frames if is_reviewed(frame)}
         if reviewed and edit.operation == "merge":
             raise ApiError(
                 409,
                 "busy",
-                f"{len(reviewed)} frames are reviewed and keep their masks. Take the marks back first.",
+                f"{len(reviewed)} frames are reviewed and keep their masks. Remove the marks first.",
             )
         if edit.operation != "copy":  # a copy writes other frames than those with masks
             outcome.reviewed |= reviewed
@@ -187,7 +183,9 @@ class MaskEditor:
     def _copy(self, edit: NewEdit, outcome: EditOutcome) -> None:
         """The mask of the first frame for the frames behind it, also where there was none."""
         if edit.stop - edit.start - 1 > MAX_COPIES:
-            raise limit_exceeded(f"a mask can be copied to {MAX_COPIES} frames at once. Track it instead.")
+            raise limit_exceeded(
+                f"a mask can be copied to at most {MAX_COPIES} frames at once. Track it instead."
+            )
         with self._history.read() as (session, state):
             rows = results(
                 session, self._history.video, state.head, edit.start, edit.start + 1, [edit.object]
@@ -242,7 +240,8 @@ class MaskEditor:
                     if id not in change.state.objects:
                         if len(change.state.objects) >= self._limits.objects:
                             raise limit_exceeded(
-                                f"a video may have up to {self._limits.objects} objects. Drop islands first."
+                                f"a video can have at most {self._limits.objects} objects. Remove islands "
+                                "first."
                             )
                         part = f"{parent.name} part {len(outcome.objects | {edit.object}) + 1}"
                         fields = {"id": id, "name": part, "color": first_color(id), "label": parent.label}
@@ -327,14 +326,14 @@ def _why_nothing_changed(edit: NewEdit, outcome: EditOutcome, *, has_masks: bool
     most = "1 % of the mask" if edit.amount is None else f"{int(edit.amount)} pixels"
     match edit.operation:
         case "fill":
-            return f"no mask on {where} has a hole of up to {most}. Give a larger size to fill larger ones."
+            return f"no mask on {where} has a hole of up to {most}. Use a larger size to fill larger ones."
         case "drop":
             return (
-                f"no mask on {where} has an island of up to {most}. Give a larger size to drop larger ones."
+                f"no mask on {where} has an island of up to {most}. Use a larger size to remove larger ones."
             )
         case "split":
-            return f"each mask on {where} is one piece, but for specks of up to {most}."
-    return f"the masks on {where} stay the same. Give a larger number, or choose other frames."
+            return f"each mask on {where} is one piece, except for specks of up to {most}."
+    return f"the masks on {where} do not change. Use a larger number, or choose other frames."
 
 
 def edit_mask(mask: Mask, operation: str, amount: float | None) -> Mask:

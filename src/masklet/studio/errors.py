@@ -52,8 +52,8 @@ class FileGone(ApiError):
         super().__init__(404, "missing", message)
 
 
-DISK_FULL = ApiError(507, "limit", "the server's disk is full. Make room there, then try again.")
-DELETED = ApiError(404, "missing", "it was deleted meanwhile.")
+DISK_FULL = ApiError(507, "limit", "the server's disk is full. Free some space, then try again.")
+DELETED = ApiError(404, "missing", "it has been deleted.")
 
 
 def not_found(message: str) -> ApiError:
@@ -80,7 +80,7 @@ def as_api_error(error: BaseException) -> ApiError | None:
         case MaskletError():
             return ApiError(400, "invalid", str(error))
         case TimeoutError():
-            return ApiError(503, "queue", "the model has too much to do. Try again shortly.", retry=5)
+            return ApiError(503, "queue", "the model has too many requests. Try again shortly.", retry=5)
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return DISK_FULL
         case NoResultFound() | StaleDataError() | ObjectDeletedError():
@@ -90,7 +90,7 @@ def as_api_error(error: BaseException) -> ApiError | None:
         case DBAPIError() if getattr(error.orig, "sqlstate", None) == FOREIGN_KEY_VIOLATION:
             return DELETED
         case DataError():  # PostgreSQL's of a text with a zero character, for example
-            return ApiError(422, "invalid", "the request has a text or number that cannot be stored.")
+            return ApiError(422, "invalid", "the request contains a text or number that cannot be stored.")
     return None
 
 
@@ -101,7 +101,7 @@ def _as_sqlite_error(error: BaseException) -> ApiError | None:
     if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
         return DISK_FULL
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return ApiError(503, "queue", "another program uses the database. Try again shortly.", retry=5)
+        return ApiError(503, "queue", "another program is using the database. Try again shortly.", retry=5)
     return None
 
 
@@ -125,7 +125,7 @@ def failure_message(error: BaseException, task: str) -> str:
     expected = as_api_error(error)
     if expected is None:
         log.error("%s failed", task, exc_info=error)
-        return "The server made a mistake; its log says which."
+        return "An internal error occurred on the server; its log has the details."
     return public_message(expected)
 
 
@@ -180,4 +180,6 @@ def _handle_disconnect(request: Request, error: Exception) -> Response:
 
 def _handle_exception(request: Request, error: Exception) -> Response:
     log.exception("a request failed", exc_info=error)
-    return _response(ApiError(500, "server", "the server made a mistake; its log says which."))
+    return _response(
+        ApiError(500, "server", "an internal error occurred on the server; its log has the details.")
+    )

@@ -113,7 +113,7 @@ class Exports:
             raise ApiError(422, "invalid", f"format must be one of {', '.join([*FORMATS, SCRIPT])}.")
         state = self._live.history(video).state
         if not state.objects:
-            raise ApiError(409, "nothing", "there is nothing to export yet: click on something first.")
+            raise ApiError(409, "nothing", "there is nothing to export yet: click on an object first.")
         choose_objects(state, body.objects, hidden=body.hidden)
         last = state.records[-1]
         request = {"head": last.number, "batch": last.batch, "body": body.model_dump()}
@@ -153,7 +153,7 @@ class Exports:
         export = self.get(id)
         path = self._folder / id / (export.file or "")
         if export.state != "finished" or not path.is_file():
-            raise not_found("the file is not there, or no longer: ask for it again.")
+            raise not_found("the file does not exist or has been removed: export it again.")
         return path
 
     def view(self, export: Export) -> schemas.Export:
@@ -220,9 +220,11 @@ class Exports:
             if export is None:
                 raise not_found("its video or project was deleted.")
             if export.request is None:
-                raise ApiError(409, "stopped", "the server was stopped before it was done. Ask again.")
+                raise ApiError(
+                    409, "stopped", "the server was stopped before it was finished. Export it again."
+                )
             if export.attempts >= ATTEMPTS:
-                words = f"the server was stopped {ATTEMPTS} times while it was written. Ask again."
+                words = f"the server was stopped {ATTEMPTS} times while it was written. Export it again."
                 raise ApiError(409, "stopped", words)
             export.attempts += 1
             export.state = "running"
@@ -248,7 +250,7 @@ class Exports:
             step = session.get(Step, (export.video, export.request["head"]))
         if step is None or step.batch != export.request["batch"]:
             raise ApiError(
-                409, "changed", "what it shows was undone and done anew before it was written. Ask again."
+                409, "changed", "its masks were undone and replaced before it was written. Export it again."
             )
 
     def _write_project(self, export: Export) -> tuple[str, list[str]]:
@@ -303,8 +305,8 @@ class Exports:
         if overlaps:
             words = "On 1 frame" if overlaps == 1 else f"On {overlaps} frames"
             notes.append(
-                f"{words} objects overlap. A label map holds one object a pixel: “PNG for each object” has "
-                "all of each."
+                f"{words} objects overlap. A label map has one object per pixel: “PNG for each object” "
+                "keeps complete masks."
             )
         if output.is_dir():
             output = _zip(output)
@@ -332,7 +334,7 @@ class Exports:
         notes = []
         if job.hidden:
             names = ", ".join(job.state.objects[id].name for id in job.hidden)
-            notes.append(f"Hidden, and left out: {names}.")
+            notes.append(f"Hidden and left out: {names}.")
         wanted = range(job.start, stop)
         bare = len(wanted) - len(frames)
         if bare:
@@ -394,7 +396,7 @@ def _script_notes(job: ExportJob) -> list[str]:
     """What somebody may expect of a script that is not so."""
     notes = []
     if job.hidden or len(job.objects) < len(job.state.objects) or job.start or job.stop is not None:
-        notes.append("A script has the prompts of all objects on all frames, whatever was chosen.")
+        notes.append("A script always has the prompts of all objects on all frames.")
     if any(record.do == "edit" for record in job.state.records):
         notes.append("Edits of masks, such as filled holes, are not in the script.")
     return notes
@@ -418,7 +420,7 @@ def choose_objects(
     left_out = tuple(id for id, obj in state.objects.items() if obj.hidden and not hidden)
     selected = tuple(id for id in state.objects if id not in left_out)
     if not selected:
-        raise ApiError(409, "nothing", "all objects are hidden. Show one, or export hidden ones too.")
+        raise ApiError(409, "nothing", "all objects are hidden. Show one, or include hidden objects.")
     return selected, left_out
 
 

@@ -1,7 +1,7 @@
 """Annotations of other tools in a project: masks and outlines become masks, boxes become box prompts.
 
 A file is read when it is sent. Its annotations then go to the model one by one; clicks of people go first.
-Every entry that is not taken is named, with its reason. What one file adds to a video is one step of undo.
+Every entry that is skipped is named, with its reason. What one file adds to a video is one step of undo.
 """
 
 from __future__ import annotations
@@ -170,9 +170,7 @@ class Imports:
             for entry in file.skipped:
                 job.skip(entry)
         if any(isinstance(annotation.shape, ScriptShape) for annotation in annotations):
-            job.notes.append(
-                "A script's prompts are taken, and nothing is tracked: track to get the other masks."
-            )
+            job.notes.append("Only the script's prompts are imported: track to get the other masks.")
         with self._lock:
             if sum(other.state in ("waiting", "running") for other in self._jobs.values()) >= MAX_IMPORTS:
                 raise ApiError(429, "queue", f"{MAX_IMPORTS} imports are running. Try again later.", retry=10)
@@ -190,7 +188,7 @@ class Imports:
     def get(self, project: str, id: str) -> ImportJob:
         job = self._jobs.get(id)
         if job is None or job.project != project:
-            raise not_found(f"there is no import {id[:40]}. They are forgotten when the server is stopped.")
+            raise not_found(f"there is no import {id[:40]}. Imports are forgotten when the server stops.")
         return job
 
     def _slices(
@@ -215,7 +213,7 @@ class Imports:
                 yield from self._add_to_video(job, id, list(entries))
             job.state = "finished"
         except GeneratorExit:
-            job.state, job.message = "failed", "The server was stopped before it was done."
+            job.state, job.message = "failed", "The server was stopped before the import was finished."
             raise
         except Exception as error:
             job.state, job.message = "failed", failure_message(error, "an import")
@@ -239,7 +237,7 @@ class Imports:
             yield
         if reviewed:
             words = "1 annotation is" if reviewed == 1 else f"{reviewed} annotations are"
-            job.notes.append(f"{words} on reviewed frames of {entries[0].video.name}: look at these again.")
+            job.notes.append(f"{words} on reviewed frames of {entries[0].video.name}: check these again.")
         if frames:
             job.videos.append(id)
             self._publish(job, id, frames, sorted(objects.values()))
@@ -304,7 +302,7 @@ class Imports:
         with self._database.begin() as session:
             row = session.get(Project, job.project)
             if row is None:
-                raise not_found("the project was deleted meanwhile.")
+                raise not_found("the project has been deleted.")
             classes = list(row.classes or ())
             existing = {entry["name"] for entry in classes}
             for name in dict.fromkeys(names):
@@ -312,7 +310,8 @@ class Imports:
                     continue
                 if len(classes) >= MAX_CLASSES:
                     job.notes.append(
-                        f"A project has up to {MAX_CLASSES} classes. Further ones are names only."
+                        f"A project can have at most {MAX_CLASSES} classes. Further ones are only names of "
+                        "objects."
                     )
                     break
                 color = (colors.get(name) or first_color(len(classes) + 1)).lower()
@@ -375,7 +374,7 @@ class FileMatcher:
             place = self._in_video(video, name, frame, None if number is None else int(number[1][:12]))
             if place is not None:
                 return self._checked(video, place)
-        missing = f"called {path.name[:100]}" if name else "that it can belong to: it names none"
+        missing = f"called {path.name[:100]}" if name else "for this annotation: it has no file name"
         raise MediaError(f"the project has no file {missing}")
 
     def _fallbacks(self, path: PurePosixPath, title: str) -> Iterator[Video]:
@@ -401,7 +400,8 @@ class FileMatcher:
             return 0 if not name or self._chosen is not None else None
         if frame is None and number is not None:
             note = (
-                f"Frames of {video.name} are the numbers in file names, from 0 on: {name} is frame {number}."
+                f"The numbers in file names are used as frames of {video.name}, from 0: {name} is frame "
+                f"{number}."
             )
             self.notes.setdefault(video.id, note)
         return frame if frame is not None else number
@@ -415,7 +415,7 @@ class FileMatcher:
     def _unique(videos: Mapping[str, list[Video]], key: str) -> Video | None:
         matching = videos.get(key, [])
         if len(matching) > 1:
-            raise MediaError(f"the project has {len(matching)} files that are called {matching[0].name}")
+            raise MediaError(f"the project has {len(matching)} files with the name {matching[0].name}")
         return matching[0] if matching else None
 
     @staticmethod
@@ -445,7 +445,9 @@ def read_import(path: Path, name: str) -> list[AnnotationFile]:
         raise MediaError(str(error).replace(str(path), name)) from None
     file = AnnotationFile(name, "masklet script", title=PurePosixPath(saved.video or "").name)
     if saved.channel is not None:
-        file.notes.append(f"{name} was made on channel {saved.channel}: choose it beside the file's name.")
+        file.notes.append(
+            f"{name} was made on channel {saved.channel}: select this channel next to the file's name."
+        )
     for frame, prompts in saved.script.items():
         for id, prompt in prompts.items():
             file.add(f"object {id}, frame {frame}", "", frame, f"object {id}", "", ScriptShape(prompt))
@@ -474,7 +476,8 @@ def _class_name(label: str) -> str:
 
 
 def _object_keys(entries: Sequence[PlacedAnnotation]) -> list[str]:
-    """What tells the objects of one video apart. A second shape of an object on a frame is another object."""
+    """The key that identifies an object in a video. A second shape of an object on a frame is another
+    object."""
     keys: list[str] = []
     seen: set[tuple[int, str]] = set()
     for number, entry in enumerate(entries):

@@ -157,23 +157,24 @@ class ProjectWriter:
         gone = [name for name in added if name in self._labels]
         named = [name for name in added if name not in self._labels]
         if self._colors and named:
-            lines.append(f"Objects without a class are in classes of their names: {shorten_list(named)}.")
+            lines.append(
+                f"Objects without a class are exported with their names as classes: {shorten_list(named)}."
+            )
         if gone:
-            lines.append(f"Classes of objects that are no longer among the project's: {shorten_list(gone)}.")
+            lines.append(f"Classes of objects that the project no longer has: {shorten_list(gone)}.")
         if hidden := +self._hidden:
             objects = (
                 "1 hidden object was" if hidden.total() == 1 else f"{hidden.total()} hidden objects were"
             )
             lines.append(f"{objects} left out, in {shorten_list(list(hidden))}.")
         if self._has_values:
-            lines.append("YOLO has no place for attributes of objects: they are left out.")
+            lines.append("YOLO cannot store attributes of objects: they are left out.")
         if self._validation_files is not None:
             lines.append(split_note(self._validation_files, self._counts["file"]))
         if self._partial:
             files = "1 file was" if len(self._partial) == 1 else f"{len(self._partial)} files were"
             lines.append(
-                f"{files} not tracked to the end, so the masks that are missing there are missing here: "
-                f"{shorten_list(self._partial)}."
+                f"{files} not tracked to the end, so some masks are missing: {shorten_list(self._partial)}."
             )
         if self._empty:
             files = "1 file has" if len(self._empty) == 1 else f"{len(self._empty)} files have"
@@ -438,8 +439,8 @@ def split_note(validation: int, files: int) -> str:
         return f"{train} file{'s are' if train > 1 else ' is'} in train, {validation} in val."
     full, other = ("val", "smaller") if validation else ("train", "larger")
     return (
-        f"All files are in {full}: the names of files decide on their part, and there are too few for "
-        f"both. Choose a {other} share, or add files."
+        f"All files are in {full}: file names determine the split, and there are too few files for both "
+        f"parts. Choose a {other} share, or add files."
     )
 
 

@@ -40,7 +40,9 @@ def parse_json(text: str | bytes) -> Any:
     except UnicodeDecodeError:
         raise ApiError(422, "invalid", "the JSON must be UTF-8.") from None
     except json.JSONDecodeError as error:
-        raise ApiError(422, "invalid", f"the JSON is broken at character {error.pos}: {error.msg}.") from None
+        raise ApiError(
+            422, "invalid", f"the JSON is invalid at character {error.pos}: {error.msg}."
+        ) from None
     except ValueError as error:
         raise ApiError(422, "invalid", f"the JSON cannot be read: {error}.") from None
 
@@ -56,7 +58,7 @@ class RequestBody(BaseModel):
             for name, value in body.items():
                 field = cls.model_fields.get(name)
                 if field is not None and bool not in _types(field.annotation) and _holds_truth(value):
-                    raise ValueError(f"{name} takes no true or false")
+                    raise ValueError(f"{name} must not be true or false")
         return body
 
 
@@ -238,7 +240,7 @@ class PromptBody(RequestBody):
             PromptError: It has more clicks, or a mask that does not fit.
         """
         if len(self.positive) + len(self.negative) > max_points:
-            raise PromptError(f"a prompt may have up to {max_points} points.")
+            raise PromptError(f"a prompt can have at most {max_points} points.")
         mask = None if self.mask is None else self.mask.decode(size)
         return Prompt(positive=self.positive, negative=self.negative, box=self.box, mask=mask)
 

@@ -75,24 +75,24 @@ class SecurityMiddleware:
             return (
                 403,
                 "origin",
-                "the studio is not known under this name. Start it with --host, or use its address.",
+                "the studio does not accept this host name. Start it with --host, or use its address.",
             )
         if not self._has_token(scope, headers):
             return (
                 401,
                 "token",
-                "a token is needed: open the address that the studio printed when it was started.",
+                "a token is needed: open the address that the studio printed at its start.",
             )
         changes = scope["type"] == "websocket" or scope["method"] not in SAFE_METHODS
         if changes and not _same_origin(headers):
-            return 403, "origin", "another site's page may not do that."
+            return 403, "origin", "requests from pages of other sites are not allowed."
         size = headers.get("content-length", "0")
         if not (size.isascii() and size.isdigit() and len(size) < 20) or int(size) > self._max_bytes(scope):
             return 413, "limit", str(self._too_large(scope))
         return None
 
     def _too_large(self, scope: Scope) -> ApiError:
-        return limit_exceeded(f"too large: up to {self._max_bytes(scope) >> 20} MiB can be sent here.")
+        return limit_exceeded(f"the request is too large: the limit is {self._max_bytes(scope) >> 20} MiB.")
 
     def _is_known_host(self, host: str) -> bool:
         """Another site may point its own name at this machine (DNS rebinding); such names are refused."""

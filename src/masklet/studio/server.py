@@ -74,7 +74,7 @@ def token_for(host: str, token: str | None) -> str | None:
         MaskletError: The token is too short.
     """
     if token is not None and len(token) < 16:
-        raise MaskletError("a token needs at least 16 characters. Leave it out, and one is made.")
+        raise MaskletError("a token must have at least 16 characters. Leave it out to generate one.")
     return token or (None if is_loopback(host) else secrets.token_urlsafe(24))
 
 

@@ -80,7 +80,7 @@ def _step_title(session: Session, state: State, record: EventRecord) -> str:
     if len({step.person for step in (*state.records, *state.redo)}) < 2:
         return record.title
     names = person_names(session, {record.person})
-    return f"{record.title}, by {names.get(record.person, 'somebody')}"
+    return f"{record.title}, by {names.get(record.person, 'someone')}"
 
 
 def video_view(

@@ -1,6 +1,6 @@
-"""The batches of a step, as a function of the step, drawn ahead of time by other processes.
+"""The batches of a step, as a function of the step, drawn ahead by other processes.
 
-A resumed run therefore reaches the same losses without any saved random state.
+So a resumed run reaches the same losses without a saved random state.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from masklet.types import FrameFeatures
 T = TypeVar("T")
 
 FEATURES = "features"  # the folder of a run for encoded clips
-FRAMES = "frames"  # in the file of a clip, the key of a digest of its frames
+FRAMES = "frames"  # key of a digest of a clip's frames in its file
 MAPS = ("coarse", "middle", "fine")  # the keys of its features
-ATTEMPTS = 5  # to read a clip
+ATTEMPTS = 5  # attempts to read a clip
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PlannedBatch:
-    """A batch, and the plan of the simulated user for it.
+    """A batch, and the simulated user's plan for it.
 
     Attributes:
-        seed: Of the user's clicks.
-        names: Of the batch's clips; equal names mean equal clips.
+        seed: The seed of the user's clicks.
+        names: The names of the batch's clips; equal names mean equal clips.
         origins: The files that the clips come from, for messages.
     """
 
@@ -57,7 +57,7 @@ class PlannedBatch:
 
 
 def draw_batch(recipe: Recipe, stage: Stage, step: int, part: int) -> PlannedBatch:
-    """Draw one of the batches of a step. All parts share the plan; each part has its own clips and clicks."""
+    """Draw one of the batches of a step. All parts share the plan, but have different clips and clicks."""
     shared = np.random.default_rng([recipe.seed, step])
     weights = np.array([source.weight for source in stage.sources])
     kind = int(shared.choice(len(weights), p=weights / weights.sum()))
@@ -113,7 +113,8 @@ def prefetch(make: Callable[[int], T], steps: range, workers: int) -> Iterable[T
 class _Loader(DataLoader[T], Generic[T]):
     """A loader whose workers use one thread each for OpenCV.
 
-    They are forked while OpenCV has no others: a worker that ends inherited threads waits for ever.
+    They are forked while OpenCV has no other threads: a worker that ends inherited threads would block
+    forever.
     """
 
     def __iter__(self) -> Any:
@@ -141,7 +142,7 @@ def _identity(item: T) -> T:
 
 
 class FeatureStore:
-    """A folder with a file for each clip, in half precision: 8 MB a frame of 1024 pixels."""
+    """A folder with a file for each clip, in half precision: 8 MB per frame of 1024 pixels."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -151,7 +152,7 @@ class FeatureStore:
         """The features of all frames of a batch, one clip after the other.
 
         Args:
-            names: Of the batch's clips. A clip with other frames than its file was made of is encoded anew:
+            names: The names of the batch's clips. A clip whose frames differ from its file is encoded again:
                 pictures or labels were changed before the run was resumed.
         """
         clips = [self._encode_clip(model, batch.images[row], name) for row, name in enumerate(names)]

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 BEST, LAST = "best.safetensors", "model.safetensors"
 SAVE_EVERY = 200  # steps
 MAX_SKIPPED_STEPS = 50  # in a row
-VALIDATION = "validation, "  # before the name of a validation score in the log
+VALIDATION = "validation, "  # prefix of the names of validation scores in the log
 
 LogRow = dict[str, float]
 
@@ -69,7 +69,7 @@ def _mean_parts(losses: list[Losses]) -> Tensor:
 
 
 class GradientGuard:
-    """Skips steps whose gradient is not finite, and ends the run after many in a row."""
+    """Skips steps whose gradient is not finite, and stops the run after many in a row."""
 
     def __init__(self) -> None:
         self.skipped = 0
@@ -78,8 +78,8 @@ class GradientGuard:
         """Whether the optimizer may take a step.
 
         Args:
-            norm: Of the gradient.
-            origins: The files that the step trained on.
+            norm: The gradient's norm.
+            origins: The files used in the step.
         """
         if math.isfinite(norm):
             self.skipped = 0
@@ -104,15 +104,15 @@ def train(
     """Train to the recipe's end, and yield a row for the log after every step and every validation.
 
     Args:
-        out: Takes state.pt, from which a killed run resumes, and weights: best.safetensors, those with the
+        out: The folder for state.pt, from which a killed run resumes, and weights: best.safetensors with the
             best validation score, and at the end model.safetensors.
         save_every: Steps.
         precision: "no" or "bf16".
-        workers: Processes that draw clips ahead; 0 draws them in between.
+        workers: Processes that draw clips ahead; 0 draws them between steps.
     """
     out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)
-    # Plans differ from step to step, and so do the parameters that get no gradient.
+    # Plans, and so the parameters without gradients, differ from step to step.
     unused = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(mixed_precision=precision, kwargs_handlers=[unused])
     state.to(accelerator.device)
@@ -128,11 +128,11 @@ def train(
             if accelerator.is_main_process and (ends or state.step % save_every == 0):
                 state.save(out / STATE)
     if accelerator.is_main_process:
-        save_weights(state.averaged(), out / LAST)  # a run whose weights find no place has failed
+        save_weights(state.averaged(), out / LAST)  # a run whose weights cannot be saved has failed
 
 
 def _validate(state: TrainingState, out: Path, accelerator: Accelerator) -> Iterator[LogRow]:
-    """Validate the averaged weights, and save them where they are the best so far."""
+    """Validate the averaged weights, and save them if they are the best so far."""
     if state.recipe.validation is None or not accelerator.is_main_process:
         return
     scores = validate(state.averaged(), state.recipe.validation)
@@ -211,7 +211,7 @@ class _StageLoop:
             return self.rollout_loss(batch, planned.plan, rng, self.stage, encoded)
 
     def _apply_gradient(self, norm: float, loss: float, origins: Sequence[str]) -> None:
-        """Take the optimizer's step, or skip it where the gradient is not finite."""
+        """Take the optimizer's step, or skip it if the gradient is not finite."""
         state = self.state
         if self.guard.accepts(norm, loss, state.step, origins):
             state.optimizer.step()

@@ -15,8 +15,8 @@ from masklet.config import Sam2Config
 from masklet.nn.trunks.hiera import Block, Hiera, from_windows, to_windows
 
 UNIT = 32
-TOKENS = 8  # along a unit's side, in the first stage
-HIDDEN = 0.6  # of the units
+TOKENS = 8  # cells of the first stage along a unit's side
+HIDDEN = 0.6  # fraction of the units
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class UnitGrid:
 
     Attributes:
         size: Side of the picture, in pixels.
-        reach: Units along the side of a window of the last two stages.
+        reach: Units along the side of a window in the last two stages.
     """
 
     size: int
@@ -35,18 +35,18 @@ class UnitGrid:
     def of(cls, config: Sam2Config) -> UnitGrid:
         if config.trunk != "hiera":
             raise ValueError(
-                f"masked auto-encoding hides units of Hiera's windows, and {config.trunk} has no windows. "
-                "Train it without: it starts from ImageNet weights."
+                f"masked auto-encoding needs the windows of Hiera, and {config.trunk} has none. Skip "
+                "pre-training: it starts from ImageNet weights."
             )
         first, second, third, fourth = config.windows
         if (first, second) != (TOKENS, TOKENS // 2) or third != 2 * fourth:
             raise ValueError(
-                f"masking needs windows of whole units, that is (8, 4, 2 n, n). Got {config.windows}."
+                f"windows must be (8, 4, 2 n, n) for masked auto-encoding. Got {config.windows}."
             )
         if config.image_size % (UNIT * fourth):
             raise ValueError(
-                f"image_size must be a multiple of {UNIT * fourth}, a window of the last stage, so that "
-                f"every window hides as many units. Got {config.image_size}."
+                f"image_size must be a multiple of {UNIT * fourth}, the side of a window in the last stage. "
+                f"Got {config.image_size}."
             )
         return cls(config.image_size, fourth)
 
@@ -60,7 +60,7 @@ class UnitGrid:
         return self.reach**2 - round(HIDDEN * self.reach**2)
 
     def hide(self, b: int, rng: torch.Generator) -> Bool[Tensor, "b units"]:
-        """Choose the hidden units at random, the same number in each window."""
+        """Choose hidden units at random, the same number in each window."""
         noise = torch.rand(b, self.units // self.reach**2, self.reach**2, generator=rng, device=rng.device)
         return (noise.argsort(dim=2).argsort(dim=2) >= self.visible).flatten(1)
 
@@ -80,7 +80,7 @@ class MaskedAutoencoder(nn.Module):
     """Hiera, the fusion of its four maps into one token for each visible unit, and the decoder.
 
     Args:
-        width, depth: Of the decoder.
+        width, depth: The decoder's width and depth.
     """
 
     def __init__(self, config: Sam2Config, width: int, depth: int) -> None:
@@ -108,7 +108,8 @@ class MaskedAutoencoder(nn.Module):
         """The trunk's four maps on the visible units, one picture after the other."""
         visible = ~hidden
         pixels = self.grid.join(visible[:, :, None, None, None].float()).repeat_interleave(UNIT, 1)
-        # The first convolution reaches three pixels over a unit's edge: hidden pixels are zeroed before it.
+        # The first convolution reaches three pixels beyond a unit, so hidden pixels are set to zero before
+        # it.
         x = self.trunk.patch(image * pixels.repeat_interleave(UNIT, 2).permute(0, 3, 1, 2))
         x = (x + self.trunk.positions(*x.shape[2:])).permute(0, 2, 3, 1)
         x = self.grid.cut(x)[visible]
@@ -126,7 +127,7 @@ class MaskedAutoencoder(nn.Module):
     def forward(
         self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]
     ) -> Float[Tensor, "b units pixels"]:
-        """Every unit's pixels, as `targets` has them, from those of the visible units."""
+        """Predict every unit's pixels, in the form of `targets`, from the visible units."""
         parts = [
             fuse(x.flatten(1)) for fuse, x in zip(self.fuse, self.encode_visible(image, hidden), strict=True)
         ]
@@ -156,9 +157,9 @@ class MaskedAutoencoder(nn.Module):
 
 
 def _open_windows(trunk: Hiera) -> tuple[list[Block], list[int]]:
-    """A trunk's blocks, and how many units each spans along a side; 0 means all.
+    """A trunk's blocks, and the number of units that each spans along a side; 0 means all.
 
-    The blocks are changed to attend over their whole input: the units of a window are gathered before.
+    The blocks are changed to attend over their whole input, since the units of a window are gathered before.
     """
     blocks, spans, tokens = [], [], TOKENS
     for block in trunk.blocks:

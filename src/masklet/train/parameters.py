@@ -1,4 +1,5 @@
-"""Which parameters train, and how fast: presets, LoRA adapters, and the optimizer's parameter groups."""
+"""The trained parameters and their learning rates: presets, LoRA adapters, and the optimizer's parameter
+groups."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ LORA_RANK = 8
 
 
 def freeze_parameters(model: nn.Module, preset: Preset) -> None:
-    """Freeze what a preset does not train; for LoRA, add the adapters."""
+    """Freeze the parameters that a preset does not train; for LoRA, add the adapters."""
     if preset == "lora":
         add_adapters(model)
         return
@@ -63,7 +64,7 @@ def optimizer_groups(
 
 
 def _blocks_above(name: str, blocks: int) -> int:
-    """How many blocks of the trunk lie above a parameter; the tables are exempt, as in the published code."""
+    """The number of trunk blocks after a parameter; the tables are exempt, as in the published code."""
     if not name.startswith("image_encoder.trunk") or name.split(".")[-1] in TABLES:
         return 0
     return blocks - int(name.split(".")[3]) if ".blocks." in name else blocks + 1
@@ -72,7 +73,7 @@ def _blocks_above(name: str, blocks: int) -> int:
 class LowRank(nn.Module):
     """A LoRA adapter (arXiv 2106.09685): adds a product of two thin matrices, zero at the start, to a weight.
 
-    As a parametrization it leaves the layer in its place, so that the network's verbs run unchanged.
+    As a parametrization it keeps the layer, so that the network's verbs run unchanged.
     """
 
     def __init__(self, rows: int, columns: int, rank: int) -> None:
@@ -101,7 +102,7 @@ def _is_linear(name: str, module: nn.Module) -> TypeGuard[nn.Linear | nn.Conv2d]
 
 
 def merge_adapters(model: nn.Module) -> dict[str, Tensor]:
-    """The weights under the names of a network without adapters, the adapters added to them."""
+    """The weights with the adapters added, under the names of a network without adapters."""
     weights = {
         name: tensor for name, tensor in model.state_dict().items() if ".parametrizations." not in name
     }

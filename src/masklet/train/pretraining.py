@@ -38,13 +38,13 @@ class PretrainingRecipe:
     """Everything that determines a pre-training run.
 
     Attributes:
-        config: Of the network that the trunk is for; its image size is that of the crops.
-        source: From a picture's number to the picture.
-        pictures: Per batch and process.
-        validation: Pictures to validate on, and to show in the report.
+        config: The config of the network with this trunk; its image size is that of the crops.
+        source: Maps a picture's number to the picture.
+        pictures: Pictures per batch and process.
+        validation: Pictures for validation and for the report.
         start: Weights whose trunk is trained further; None starts from random weights.
-        learning_rate: The highest; it falls to zero as a cosine.
-        width, depth: Of the decoder.
+        learning_rate: The peak; it falls to zero as a cosine.
+        width, depth: The decoder's width and depth.
         every: Steps between two validations.
     """
 
@@ -79,7 +79,7 @@ class PretrainingRecipe:
 
 @dataclass
 class PretrainingState:
-    """A pre-training recipe, and how far its run has come."""
+    """A pre-training recipe, and the state of its run."""
 
     recipe: PretrainingRecipe
     network: MaskedAutoencoder
@@ -171,8 +171,8 @@ def pretrain(
     """Pre-train to the recipe's end, and yield a row for the log after every step and every validation.
 
     Args:
-        out: Takes state.pt, from which a killed run resumes, and at the end model.safetensors, a network from
-            which interactive training starts.
+        out: The folder for state.pt, from which a killed run resumes, and at the end model.safetensors, a
+            network from which interactive training starts.
     """
     out.mkdir(parents=True, exist_ok=True)
     cv2.setNumThreads(1)

@@ -25,12 +25,12 @@ from masklet.train.parameters import Preset
 from masklet.train.rollout import CORRECTIONS, FOCAL, IOU
 from masklet.train.validation_split import MAX_VALIDATION_ITEMS, leave_out, split_validation
 
-ClipSource = Callable[[int], Clip]  # from a clip's number to the clip
-# ImageSession, which zooms into small objects where the config says so; training itself knows no sessions.
+ClipSource = Callable[[int], Clip]  # maps a clip's number to the clip
+# ImageSession, which zooms into small objects if the config says so; training does not depend on sessions.
 OpenImage = Callable[[Sam2, UInt8[np.ndarray, "H W 3"]], ImagePredictor]
 
-SIDE_STEP = 32  # of the model's square: the trunk's coarsest stride
-NEW = "new-"  # before a size: random weights
+SIDE_STEP = 32  # step of the square's side: the trunk's coarsest stride
+NEW = "new-"  # prefix of a size: random weights
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class BatchSource:
     """One kind of batch within a stage.
 
     Attributes:
-        source: Where the clips come from, all of one length and size.
-        clips: Per batch and process.
-        weight: How often a batch comes from here, relative to the stage's other sources.
+        source: The source of the clips, all of one length and size.
+        clips: Clips per batch and process.
+        weight: How often a batch is drawn from it, relative to the stage's other sources.
     """
 
     source: ClipSource
@@ -54,11 +54,11 @@ class Stage:
 
     Attributes:
         steps: Optimizer steps.
-        learning_rates: At the start and at the end of the stage.
-        loss_size: Side of the maps on which masks are compared.
-        corrections: Clicks on a corrected frame.
+        learning_rates: The learning rates at the start and end of the stage.
+        loss_size: Side of the maps for comparing masks.
+        corrections: The number of clicks on a corrected frame.
         focal, iou: Weights of these losses.
-        schedule: How the learning rate goes from start to end.
+        schedule: How the learning rate changes from start to end.
     """
 
     name: str
@@ -85,7 +85,7 @@ class ValidationPicture:
     """A labelled picture at its own size.
 
     Attributes:
-        masks: Of its objects, encoded.
+        masks: The objects' masks, encoded.
     """
 
     name: str
@@ -95,12 +95,12 @@ class ValidationPicture:
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Held-back pictures and clips on which a run is validated.
+    """Held-back pictures and clips for validation.
 
     Attributes:
-        stills: Clips of one frame in the model's square, for the network alone: quick.
+        stills: Clips of one frame in the model's square, for the network without sessions: fast.
         clips: Longer clips of the run's image size, tracked from the first frame's mask.
-        pictures: Segmented as users do, at their own size, by what `open_image` makes of them.
+        pictures: Segmented like a user's pictures, at their own size, by the sessions of `open_image`.
         every: Steps between two validations.
     """
 
@@ -119,13 +119,13 @@ class Recipe:
         warmup: Steps over which the learning rate rises from zero, at the run's start.
         trunk_lr_scale: The image encoder's learning rate relative to the rest's, as in the paper (app. C.2).
         ema: Decay of the running average of the weights.
-        layer_scale: Of the memory encoder's blocks at the start.
-        start: The weights to start from, as masklet.load takes them; None starts from random weights.
+        layer_scale: Initial layer scale of the memory encoder's blocks.
+        start: The weights to start from, as for masklet.load; None starts from random weights.
         preset: The parts of the network to train.
         layer_decay: Factor between the learning rates of a block of the trunk and the block after it.
         accumulate: Batches per step and process; one process with two batches equals two processes with one.
-        checkpoint_activations: Compute the trunk's activations twice, which takes time and saves memory.
-        distinct_clips: How many different clips a source draws; a frozen trunk encodes each of them once.
+        checkpoint_activations: Compute the trunk's activations twice, which is slower and saves memory.
+        distinct_clips: The number of different clips of a source; a frozen trunk encodes each of them once.
     """
 
     config: Sam2Config
@@ -161,17 +161,17 @@ class Recipe:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """The options of `masklet train RECIPE`. None leaves the choice to the recipe.
+    """The options of `masklet train RECIPE`. None uses the recipe's choice.
 
     Attributes:
-        data: What to train on, in any form that the recipe reads.
-        model: Weights to start from, as masklet.load takes them; `new-` and a size starts from random
-            weights.
+        data: The training data, in any form that the recipe reads.
+        model: Weights to start from, as for masklet.load; `new-` and a size starts from random weights.
         preset: The parts of the network to train.
-        validation: What to validate on; None holds back a part of the data.
-        learning_rate: The highest of the schedule.
-        open_image: Opens validation pictures as users do, ImageSession; None validates the network alone.
-        is_validated: Whether anything is validated on.
+        validation: The validation data; None holds back a part of the data.
+        learning_rate: The peak of the schedule.
+        open_image: Opens validation pictures like a user (ImageSession); None validates the network without
+            sessions.
+        is_validated: Whether the recipe validates.
 
     Raises:
         OptionError: A number is out of its range.
@@ -199,7 +199,7 @@ class TrainingOptions:
         """The network to train, and the weights to start from; None for random weights.
 
         Args:
-            default: The model where the options name none.
+            default: The model if the options have none.
         """
         name = self.model or default
         if not name.startswith(NEW):
@@ -213,17 +213,15 @@ class TrainingOptions:
 
     @cached_property
     def pictures(self) -> list[PackedPicture]:
-        """All pictures of a folder of image sets, each with an instances.json beside its pictures."""
+        """All pictures of a folder of image sets, each with an instances.json next to its pictures."""
         folders = sorted(path.parent for path in self.data.glob("*/instances.json"))
         if not folders:
-            raise MediaError(
-                f"{self.data} holds no image set, that is a folder with an instances.json in it."
-            )
+            raise MediaError(f"{self.data} contains no image set, which is a folder with an instances.json.")
         return load_pictures(folders, Path(".cache"))
 
     @cached_property
     def split(self) -> tuple[list[DatasetItem], list[DatasetItem]]:
-        """The labelled pictures and videos to train on, and those to validate on; none is in both."""
+        """The labelled pictures and videos for training, and those for validation; none is in both."""
         items = find_items(self.data)
         if not self.is_validated:
             return items, []

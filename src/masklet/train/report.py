@@ -39,7 +39,7 @@ CURVES = ("loss", "focal", "dice", "iou", "score", "rate")
 
 
 class RunLog:
-    """Writes rows to log.jsonl and TensorBoard. Where that fails, the run continues."""
+    """Writes rows to log.jsonl and TensorBoard. If that fails, the run continues."""
 
     def __init__(self, out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ class RunLog:
         self.board = SummaryWriter(str(out / "tensorboard"))
 
     def _end_last_line(self) -> None:
-        """End a line that a kill cut short, or the next row would be lost with it."""
+        """End a line that was truncated by a kill, since the next row would be lost otherwise."""
         if self.path.is_file() and self.path.stat().st_size:
             with self.path.open("rb+") as file:
                 file.seek(-1, os.SEEK_END)
@@ -56,7 +56,7 @@ class RunLog:
                     file.write(b"\n")
 
     def write(self, row: LogRow) -> None:
-        """Append a row, which names its `step`."""
+        """Append a row, which has its `step`."""
         try:
             with self.path.open("a") as file:
                 file.write(json.dumps({**row, "time": round(time.time(), 1)}) + "\n")
@@ -88,7 +88,7 @@ def read_log(out: Path) -> list[LogRow]:
         for line in file:
             try:
                 row = json.loads(line)
-            except ValueError:  # cut short when the run was killed
+            except ValueError:  # truncated when the run was killed
                 continue
             rows[row["step"], "loss" in row] = row
     return [rows[key] for key in sorted(rows)]
@@ -150,7 +150,7 @@ def write_report(out: Path, title: str, about: str, command: str, pictures: Iter
 
     Args:
         out: The run's folder, which holds its log.
-        about: What was trained, and from which weights, in a sentence or two.
+        about: A description of the run: what was trained, from which weights.
         command: The command that made the report.
     """
     rows = read_log(out)
@@ -182,14 +182,14 @@ def write_report(out: Path, title: str, about: str, command: str, pictures: Iter
 
 
 def _score(name: str, values: Sequence[float]) -> tuple[str, float, float, float]:
-    """A score's name, and its value at the start, at best, and at the end."""
+    """A score's name, and its first, best and last value."""
     name = name.removeprefix(VALIDATION)
     best = min(values, key=abs) if name in (IOU_ERROR, IOU_BIAS) else max(values)
     return name, values[0], best, values[-1]
 
 
 def predictions(recipe: Recipe, model: Sam2) -> Iterator[PictureStrip]:
-    """The answers of a network on some validation pictures, or on stills where there are no pictures."""
+    """The answers of a network on some validation pictures, or on stills if there are no pictures."""
     validation = recipe.validation or ValidationSet()
     for picture in validation.pictures[:PICTURES]:
         answers = list(answer_picture(model, picture, validation))

@@ -36,7 +36,7 @@ class Batch:
     """Clips of one length, and the objects in them as rows of one batch.
 
     Attributes:
-        owner: For each object, the clip it is in.
+        owner: The clip of each object.
     """
 
     images: UInt8[Tensor, "clips t S S 3"]
@@ -61,7 +61,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the simulated user does; the same for every object of a batch.
+    """The simulated user's plan, the same for all objects of a batch.
 
     Attributes:
         start: The kind of the initial prompts.
@@ -75,7 +75,8 @@ class Plan:
 
     @classmethod
     def draw(cls, frames: int, rng: np.random.Generator) -> Plan:
-        """Mask half the time, else click or box; one or two prompted frames, up to two corrected ones.
+        """A mask half of the time, otherwise a click or box; one or two prompted frames, up to two corrected
+        ones.
 
         A still always gets a click or a box, and corrections. A mask as a prompt is taken as true and gets no
         corrections.
@@ -94,10 +95,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class RolloutAnswer:
-    """The candidates of the network at one moment of a rollout.
+    """The network's candidates at one moment of a rollout.
 
     Attributes:
-        points: On this frame so far; a box counts as two.
+        points: The number of points on this frame so far; a box counts as two.
     """
 
     frame: int
@@ -107,7 +108,7 @@ class RolloutAnswer:
 
 @dataclass(frozen=True)
 class Points:
-    """All points of one frame; a box is two of them, its corners."""
+    """All points of one frame; a box is two points, its corners."""
 
     xy: Float[Tensor, "b p 2"]
     labels: Int[Tensor, "b p"]
@@ -157,7 +158,7 @@ def rollout(
     policy = Recency()
     banks = [MemoryBank(capacity=None) for _ in range(len(batch.masks))]
     answers: list[RolloutAnswer] = []
-    # Initial prompts come first, without memory; then the other frames in the order of time.
+    # Initial prompts come first, without memory; then the other frames in temporal order.
     order = [*plan.prompted, *(t for t in range(len(features)) if t not in plan.prompted)]
     for t in order:
         truth = batch.masks[:, t]
@@ -211,7 +212,7 @@ def _answer_and_correct(
                 simulated_user.corrective_click(mask, truth, rng, simulated_user.FROM_OBJECT)
             )
         count = points.xy.shape[1]
-        # In training an unstable single mask is not replaced, so that it gets gradients.
+        # In training, an unstable single mask is not replaced, so that it gets gradients.
         candidates = model.decode(
             features,
             context,
@@ -245,7 +246,8 @@ class Losses:
 
 
 def focal_loss(logits: Float[Tensor, "*n h w"], truth: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n"]:
-    """Cross-entropy that weighs pixels down that are already right (arXiv 1708.02002), a mean over pixels."""
+    """Focal loss (arXiv 1708.02002): cross-entropy with lower weights for pixels that are already correct,
+    averaged over pixels."""
     probability = logits.sigmoid()
     miss = probability + truth - 2 * probability * truth  # the probability given to the wrong answer
     alpha = ALPHA * truth + (1 - ALPHA) * (1 - truth)
@@ -261,7 +263,7 @@ def dice_loss(logits: Float[Tensor, "*n h w"], truth: Float[Tensor, "*n h w"]) -
 
 
 def true_iou(logits: Float[Tensor, "*n h w"], truth: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n"]:
-    """IoU of the thresholded mask with the truth; 1 where both are empty."""
+    """IoU of the thresholded mask with the truth; 1 if both are empty."""
     mask, truth = logits > 0, truth > 0.5
     both, either = (mask & truth).sum(dim=(-2, -1)), (mask | truth).sum(dim=(-2, -1))
     return torch.where(either > 0, both / either.clamp(min=1), 1.0)

@@ -1,4 +1,4 @@
-"""Runs a recipe in a folder, by name or by file, from the start or from the last checkpoint."""
+"""Runs a recipe in a folder, by name or file, from the start or from the last checkpoint."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def find_recipe(name: str) -> Callable[[TrainingOptions], Recipe | PretrainingRe
     spec = importlib.util.spec_from_file_location(f"masklet_recipe_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     loaded = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = loaded  # dataclasses in the file look their module up
+    sys.modules[spec.name] = loaded  # dataclasses in the file look up their module
     spec.loader.exec_module(loaded)
     if not hasattr(loaded, "recipe"):
         raise MaskletError(f"{path} is not a recipe: it defines no function `recipe(options)`.")
@@ -61,9 +61,9 @@ class TrainingRun:
 
     Attributes:
         train_to_end: The loop, given the folder.
-        about: What is trained, and from which weights, for the report.
-        command: The command that began or resumed the run, for the report.
-        pictures: Answers of the network as it is now, on validation pictures.
+        about: A description for the report: what is trained, from which weights.
+        command: The command that started or resumed the run, for the report.
+        pictures: The network's current answers on validation pictures.
     """
 
     name: str
@@ -76,7 +76,7 @@ class TrainingRun:
 
     @classmethod
     def begin(cls, name: str, options: TrainingOptions, out: Path, command: str = "") -> TrainingRun:
-        """Begin a recipe, by name or Python file; resume it if `out` holds its checkpoint."""
+        """Start a recipe, by name or Python file, or resume it if `out` has its checkpoint."""
         # torchrun gives each process one thread.
         if processes := int(os.environ.get("LOCAL_WORLD_SIZE", "0")):
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
@@ -89,14 +89,14 @@ class TrainingRun:
             out,
             description,
             before=lambda: read_settings_file(out / EARLIER_MANIFEST, description, (STATE, FEATURES)),
-            advice=f"choose another folder. To go on from its weights, pass them with --model {out / BEST}.",
+            advice=f"choose another folder. To start from its weights, pass them with --model {out / BEST}.",
         )
         if isinstance(recipe, PretrainingRecipe):
             run = cls._pretraining(name, out, recipe, command)
         else:
             run = cls._training(name, out, recipe, command)
         if run.is_main_process:
-            remove_unfinished(out)  # of a run that was killed
+            remove_unfinished(out)  # from a killed run
             if (out / STATE).exists():
                 _warn_of_changes(out, circumstances)
             described = replace(description, settings={**description.settings, **circumstances})
@@ -109,7 +109,7 @@ class TrainingRun:
     def _training(cls, name: str, out: Path, recipe: Recipe, command: str) -> TrainingRun:
         state = TrainingState.begin(recipe)
         about = f"{_describe_start(recipe.start)}; trained: {recipe.preset}."
-        # A short run is saved as often as it is validated.
+        # A short run is saved at every validation.
         every = SAVE_EVERY if recipe.validation is None else min(SAVE_EVERY, recipe.validation.every)
         loop = partial(train, state, save_every=every)
         return cls(name, out, state, loop, about, command, lambda: predictions(recipe, state.averaged()))
@@ -151,7 +151,8 @@ class TrainingRun:
 
 
 def _describe_run(name: str, options: TrainingOptions, recipe: Recipe | PretrainingRecipe) -> Run:
-    """What may not change within a run. More steps may follow, and other machines may go on."""
+    """The settings that may not change within a run. A run may continue with more steps, or on another
+    machine."""
     start = recipe.start
     settings: dict[str, str | int | float | None] = {
         "recipe": name,

@@ -23,27 +23,27 @@ from masklet.zoom import Zoom
 
 ATTEMPTS = 20
 ZOOM = Zoom()
-MIN_VISIBLE_AREA = 0.002  # of a window: less of an object at its edge is not labelled
+MIN_VISIBLE_AREA = 0.002  # minimum fraction of a window for labelling an object at its edge
 MOVED = ClipMix(still=0.0, moved=1.0, pasted=0.0, procedural=0.0)
 
 log = logging.getLogger(__name__)
 
-OUTSIDE = (124, 116, 104)  # the mean colour, which the network sees as zeros
+OUTSIDE = (124, 116, 104)  # the mean colour, which becomes zero when normalised
 GREY = np.array([0.299, 0.587, 0.114])
 Jitter = tuple[float, float, float]  # brightness, contrast, saturation: each changes by up to this fraction
 
 
 class ClipSampler:
-    """Draws clips, resized to the model's square; a picture becomes a clip by synthetic motion.
+    """Draws clips, resized to the model's square. A picture becomes a clip by synthetic motion.
 
     Args:
         items: The videos and pictures, drawn with equal probability.
-        size, frames: Of every clip.
+        size, frames: Size and length of every clip.
         objects: The maximum per clip, chosen from those visible on its first frame.
-        seed: Decides all clips, together with their numbers.
+        seed: Determines all clips, together with their numbers.
         augmentation: By default `Augmentation()`.
-        zoom_share: The share of stills that are a window around one of their objects, where it is small; for
-            a network that zooms, which sees objects in such windows too.
+        zoom_share: The fraction of stills that are a window around a small object; for a network that zooms,
+            whose input also has such windows.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class ClipSampler:
         zoom_share: float = 0.0,
     ) -> None:
         if not items:
-            raise ValueError("there are no videos or pictures to draw clips from.")
+            raise ValueError("there are no videos or pictures for training.")
         self.items, self.size, self.frames, self.objects = items, size, frames, objects
         self.seed, self.augmentation = seed, augmentation or Augmentation()
         self.zoom_share = zoom_share if frames == 1 else 0.0
 
     def clip(self, number: int) -> Clip:
-        """The clip of that number; the same one every time.
+        """The clip with this number, always the same.
 
         Items that cannot be read are logged and skipped.
         """
@@ -78,8 +78,8 @@ class ClipSampler:
             if clip is not None:
                 return replace(self.augmentation(clip, rng), name=item.name)
         raise MediaError(
-            f"{ATTEMPTS} videos or pictures in a row could not be used, the last {item.name}: "
-            "each is unreadable or shows no object."
+            f"{ATTEMPTS} videos or pictures in a row could not be used, the last {item.name}: each is "
+            "unreadable or has no object."
         )
 
     def _draw(self, item: DatasetItem, rng: Generator) -> Clip | None:
@@ -111,7 +111,7 @@ class ClipSampler:
     def _zoomed_still(
         self, video: LabelledFrames, frame: int, ids: Sequence[int], rng: Generator
     ) -> Clip | None:
-        """A frame in the window that zoom opens around one of its objects; None where it opens none."""
+        """A frame in the window of zoom around one of its objects; None if there is no such window."""
         masks = video.masks(frame, ids)
         boxes = [box for mask in masks if (box := tight_box(mask)) is not None]
         if not boxes:
@@ -167,7 +167,7 @@ class WeightedSampler:
         self.sources, self.seed = [source for _, source in sources], seed
 
     def clip(self, number: int) -> Clip:
-        """The clip of that number, always the same."""
+        """The clip with this number, always the same."""
         rng = np.random.default_rng([self.seed, number])
         return self.sources[int(rng.choice(len(self.sources), p=self.weights))](number)
 
@@ -177,7 +177,7 @@ class Augmentation:
     """Probabilities and ranges of the augmentations; the defaults are SAM 2's for fine-tuning on videos.
 
     Attributes:
-        rotation, shear: Up to so many degrees, in both directions.
+        rotation, shear: Maximum in degrees, in both directions.
         colour: Jitter of the whole clip.
         flicker: Jitter of each frame.
         mosaic: The clip four times in one picture; one of them has the labels, the others are distractors.
@@ -218,7 +218,7 @@ class Augmentation:
 
 
 def _affine(clip: Clip, rng: Generator, rotation: float, shear: float) -> Clip:
-    """Rotate and shear about the centre; what comes from outside the picture gets one colour."""
+    """Rotate and shear about the centre; pixels from outside the picture get one colour."""
     height, width = clip.images.shape[1:3]
     angle, slant = np.deg2rad(rng.uniform(-1, 1, 2) * (rotation, shear))
     rotated = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -1,4 +1,4 @@
-"""The state of a run: network, running average and optimizer, and the checkpoint that holds them."""
+"""The state of a run (network, running average and optimizer) and its checkpoint."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BROKEN = (zipfile.BadZipFile, pickle.UnpicklingError, EOFError, TypeError, Index
 
 @dataclass
 class TrainingState:
-    """A recipe, and how far its run has come.
+    """A recipe, and the state of its run.
 
     Attributes:
         best: The highest mean validation score so far.
@@ -51,7 +51,7 @@ class TrainingState:
 
     @classmethod
     def begin(cls, recipe: Recipe) -> TrainingState:
-        """The state of a new run, from random weights or from those that the recipe names."""
+        """The state of a new run, from random weights or from those of the recipe."""
         torch.manual_seed(recipe.seed)
         model = Sam2(recipe.config)
         if recipe.start is None:
@@ -102,7 +102,7 @@ class TrainingState:
         return model.eval()
 
     def save_weights(self, path: Path) -> bool:
-        """Write the averaged weights; returns whether there was place. A full disk is logged."""
+        """Write the averaged weights; returns whether this succeeded. A full disk is logged."""
         try:
             checkpoint.save(self.averaged(), path)
         except CheckpointError as error:
@@ -112,16 +112,16 @@ class TrainingState:
 
 
 def save_state(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint atomically. A full disk is logged, and the previous checkpoint stays."""
+    """Write a checkpoint atomically. A full disk is logged, and the previous checkpoint is kept."""
     try:
         with atomic_write(path, CheckpointError) as part:
             torch.save(state, part)
     except (CheckpointError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        log.warning("step %d was not saved, %s stays as it was: %s", state["step"], path, first_line(error))
+        log.warning("step %d was not saved, %s is unchanged: %s", state["step"], path, first_line(error))
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Load an optimizer's moments; the factors on its learning rates stay those of the recipe."""
+    """Load an optimizer's moments; the factors of its learning rates are those of the recipe."""
     scales = [group["lr_scale"] for group in optimizer.param_groups]
     optimizer.load_state_dict(dict(state))
     for group, scale in zip(optimizer.param_groups, scales, strict=True):
@@ -131,10 +131,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
 
 @contextmanager
 def read_state(path: Path) -> Iterator[dict[str, Any]]:
-    """The content of a checkpoint; a file that is damaged or does not fit raises CheckpointError."""
+    """The content of a checkpoint. A file that is damaged or does not fit raises CheckpointError."""
     try:
         with zipfile.ZipFile(path) as parts:
-            if (damaged := parts.testzip()) is not None:  # torch reads on over flipped bits
+            if (damaged := parts.testzip()) is not None:  # torch does not detect flipped bits
                 raise ValueError(f"its part {damaged} is damaged")
         state = torch.load(path, map_location="cpu", weights_only=True)
         step, best = state["step"], state.get("best", 0.0)
@@ -153,7 +153,7 @@ def read_state(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def initialise(model: Sam2, layer_scale: float = 0.1) -> None:
-    """Initial values where torch's own do not suit training from random weights.
+    """Set initial values where torch's are not suitable for training from random weights.
 
     A convolutional trunk starts from ImageNet weights.
     """
@@ -169,8 +169,8 @@ def initialise(model: Sam2, layer_scale: float = 0.1) -> None:
     for table in tables:
         nn.init.trunc_normal_(table, std=0.02)
     nn.init.trunc_normal_(decoder.absent_pointer, std=0.02)
-    # Queries and keys that start as the same map let a point attend to its own place in the image from the
-    # first step. Without this, and with biases, the decoder learns the usual places of objects long before it
+    # If queries and keys start as the same map, a point attends to its own position in the image from the
+    # first step. Otherwise, or with biases, the decoder learns the usual positions of objects long before it
     # uses the click.
     for module in decoder.modules():
         if isinstance(module, nn.Linear | nn.ConvTranspose2d) and module.bias is not None:
@@ -181,7 +181,7 @@ def initialise(model: Sam2, layer_scale: float = 0.1) -> None:
                 module.q.weight.mul_(2)
                 module.k.weight.copy_(module.q.weight)
     # The same over time: a query starts as the map from a feature to the key of its memory, so that an object
-    # attends to itself on the frame before.
+    # attends to itself on the previous frame.
     encoder = model.memory_encoder
     feature_to_memory = encoder.out.weight[:, :, 0, 0] @ encoder.features.weight[:, :, 0, 0]
     for layer in attention.layers:

@@ -1,8 +1,8 @@
 """Validation on held-back pictures and clips: masks from clicks and boxes, and tracking.
 
 The simulated user clicks as in evaluation, in the centre of the largest error, so the scores have no
-randomness. Pictures are segmented by an ImageSession at their own size, as users do and as `masklet evaluate
-image` does, where the caller passes one. Stills are quicker: the network alone answers in its square.
+randomness. Pictures are segmented by an ImageSession at their own size, as in `masklet evaluate image`, if
+the caller passes one. Stills are faster: they are segmented by the network in its square.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 CLICKS = 3
 OBJECTS = 4  # of a picture
 CLIP_OBJECTS = 8  # of a clip
-LONGEST_SIDE = 1536  # of a picture, in pixels; larger ones are reduced, to limit memory
+LONGEST_SIDE = 1536  # of a picture, in pixels; larger ones are scaled down to limit memory
 TRACKED_CLIPS = 8  # in each validation
 BEST_OF_THREE, IOU_ERROR, IOU_BIAS = "1 click, best of 3", "predicted IoU, error", "predicted IoU, bias"
 NOT_IN_MEAN = {BEST_OF_THREE, IOU_ERROR, IOU_BIAS}
@@ -69,7 +69,7 @@ def validate(model: Sam2, validation: ValidationSet) -> dict[str, float]:
     """Mean IoU over the objects of all pictures and stills, and mean J over those of all clips.
 
     `mean` averages these. Also, after one click, the calibration of the predicted IoU: its mean absolute
-    error, and its bias, which is positive where the network predicts too much.
+    error, and its bias, which is positive if the network predicts too high values.
     """
     scores: dict[str, list[float]] = defaultdict(list)
     for picture in validation.pictures:
@@ -121,7 +121,7 @@ class ObjectAnswers:
 def answer_picture(
     model: Sam2, picture: ValidationPicture, validation: ValidationSet
 ) -> Iterator[ObjectAnswers]:
-    """Segment each object of a picture as users do."""
+    """Segment each object of a picture like a user."""
     assert validation.open_image is not None, "a validation set with pictures has an open_image"
     session = validation.open_image(model, picture.image)
     for code in picture.masks:
@@ -176,7 +176,7 @@ def _decode_single(
 
 @torch.inference_mode()
 def score_clip(model: Sam2, clip: Clip) -> Float[Tensor, " b"]:
-    """Mean J of each object over all frames but the first, whose mask is the prompt."""
+    """Mean J of each object over all frames except the first, whose mask is the prompt."""
     batch = Batch.collate([clip]).to(model.device)
     answers = rollout(model, batch, Plan("mask", (0,), ()), torch.Generator(model.device))
     scores = [
@@ -196,11 +196,11 @@ def _iou(logits: Float[Tensor, "b m h w"], truth: Bool[Tensor, "b H W"]) -> Floa
 def make_validation_set(
     items: Sequence[DatasetItem], size: int, frames: int, every: int, open_image: OpenImage | None
 ) -> ValidationSet:
-    """A picture of each item, and clips of some where clips are trained on.
+    """A picture of each item, and clips of some items if training uses clips.
 
     Args:
-        size, frames: Of the clips.
-        open_image: Segments the pictures; None makes them stills, for the network alone.
+        size, frames: Size and length of the clips.
+        open_image: Segments the pictures; None makes them stills, for the network without sessions.
     """
     clips = [_read_clip(item, size, frames) for item in items[:TRACKED_CLIPS]] if frames > 1 else []
     validation = ValidationSet(
@@ -218,14 +218,14 @@ def make_validation_set(
         )
     if not (validation.stills or validation.pictures):
         raise MediaError(
-            f"of the {len(items)} pictures or videos to validate on, none can be read and shows an object. "
-            "Give labelled ones that do with --validation."
+            f"none of the {len(items)} pictures or videos for validation can be read and has an object. "
+            "Pass labelled data with --validation."
         )
     return validation
 
 
 def _read_picture(item: DatasetItem) -> ValidationPicture | None:
-    """A picture, or a video's middle frame; None where it cannot be read or shows no object."""
+    """A picture, or a video's middle frame; None if it cannot be read or has no object."""
     try:
         frames = item.open()
         index = len(frames) // 2

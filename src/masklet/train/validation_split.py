@@ -21,21 +21,21 @@ from masklet.splits import hold_back
 log = logging.getLogger(__name__)
 
 VALIDATION_FRACTION = 0.2
-MAX_VALIDATION_ITEMS = 64  # more take longer and hardly change the scores
-MAX_COMPARED = 20_000  # pictures that are compared with those to validate on, at some milliseconds each
+MAX_VALIDATION_ITEMS = 64  # more are slower and hardly change the scores
+MAX_COMPARED = 20_000  # pictures compared with those for validation, at some milliseconds each
 NAMED = 5  # items that a warning names; it counts the others
 
-# Thumbnails, by which pictures are compared.
+# Thumbnails for comparing pictures.
 THUMBNAIL_SIDE = 32
-BLUR = 3.0  # in its pixels: broad shades, which many pictures share, are subtracted
-MIN_DEVIATION = 1.0  # grey levels: a thumbnail with less shows nothing
-MIN_CORRELATION = 0.8  # of two thumbnails that look alike: of pictures of other scenes it was below 0.7
-ASPECT_TOLERANCE = 0.03  # by how much the logarithms of width by height may differ
+BLUR = 3.0  # in thumbnail pixels: coarse structure, common to many pictures, is subtracted
+MIN_DEVIATION = 1.0  # grey levels: a thumbnail with less contrast is ignored
+MIN_CORRELATION = 0.8  # correlation of similar thumbnails; for pictures of different scenes it was below 0.7
+ASPECT_TOLERANCE = 0.03  # maximum difference of the logarithms of width / height
 
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """What tells an item's picture or video from others; of a folder of frames, that of the middle one.
+    """Identifies an item's picture or video; for a folder of frames, by the middle one.
 
     Attributes:
         path: The file.
@@ -49,7 +49,7 @@ class FileIdentity:
 
     @classmethod
     def of(cls, item: DatasetItem) -> FileIdentity | None:
-        """None where an item has no such file; if it is missing, that is reported when it is opened."""
+        """None if an item has no such file; a missing file is reported when it is opened."""
         path, count = item.pictures, 1
         if path is None:
             return None
@@ -70,20 +70,21 @@ class FileIdentity:
 
 
 def split_validation(items: Sequence[DatasetItem]) -> tuple[list[DatasetItem], list[DatasetItem]]:
-    """Hold back about a fifth of a data set. The hash of an item's name decides, whatever else is there."""
+    """Hold back about a fifth of a data set. Only the hash of an item's name decides."""
     if len(items) < 2:
         raise MediaError(
-            "a data set needs two pictures or videos, one to train on and one to validate on. "
-            f"Got {len(items)}."
+            "a data set needs at least two pictures or videos, for training and validation. Got "
+            f"{len(items)}."
         )
     training, held_back = hold_back(items, lambda item: item.name, VALIDATION_FRACTION, MAX_VALIDATION_ITEMS)
     return leave_out(training, held_back), held_back
 
 
 def leave_out(items: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) -> list[DatasetItem]:
-    """The items whose pictures and videos are not held back; the others are logged.
+    """The items whose pictures and videos are not held back. The others are logged.
 
-    Two items show the same if their files are one or are copies, as with two sets of labels of one video.
+    Two items are the same if they share a file or their files are copies, as with two sets of labels of one
+    video.
 
     Raises:
         MediaError: No item is left.
@@ -102,13 +103,13 @@ def leave_out(items: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) ->
     training = [item for item in items if id(item) not in shared]
     if not training:
         raise MediaError(
-            "no picture or video is left to train on: all of the data are among those to validate on. Give "
-            "other data with --validation, or leave it out, and a fifth is held back."
+            "no picture or video is left for training: all are used for validation. Pass other data with "
+            "--validation, or omit it to hold back a fifth."
         )
     if shared:
         names = [item.name for item in items if id(item) in shared]
         log.warning(
-            "%d of %d items are validated on too, and left out of training: %s.",
+            "%d of %d items are also used for validation, and left out of training: %s.",
             len(names),
             len(items),
             _shorten(names),
@@ -118,7 +119,8 @@ def leave_out(items: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) ->
 
 
 def warn_of_lookalikes(training: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) -> None:
-    """Name items that look like one that is validated on. They stay: series are alike by nature."""
+    """Warn about items that look like a validation item. They are kept, since series are naturally
+    similar."""
     files = [
         [(item, file.path) for item in items if (file := FileIdentity.of(item)) is not None]
         for items in (training[:MAX_COMPARED], held_back)
@@ -131,9 +133,9 @@ def warn_of_lookalikes(training: Sequence[DatasetItem], held_back: Sequence[Data
         for place, (other, _) in sorted(alike.items(), key=lambda pair: -pair[1][1])
     ]
     log.warning(
-        "%d of %d items to train on look like one that is validated on: %s. If they show the same thing, as "
-        "frames of one video do, scores in validation are too good: put all of one thing into the folder of "
-        "--validation, or none.",
+        "%d of %d training items look like a validation item: %s. If they show the same scene, as frames "
+        "of one video do, validation scores are too high: put either all pictures of a scene into the "
+        "folder of --validation, or none.",
         len(pairs),
         len(training),
         _shorten(pairs),
@@ -148,11 +150,11 @@ def find_lookalikes(paths: Sequence[Path], others: Sequence[Path]) -> dict[int, 
     """The pictures that look like one of the others.
 
     Args:
-        paths: Pictures, or videos, of which the frame in the middle counts.
+        paths: Pictures, or videos, which are compared by their middle frame.
         others: The same.
 
     Returns:
-        By place in `paths`, the place in `others` of the most similar one, and their correlation.
+        By index in `paths`, the index in `others` of the most similar one, and their correlation.
     """
     rows, columns = _thumbnails(paths), _thumbnails(others)
     if not rows or not columns:
@@ -176,10 +178,10 @@ def _thumbnails(paths: Sequence[Path]) -> dict[int, tuple[float, np.ndarray]]:
 
 
 def _thumbnail(path: Path) -> tuple[float, np.ndarray] | None:
-    """Width by height, and the details of a picture as a vector of length 1; None where it shows nothing."""
+    """Width / height, and the details of a picture as a vector of length 1; None without contrast."""
     try:
         grey = _read_grey(path)
-    except Exception:  # reading it for training says what is wrong
+    except Exception:  # reading it for training reports the error
         return None
     small = cv2.resize(grey, (THUMBNAIL_SIDE, THUMBNAIL_SIDE), interpolation=cv2.INTER_AREA).astype(
         np.float32
@@ -199,6 +201,6 @@ def _read_grey(path: Path) -> np.ndarray:
         if picture.mode in ("L", "RGB", "YCbCr"):
             picture.draft(
                 "L", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE)
-            )  # a JPEG is decoded at an eighth of its sides
+            )  # a JPEG is decoded at 1/8 of its size
             return np.asarray(PIL.ImageOps.exif_transpose(picture).convert("L"))
     return cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY)

@@ -273,5 +273,5 @@ def test_a_manifest_of_other_numbers_than_the_graphs_is_refused(
 
 
 def test_a_network_that_is_no_path_is_refused(unchecked: None) -> None:
-    with pytest.raises(OptionError, match=r"a network is a folder with its graphs\. Got NoneType"):
+    with pytest.raises(OptionError, match=r"a network must be a folder with its graphs\. Got NoneType"):
         Network(None)  # type: ignore[arg-type]

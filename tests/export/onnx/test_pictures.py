@@ -35,7 +35,7 @@ def test_a_picture_is_what_masklet_reads(tmp_path: Path, mode: str) -> None:
 def test_a_deep_picture_is_refused_and_not_cut_off(tmp_path: Path, dtype: type) -> None:
     path = tmp_path / "deep.tif"
     PIL.Image.fromarray((RAMP * 200.0).astype(dtype)).save(path)
-    with pytest.raises(MediaError, match="must have 8 bits a channel"):
+    with pytest.raises(MediaError, match="must have 8 bits per channel"):
         read_image(path)
 
 
@@ -50,7 +50,7 @@ def test_a_deep_picture_in_colours_is_refused_too(tmp_path: Path, name: str) -> 
     else:
         cv2.imwrite(str(tmp_path / name), deep)
     assert media.read_image(tmp_path / name).max() > 200, "masklet scales it"
-    with pytest.raises(MediaError, match="must have 8 bits a channel"):
+    with pytest.raises(MediaError, match="must have 8 bits per channel"):
         read_image(tmp_path / name)
-    with PIL.Image.open(tmp_path / name) as opened, pytest.raises(MediaError, match="8 bits a channel"):
+    with PIL.Image.open(tmp_path / name) as opened, pytest.raises(MediaError, match="8 bits per channel"):
         read_image(opened)

@@ -203,7 +203,7 @@ def test_what_cannot_be_meant_is_refused(
         tracker.step(frames[0].astype(float))
     with pytest.raises(PromptError, match="at least one prompt"):
         track(fp32, frames, {0: {}})
-    with pytest.raises(PromptError, match=r"frames count from 0\. Got a prompt on frame -1"):
+    with pytest.raises(PromptError, match=r"frame numbers must be 0 or more\. Got a prompt on frame -1"):
         track(fp32, frames, {-1: SCRIPT[0]})
     with pytest.raises(PromptError, match="ended before frame 30"):
         list(track(fp32, frames[:1], {30: SCRIPT[0]}))
@@ -215,7 +215,7 @@ def test_what_cannot_be_meant_is_refused(
         Tracker(fp32, clip_length=2.5)  # type: ignore[arg-type]
     with pytest.raises(PromptError, match="prompts must be given by object"):
         tracker.step(frames[0], [SCRIPT[0][1]])  # type: ignore[arg-type]
-    with pytest.raises(MediaError, match=r"frames are pictures in order.*Got the path clip\.mp4"):
+    with pytest.raises(MediaError, match=r"frames must be pictures in order.*Got the path clip\.mp4"):
         track(fp32, "clip.mp4", SCRIPT)
     small = ImageSession(fp32, frames[0][:40, :50]).segment(Prompt(positive=[(9, 9)]))
     with pytest.raises(PromptError, match=r"Got masks of \(40, 50\)"):

@@ -191,7 +191,7 @@ def test_a_camera_is_followed(visit: Callable[..., Visitor]) -> None:
     visitor.press("Open the camera")
     visitor.page.wait_for_selector(".stage[data-frame]")
     visitor.click(640, 360)
-    visitor.page.get_by_text("frames a second").wait_for()
+    visitor.page.get_by_text("frames per second").wait_for()
     assert visitor.object_names() == ["Object 1"]
 
 
@@ -223,7 +223,7 @@ def test_a_part_that_does_not_arrive_is_a_sentence(visit: Callable[..., Visitor]
     visitor = visit()
     visitor.page.route("**/model/**", lambda route: route.abort())
     visitor.page.reload()
-    visitor.page.get_by_role("alert").get_by_text("did not arrive").wait_for()
+    visitor.page.get_by_role("alert").get_by_text("could not be loaded").wait_for()
     visitor.complaints.clear()  # Chromium's own, about the file
 
 

@@ -84,7 +84,7 @@ def shots(screen: Screen, album: Album) -> None:
     screen.frame(22)
     screen.press("o", "r", "Escape", "j")
     page.wait_for_timeout(1500)
-    for way, state in (("side by side", "side"), ("over the picture", "")):
+    for way, state in (("side by side", "side"), ("on the picture", "")):
         page.locator(".view-button").click()
         page.get_by_role("button", name=way).click()
         page.wait_for_timeout(300)

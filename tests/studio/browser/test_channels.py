@@ -46,16 +46,16 @@ def test_a_channel_is_chosen_in_the_page(opened: Callable[[], Screen], clip: Pat
     screen.until(lambda: screen.masks(0, 1) == {0: {1}})
     choice.select_option("GFP")
     screen.until(lambda: max(colors()[0]) < 80 and min(colors()[1]) > 180)  # grey, at the right alone
-    screen.page.get_by_text("Masks that are there stay.").wait_for()
+    screen.page.get_by_text("Existing masks are kept.").wait_for()
     assert screen.masks(0, 1) == {0: {1}}
     screen.page.reload()
     screen.opened()
     screen.until(lambda: choice.input_value() == "1")
     screen.until(lambda: max(colors()[0]) < 80 and min(colors()[1]) > 180)
     screen.press("Control+e")
-    size = screen.page.get_by_label("Size of a pixel")
+    size = screen.page.get_by_label("Pixel size")
     assert size.get_attribute("placeholder") == "such as 0.65um"
-    unsaid = screen.page.get_by_text("YOLO, CVAT and Label Studio have no place for the size of a pixel")
+    unsaid = screen.page.get_by_text("YOLO, CVAT and Label Studio cannot store a pixel size")
     assert not unsaid.is_visible()
     size.fill("0.5um")
     unsaid.wait_for()

@@ -113,7 +113,7 @@ def test_annotations_are_imported_and_what_was_left_out_is_said(
     screen.page.get_by_role("dialog").get_by_role("button", name="Import").click()
     screen.page.get_by_text("COCO: 1 mask and 0 boxes or clicks in 1 file.").wait_for()
     screen.page.get_by_text("New classes: balloon.").wait_for()
-    screen.page.get_by_text("1 entry not taken").click()
+    screen.page.get_by_text("1 entry skipped").click()
     screen.page.locator(".skipped li").first.wait_for()
     screen.press("Escape")
     screen.page.locator(".card", has_text="1 object").wait_for()
@@ -131,4 +131,4 @@ def test_the_model_is_named_with_what_it_costs(opened: Callable[[], Screen]) -> 
     measure = screen.page.get_by_role("button", name="Measure")
     if measure.is_visible():
         measure.click()
-    screen.page.get_by_text("ms a frame").wait_for()
+    screen.page.get_by_text("ms per frame").wait_for()

@@ -176,7 +176,7 @@ def test_a_folder_of_pictures_is_added_and_worked_through(opened: Callable[[], S
     screen.size = 160, 90
     screen.press("d")
     screen.drag((40, 40), (80, 40))
-    screen.page.locator(".hints", has_text="it is right: next file").wait_for()
+    screen.page.locator(".hints", has_text="accept: next file").wait_for()
     screen.press("Enter")  # reviewed, and on to the next, which keeps the class
     screen.page.locator(".title", has_text="photo 2.png").wait_for()
     screen.opened()

@@ -124,7 +124,7 @@ def test_export_hands_over_a_file(screen: Screen, tmp_path: Path) -> None:
     screen.press("Escape")
     screen.page.get_by_role("dialog").wait_for(state="detached")
     screen.press("i", "o")
-    screen.page.get_by_title("Forget the range").wait_for()
+    screen.page.get_by_title("Clear the range").wait_for()
     screen.press("Control+e")
     assert screen.page.locator(".export-options select").nth(1).input_value() == "range"
     with screen.page.expect_request("**/exports") as sent, screen.page.expect_download():

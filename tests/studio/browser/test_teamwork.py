@@ -128,7 +128,7 @@ def test_work_of_another_person_that_is_changed_is_said(opened: Callable[[], Scr
     other.press("r")
     screen.page.locator(".reviewed-note").wait_for()
     screen.drag((100, 200), (180, 200))
-    screen.page.get_by_text("Frame 0 is still marked as reviewed, with the mask as it is now.").wait_for()
+    screen.page.get_by_text("Frame 0 is still marked as reviewed, with its current mask.").wait_for()
     other.press("d")
     other.drag((300, 200), (380, 200))
     screen.until(lambda: "by Grace" in screen.label("Undo"))
@@ -222,7 +222,7 @@ def test_a_video_that_somebody_deletes_is_said_to_be_gone(opened: Callable[[], S
     late.opened()
     late.until(lambda: lines)
     ask(late, "DELETE", f"videos/{screen.video}")
-    words = f"“{clip.name}” was deleted, with its masks."
+    words = f"“{clip.name}” was deleted with its masks."
     screen.page.get_by_text(words).wait_for()
     assert screen.page.url.endswith(f"#project/{project}")
     lines[-1].close(code=4000)
@@ -246,7 +246,7 @@ def test_an_assignment_that_somebody_else_made_meanwhile_is_kept(
     screen.until(lambda: roles(screen, project) == ("Ada", "Grace"))
     screen.page.get_by_label("Reviewer").fill("Ada")
     screen.page.get_by_label("Reviewer").press("Tab")
-    screen.page.get_by_text("Somebody set the reviewer to Grace meanwhile: nothing was changed.").wait_for()
+    screen.page.get_by_text("Someone else set the reviewer to Grace: nothing was changed.").wait_for()
     screen.until(lambda: screen.page.get_by_label("Reviewer").input_value() == "Grace")
 
 
@@ -308,7 +308,7 @@ def test_a_video_is_accepted_when_all_that_is_doubtful_was_seen(
     screen = opened()
     project = new_project(screen, clip, "Accept")
     hints = screen.page.locator(".hints")
-    hints.get_by_text("makes a mask of what is there").wait_for()
+    hints.get_by_text("makes a mask of the object").wait_for()
     screen.press("d")
     screen.drag((100, 100), (180, 100))
     screen.press("p")
@@ -318,7 +318,7 @@ def test_a_video_is_accepted_when_all_that_is_doubtful_was_seen(
     screen.press("f")
     screen.tracked_to(FRAMES)
     hints.get_by_text("most doubtful frame").wait_for()
-    right = screen.page.get_by_role("button", name="The video is right: next")
+    right = screen.page.get_by_role("button", name="Accept the video: next")
     for _ in range(FRAMES):
         if right.is_visible():
             break
@@ -328,5 +328,5 @@ def test_a_video_is_accepted_when_all_that_is_doubtful_was_seen(
     screen.page.get_by_text("Every file of the project is reviewed.").wait_for()
     (file,) = ask(screen, "GET", f"projects/{project}/files?state=reviewed")["files"]
     assert file["name"] == clip.name
-    screen.page.get_by_role("button", name="To the project").click()
+    screen.page.get_by_role("button", name="Open the project").click()
     screen.page.locator(".card[data-state=reviewed]").wait_for()

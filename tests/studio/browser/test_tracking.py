@@ -91,7 +91,7 @@ def test_reviewed_frames_keep_their_masks_and_the_page_says_so(screen: Screen) -
     screen.tracked_to(FRAMES)
     screen.frame(5)
     screen.press("r")
-    screen.page.get_by_text("Reviewed: this mask stays").wait_for()
+    screen.page.get_by_text("Reviewed: tracking does not change this mask").wait_for()
     before = counts(screen, 5), counts(screen, 6)
     screen.frame(0)
     screen.press("d")

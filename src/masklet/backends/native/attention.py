@@ -1,7 +1,7 @@
 """The verb attend: memory attention with all layers in the kernels; the features between layers are float32.
 
-Attention runs over the narrow tokens of the memory as they are: a value is a linear map of its token, so
-tokens are weighed first and mapped afterwards.
+Attention runs directly over the narrow memory tokens: a value is a linear map of its token, so tokens are
+weighted first and mapped afterwards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class NativeAttentionLayer:
     def __init__(self, layer: MemoryAttentionLayer, bits: Bits, attention_bits: Bits) -> None:
         own, memory = layer.self_attention, layer.memory_attention
         self.attention_bits: Bits = attention_bits
-        # Projections cost little beside the wide layers, so they are not rounded to 8 bits.
+        # Projections cost little compared to the wide layers, so they are not rounded to 8 bits.
         projection_bits: Bits = 16 if bits == 8 else bits
         self.project = NativeLinear(stack_layers(own.q, own.k, own.v), bits=projection_bits, norm=layer.norm1)
         self.out = NativeLinear(own.out, bits=projection_bits)
@@ -68,13 +68,13 @@ class NativeAttentionLayer:
 
 
 def stack_layers(*layers: nn.Linear) -> nn.Linear:
-    """Layers of the same input as one."""
+    """Layers with the same input as one layer."""
     weight, bias = torch.cat([layer.weight for layer in layers]), torch.cat([layer.bias for layer in layers])
     return make_linear(weight, bias)
 
 
 def chain_layers(first: nn.Linear, second: nn.Linear) -> nn.Linear:
-    """Two layers, one after the other, as the one layer that they amount to."""
+    """Two consecutive layers fused into one."""
     return make_linear(second.weight @ first.weight, second.weight @ first.bias + second.bias)
 
 
@@ -85,7 +85,7 @@ def make_linear(weight: Float[Tensor, "o i"], bias: Float[Tensor, " o"]) -> nn.L
 
 
 class NativeMemoryAttention:
-    """Memory attention in numbers of so many bits."""
+    """Memory attention in numbers with this many bits."""
 
     def __init__(self, attention: MemoryAttention, bits: Bits, attention_bits: Bits) -> None:
         self.attention = attention

@@ -1,8 +1,8 @@
 """The verb decode, in float32 in every setting: the mask decoder, computed in another order.
 
-A click is few tokens beside thousands of cells. The published order projects every cell to compare and mix
-it; here the tokens are projected instead, and the map is enlarged and weighed in one pass. Only the order of
-sums differs.
+A click has few tokens compared to thousands of cells. The published order projects every cell; here the
+tokens are projected instead, and the map is enlarged and weighted in one pass. Only the order of sums
+differs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def attend_to_image(
 ) -> Float[Tensor, "b n c"]:
     """Tokens attend to the map: queries and answers are projected into the map's own channels.
 
-    A key's bias shifts all logits of a query alike, so the softmax does not see it.
+    A key's bias shifts all logits of a query equally, so it does not change the softmax.
     """
     heads, n = attention.heads, q.shape[1]
     if is_cheaper_to_project_cells(attention, n):
@@ -39,7 +39,7 @@ def attend_to_tokens(
 ) -> Float[Tensor, "b m c"]:
     """The map attends to the tokens: keys and values are projected into the map's own channels.
 
-    The weights of a token lie side by side for all cells: a softmax over so few keys is slow the other way.
+    The weights of a token are contiguous for all cells, since a softmax over so few keys is slow otherwise.
     """
     heads, n = attention.heads, k.shape[1]
     keys, values = attention.split(attention.k(k)), attention.split(attention.v(v))
@@ -57,12 +57,12 @@ def attend_to_tokens(
 
 
 def is_cheaper_to_project_cells(attention: Attention, tokens: int) -> bool:
-    """Whether the published order pays: each head's tokens together outnumber the channels."""
+    """Whether the published order is faster: if the tokens of all heads outnumber the channels."""
     return tokens * attention.heads > attention.q.out_features
 
 
 class NativeMaskDecoder:
-    """The mask decoder in the other order, with its upscaling in the kernels where channels allow that."""
+    """The mask decoder in the other order, with its upscaling in the kernels if the channels allow it."""
 
     def __init__(self, decoder: MaskDecoder) -> None:
         self.decoder = decoder

@@ -1,6 +1,6 @@
 """The compiled kernels (kernels.cpp) as functions of tensors, called through ctypes.
 
-`address` is the one door: it takes no pointer of a tensor whose dtype, device or strides the kernels cannot
+All pointers are taken by `address`, which refuses tensors whose dtype, device or strides the kernels cannot
 read.
 """
 
@@ -158,7 +158,7 @@ def _checked_library() -> ctypes.CDLL:
 
 
 def check_layout(loaded: ctypes.CDLL) -> None:
-    """Refuse a library whose constants or structs are not those of this file."""
+    """Raise for a library whose constants or structs differ from this file."""
     expected = [LANES, PANEL_PAIR, *map(ctypes.sizeof, STRUCTS)]
     facts = (ctypes.c_int64 * len(expected))()
     loaded.describe(facts)
@@ -167,36 +167,36 @@ def check_layout(loaded: ctypes.CDLL) -> None:
 
 
 def address(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
-    """Where a contiguous CPU tensor of a dtype lies.
+    """The address of a contiguous CPU tensor of a dtype.
 
     Raises:
-        MaskletError: The tensor is another one, which the kernels would misread.
+        MaskletError: The kernels would misread the tensor.
     """
     if tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
         raise MaskletError(
             f"the native kernels expected a contiguous {dtype} tensor on the CPU. Got {tensor.dtype} on "
-            f"{tensor.device} with shape {tuple(tensor.shape)} and strides {tensor.stride()}. "
-            "Please report this; load(engine='torch') works meanwhile."
+            f"{tensor.device} with shape {tuple(tensor.shape)} and strides {tensor.stride()}. Please report "
+            "this, and use load(engine='torch') until it is fixed."
         )
     if type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__:
         raise MaskletError(
-            f"the native kernels compute with numbers in memory, and a {type(tensor).__name__} has none. "
-            "Leave the mode that makes such tensors, or load(engine='torch')."
+            f"the native kernels need tensors with data in memory, and a {type(tensor).__name__} has none. "
+            "Leave the mode that makes such tensors, or use load(engine='torch')."
         )
     return tensor.data_ptr()
 
 
 def empty(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """A tensor for the kernels to fill, whatever torch's default dtype and device are."""
+    """A tensor for the kernels to fill, independent of torch's default dtype and device."""
     return torch.empty(shape, dtype=dtype, device="cpu")
 
 
 def matrix_arguments(x: Float[Tensor, "n d"]) -> MatrixArguments:
-    """A matrix whose rows may lie apart, such as some columns of a wider one."""
+    """A matrix whose rows need not be adjacent, such as some columns of a wider one."""
     (rows, columns), stride = x.shape, x.stride(0)
     first_row = x[:1] if rows > 1 else x
     if x.stride(1) != 1 or stride < 0:
-        raise MaskletError(f"the native kernels expected rows side by side. Got strides {x.stride()}.")
+        raise MaskletError(f"the native kernels need contiguous rows. Got strides {x.stride()}.")
     return MatrixArguments(address(first_row), stride, rows, columns)
 
 
@@ -223,7 +223,7 @@ class PackedRows:
 
 @dataclass(frozen=True)
 class PackedValues:
-    """Values in groups (packing.h): integers for keys that are integers, else float32."""
+    """Values in groups (packing.h): integers if the keys are integers, otherwise float32."""
 
     groups: Shaped[Tensor, " padded"]
     scale: Float[Tensor, " e"]
@@ -233,7 +233,7 @@ class PackedValues:
 def pack_rows(
     x: Float[Tensor, "m d"], bits: Bits, rotation: Float[Tensor, "2 n half"] | None = None, rotated: int = 0
 ) -> PackedRows:
-    """Pack keys; the first `rotated` of them are rotated before, by the angles over and over."""
+    """Pack keys; the first `rotated` of them are rotated before, by the repeated angles."""
     x = pad_channels(x)
     m, d = x.shape
     panels, scale = empty(padded_rows(m) * d, dtype=PANEL_DTYPES[bits]), empty(padded_rows(m))
@@ -249,7 +249,7 @@ def pack_rows(
 
 
 def pack_values(x: Float[Tensor, "m e"], bits: Bits) -> PackedValues:
-    """Pack values for keys of so many bits."""
+    """Pack values for keys with this many bits."""
     columns, x = x.shape[1], pad_channels(x)
     m, e = x.shape
     if bits == 32:
@@ -332,7 +332,7 @@ def pack_layer(
     norm: Norm | None = None,
     activation: Activation = "none",
 ) -> PackedLayer:
-    """Pack the weight and bias of a layer, in numbers of so many bits."""
+    """Pack the weight and bias of a layer, in numbers with this many bits."""
     rows = pack_rows(weight.detach().contiguous(), bits)
     padded_bias = F.pad(bias.detach(), (0, -len(bias) % PANEL_PAIR))
     return PackedLayer(rows, padded_bias, round_up(weight.shape[1], LANES), norm, activation)
@@ -341,7 +341,7 @@ def pack_layer(
 def run_layers(
     layers: Sequence[PackedLayer], x: Float[Tensor, "*n i"], residual: Float[Tensor, "*n o"] | None = None
 ) -> Float[Tensor, "*n o"]:
-    """Rows through layers of as many bits each, plus the residual."""
+    """Rows through layers with the same number of bits, plus the residual."""
     if outputs := [layer.weight.count for layer in layers if layer.weight.count % LANES]:
         raise MaskletError(f"a layer in the kernels needs a multiple of {LANES} outputs. Got {outputs[0]}.")
     out = empty(*x.shape[:-1], layers[-1].weight.count)
@@ -460,7 +460,7 @@ def run_upscaling(
     fine: Float[Tensor, "h4 w4 c4"],
     mask_weights: Float[Tensor, "m c4"],
 ) -> Float[Tensor, "m h4 w4"]:
-    """The decoder's map, doubled twice and weighed to masks, in float32."""
+    """The decoder's map, upscaled twice by two and weighted to masks, in float32."""
     (height, width, _), masks = image.shape, len(mask_weights)
     image, middle, fine, mask_weights = (x.contiguous() for x in (image, middle, fine, mask_weights))
     arguments = UpscalingArguments(

@@ -1,4 +1,4 @@
-"""The compiled kernels: those of the wheel, or built once by the compiler at hand, cached, and checked.
+"""The compiled kernels: from the wheel, or built once by an installed compiler, cached and checked.
 
 A wheel for Linux on x86-64 (`make wheel`) has a library for each set of instructions in `INSTRUCTIONS`. A
 checkout has none, so a compiler builds one for this CPU when it is first needed.
@@ -26,7 +26,7 @@ COMMON_FLAGS = ("-O3", "-std=c++17", "-pthread", "-shared", "-fPIC")
 FLAGS = (*COMMON_FLAGS, "-march=native")
 PREBUILT = Path(__file__).with_name("prebuilt")
 REQUIRED = {"avx2", "fma"}
-AVX512_VNNI = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}  # what simd.h uses if present
+AVX512_VNNI = {"avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512_vnni"}  # used by simd.h if present
 INSTRUCTIONS = {  # a library's name and the instructions that it needs; the fastest first
     "avx512_vnni": REQUIRED | AVX512_VNNI,
     "avx2": REQUIRED,
@@ -42,7 +42,7 @@ class BuildError(Exception):
 
 
 def cpu_flags() -> frozenset[str]:
-    """The instruction sets that the system reports; none where it cannot be asked."""
+    """The instruction sets that the system reports; none if it does not report them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -57,7 +57,7 @@ def has_vnni() -> bool:
 
 @cache
 def missing() -> str | None:
-    """Why the kernels cannot be used here; None where they can."""
+    """Why the kernels cannot be used here; None if they can."""
     absent = REQUIRED - cpu_flags()
     if absent:
         return f"the CPU lacks {', '.join(sorted(absent))}"
@@ -70,7 +70,7 @@ def missing() -> str | None:
 
 @cache
 def library() -> ctypes.CDLL:
-    """The kernels: the wheel's, else what was built here, else built now.
+    """The kernels: from the wheel, otherwise from an earlier build, otherwise built now.
 
     Raises:
         BuildError: There is no compiler, it fails, or the cache folder is not safe.
@@ -84,7 +84,7 @@ def library() -> ctypes.CDLL:
     compiler = find_compiler()
     if compiler is None:
         raise BuildError("there is no C++ compiler (g++ or clang++)")
-    # Not above: `make wheel` runs this module where masklet is not installed.
+    # Imported here: `make wheel` runs this module without masklet installed.
     from masklet.files import cache_folder
 
     try:
@@ -101,13 +101,13 @@ def find_prebuilt() -> Path | None:
 
 
 def prebuilt_path(instructions: str) -> Path:
-    """Where a wheel has the library for a set of instructions; the name changes with the sources."""
+    """The path of a wheel's library for a set of instructions; the name changes with the sources."""
     sources = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
     return PREBUILT / f"kernels-{instructions}-{hashlib.sha256(sources.encode()).hexdigest()[:16]}.so"
 
 
 def prebuilt_flags(instructions: str) -> tuple[str, ...]:
-    """What the compiler is told to build a wheel's library."""
+    """The compiler's arguments for a wheel's library."""
     return (*COMMON_FLAGS, *sorted(f"-m{flag.replace('_', '')}" for flag in INSTRUCTIONS[instructions]))
 
 
@@ -116,10 +116,10 @@ def find_compiler() -> str | None:
 
 
 def build(compiler: str, folder: Path) -> Path:
-    """The path of the library in a cache folder, compiled unless a whole one is there.
+    """The path of the library in a cache folder, compiled unless a complete one exists.
 
-    Its name ends in a digest of its content, so a library that was cut short or changed is not loaded, which
-    would crash the process. Processes that come at once wait for the first.
+    Its name ends in a digest of its content, so a truncated or changed library, which would crash the
+    process, is not loaded. Concurrent processes wait for the first.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_ownership(folder)
@@ -129,12 +129,12 @@ def build(compiler: str, folder: Path) -> Path:
 
 
 def check_ownership(path: Path) -> None:
-    """Refuse code that another user may have written: what is loaded runs as this user."""
+    """Raise for code that another user may have written, since loaded code runs as this user."""
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
-        raise BuildError(f"{path} is a symbolic link: set XDG_CACHE_HOME to a folder of your own")
+        raise BuildError(f"{path} is a symbolic link: set XDG_CACHE_HOME to your own folder")
     if status.st_uid != os.geteuid():
-        raise BuildError(f"{path} belongs to another user: set XDG_CACHE_HOME to a folder of your own")
+        raise BuildError(f"{path} belongs to another user: set XDG_CACHE_HOME to your own folder")
     if status.st_mode & OTHERS_MAY_WRITE:
         raise BuildError(f"other users may write to {path}: remove it, or run chmod -R go-w on it")
 
@@ -151,7 +151,7 @@ def content_digest(path: Path) -> str:
 
 
 def find_intact(folder: Path, name: str) -> Path | None:
-    """A library whose content is what its name says; damaged ones are removed."""
+    """A library whose content matches the digest in its name; damaged ones are removed."""
     for path in sorted(folder.glob(f"{name}-*.so")):
         check_ownership(path)
         if path.stem == f"{name}-{content_digest(path)}":
@@ -161,7 +161,9 @@ def find_intact(folder: Path, name: str) -> Path | None:
 
 
 def compile_library(compiler: str, folder: Path, name: str) -> Path:
-    log.info("compiling the kernels for this CPU, once: up to a minute, more on a busy machine")
+    log.info(
+        "compiling the kernels for this CPU once: this takes up to a minute, or longer on a busy machine"
+    )
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         partial = Path(temporary) / "kernels.so"
         run_compiler([compiler, *FLAGS, str(SOURCES[-1]), "-o", str(partial)], COMPILER_SECONDS)
@@ -172,14 +174,14 @@ def compile_library(compiler: str, folder: Path, name: str) -> Path:
 
 
 def run_compiler(command: list[str], seconds: float) -> None:
-    """Run a compiler in a process group of its own, so that what it starts ends with it."""
+    """Run a compiler in a separate process group, so that its child processes end with it."""
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
         _, errors = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as error:
-        raise BuildError(f"the compiler {command[0]} was not done after {seconds:g} seconds") from error
+        raise BuildError(f"the compiler {command[0]} did not finish within {seconds:g} seconds") from error
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -190,7 +192,7 @@ def run_compiler(command: list[str], seconds: float) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold a file's lock, or go on without it once another process has held it for longer than a build."""
+    """Hold a file's lock, or continue without it if another process holds it for longer than a build."""
     import fcntl  # Windows has none, and no kernels either
 
     with path.open("w") as file:

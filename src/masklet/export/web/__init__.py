@@ -1,4 +1,4 @@
-"""Export to the web: a folder of static files in which the network runs in the visitor's browser."""
+"""Export to the web: a folder of static files that runs the network in the visitor's browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from masklet.files import StrPath, atomic_write, make_folder
 from masklet.model import Sam2
 from masklet.onnx.network import MANIFEST
 
-SHARED = (  # what the page has in common with the studio's
+SHARED = (  # parts shared with the studio's page
     "favicon.svg",
     "icons.svg",
     "lib/dom.js",
@@ -38,7 +38,7 @@ HEADERS = """/*
   Cross-Origin-Opener-Policy: same-origin
   Cross-Origin-Embedder-Policy: require-corp
 """
-ATTRIBUTE = 'data-theme="dark"'  # in index.html; the example's address follows it
+ATTRIBUTE = 'data-theme="dark"'  # in index.html, before the example's address
 
 
 def export_web(
@@ -55,7 +55,7 @@ def export_web(
     Args:
         model: A network in float32 on the CPU.
         folder: Where the files are written. Files of an earlier export are replaced.
-        name: What the page calls the network.
+        name: The network's name on the page.
         runtime: onnxruntime-web as npm has it, packed or unpacked. None fetches the pinned version.
         example: A short video or a picture that visitors can try.
         report: Is called with a line for each part.
@@ -76,11 +76,11 @@ def export_web(
         raise MaskletError(f"the example must be a file. There is no file {example}.")
     if model.memory_dtype != torch.bfloat16:
         raise MaskletError(
-            f"the page keeps memories in bfloat16. Got a network whose memory_dtype is {model.memory_dtype}: "
+            f"the page needs memories in bfloat16. Got a network with memory_dtype {model.memory_dtype}: "
             "set it to torch.bfloat16."
         )
     folder = make_folder(folder)
-    (folder / "index.html").unlink(missing_ok=True)  # it stands for complete files only
+    (folder / "index.html").unlink(missing_ok=True)  # written last, after all files are complete
     report(f"onnxruntime-web {VERSION}")
     builds = write_runtime(folder / "onnxruntime", runtime)
     report(f"the graphs of {name}")
@@ -103,7 +103,7 @@ def export_web(
 
 
 def write_graphs(model: Sam2, folder: Path, name: str) -> int:
-    """Write the network's graphs, their weights halved where that loses nothing. Returns their bytes."""
+    """Write the network's graphs, with float16 weights if that is exact. Returns their bytes."""
     with tempfile.TemporaryDirectory() as temporary:
         export_onnx(model, temporary, name=name)
         manifest = json.loads(Path(temporary, MANIFEST).read_text(encoding="utf-8"))

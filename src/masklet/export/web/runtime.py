@@ -30,7 +30,7 @@ class Build:
 
     Attributes:
         script: The API.
-        loader: What starts the binary, also in threads.
+        loader: The script that starts the binary, also in threads.
         binary: WebAssembly.
     """
 
@@ -123,14 +123,14 @@ def _fetch() -> bytes:
             package: bytes = answer.read()
     except OSError as error:
         raise MaskletError(
-            f"onnxruntime-web {VERSION} is not in the cache, and npm cannot be reached: {error}. Go online "
-            f"once, or fetch it elsewhere with 'npm pack onnxruntime-web@{VERSION}' and pass the file: "
-            f"--onnxruntime-web onnxruntime-web-{VERSION}.tgz."
+            f"onnxruntime-web {VERSION} is not in the cache, and npm cannot be reached: {error}. Connect to "
+            f"the network once, or download it elsewhere with 'npm pack onnxruntime-web@{VERSION}' and pass "
+            f"the file: --onnxruntime-web onnxruntime-web-{VERSION}.tgz."
         ) from error
     if not _is_pinned(package):
         raise MaskletError(
             f"{ADDRESS} answered with a file that is not onnxruntime-web {VERSION}: its SHA-512 differs. "
-            "Is there a proxy in between? Try again, or pass the package with --onnxruntime-web."
+            "Check for a proxy, try again, or pass the package with --onnxruntime-web."
         )
     return package
 
@@ -156,7 +156,7 @@ def _read_package(path: Path) -> dict[str, bytes]:
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
     file = archive.extractfile(name)
     if file is None:
-        raise KeyError(f"{name} is no file")
+        raise KeyError(f"{name} is not a file")
     return file.read()
 
 

@@ -1,4 +1,4 @@
-"""Trunks: what turns an image into four maps, at strides 4, 8, 16 and 32. A config names one."""
+"""Trunks: modules that turn an image into four maps, at strides 4, 8, 16 and 32. A config names one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Trunk(Protocol):
 
     Attributes:
         widths: Channels of its four maps.
-        blocks: Its blocks in the order in which they run; all that comes before them counts as one more.
+        blocks: Its blocks in the order in which they run; the layers before them count as one more.
     """
 
     widths: tuple[int, ...]
@@ -36,14 +36,14 @@ class Trunk(Protocol):
 
 
 def make_trunk(config: Sam2Config) -> Trunk:
-    """The trunk that a config names, with random weights."""
+    """The trunk of a config, with random weights."""
     if config.trunk == "hiera":
         return Hiera(config)
     return EfficientNetLite(config.trunk)
 
 
 def block_count(config: Sam2Config) -> int:
-    """How many blocks the trunk of a config has."""
+    """The number of blocks of a config's trunk."""
     if config.trunk == "hiera":
         return sum(config.stages)
     with torch.device("meta"):

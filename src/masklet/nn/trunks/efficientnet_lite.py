@@ -1,7 +1,7 @@
 """EfficientNet-Lite as a trunk: a convolutional network trained on ImageNet, its batch norms folded.
 
-arXiv 1905.11946; the Lite networks leave out squeeze-and-excitation and use ReLU6, so that they run well on
-CPUs. `checkpoint.imagenet` brings the published weights.
+arXiv 1905.11946; the Lite networks have no squeeze-and-excitation and use ReLU6, for speed on CPUs.
+`checkpoint.imagenet` loads the published weights.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from masklet.nn.layers import IMAGENET_MEAN, IMAGENET_STD
 
-LiteName = Literal["efficientnet-lite0", "efficientnet-lite2"]  # those of config.TrunkName
+LiteName = Literal["efficientnet-lite0", "efficientnet-lite2"]  # as in config.TrunkName
 
 # Repeats, kernel, stride, expansion and output channels of the seven groups of blocks of Lite0.
 GROUPS = (
@@ -29,19 +29,20 @@ GROUPS = (
     (1, 3, 1, 6, 320),
 )
 OUTPUT_GROUPS = (1, 2, 4, 6)  # the last groups at strides 4, 8, 16 and 32
-SCALING: dict[LiteName, tuple[float, float]] = {  # of channels, and of repeats
+SCALING: dict[LiteName, tuple[float, float]] = {  # factors of channels and repeats
     "efficientnet-lite0": (1.0, 1.0),
     "efficientnet-lite2": (1.1, 1.2),
 }
-STEM = 32  # channels, in every size; the first and the last group are not repeated more often either
+STEM = 32  # channels in every size; the first and last group also have the same repeats
 
-# The network's input is normalised by ImageNet's mean and deviation; this trunk learned (x - 127) / 128.
+# The network's input is normalised by ImageNet's mean and deviation; this trunk was trained with (x - 127) /
+# 128.
 INPUT_SCALE = tuple(255 * std / 128 for std in IMAGENET_STD)
 INPUT_SHIFT = tuple((255 * mean - 127) / 128 for mean in IMAGENET_MEAN)
 
 
 def scale_channels(channels: int, factor: float) -> int:
-    """Channels of a larger network: a multiple of 8, and not much less than was asked for.
+    """Channels of a larger network: a multiple of 8, and not much less than the exact number.
 
     >>> [scale_channels(channels, 1.1) for channels in (16, 24, 40, 320)]
     [16, 24, 48, 352]
@@ -52,7 +53,7 @@ def scale_channels(channels: int, factor: float) -> int:
 
 
 class Conv(nn.Conv2d):
-    """A convolution that pads as TensorFlow does: at stride 2 one pixel more at the right and the bottom."""
+    """A convolution with TensorFlow's padding: at stride 2, one pixel more at the right and the bottom."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, groups: int = 1) -> None:
         padding = kernel // 2 if stride == 1 else 0
@@ -65,12 +66,13 @@ class Conv(nn.Conv2d):
 
 
 def clip(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-    """ReLU6; in place where nobody asks for gradients, which saves a sixth of the trunk's time."""
+    """ReLU6; in place if no gradients are needed, which saves a sixth of the trunk's time."""
     return F.relu6(x, inplace=not torch.is_grad_enabled())
 
 
 class InvertedResidual(nn.Module):
-    """Widen, convolve each channel alone, narrow; added to the input where the shape stays."""
+    """An inverted residual block: expand, depthwise convolution, project; added to the input if the shape is
+    the same."""
 
     def __init__(self, channels: int, out: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -87,7 +89,7 @@ class InvertedResidual(nn.Module):
 
 
 class ChannelAffine(nn.Module):
-    """A scale and a shift for each channel, which are measured or computed once and never learned."""
+    """A scale and a shift for each channel, which are measured or computed once and not trained."""
 
     scale: Tensor
     shift: Tensor
@@ -102,10 +104,10 @@ class ChannelAffine(nn.Module):
 
 
 class EfficientNetLite(nn.Module):
-    """Image to four maps, at strides 4, 8, 16 and 32.
+    """Encodes an image as four maps, at strides 4, 8, 16 and 32.
 
     Attributes:
-        outputs: Bring each map's channels to a mean of 0 and a deviation of 1, roughly.
+        outputs: Scale each map's channels to a mean of about 0 and a deviation of about 1.
     """
 
     input_scale: Tensor

@@ -17,7 +17,7 @@ from masklet.nn.layers import MLP, WeightCache, attend
 
 
 def pool(x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2 c"]:
-    """Halve a map by taking maxima."""
+    """Halve a map by max pooling."""
     return F.max_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
 
 
@@ -30,7 +30,7 @@ def to_windows(x: Float[Tensor, "b h w c"], side: int) -> Float[Tensor, "windows
 
 
 def from_windows(x: Float[Tensor, "windows side side c"], h: int, w: int) -> Float[Tensor, "b h w c"]:
-    """Put windows back together and cut the padding off."""
+    """Join windows and remove the padding."""
     side = x.shape[1]
     rows, columns = -(-h // side), -(-w // side)
     x = x.unflatten(0, (-1, rows, columns)).transpose(2, 3)  # (b, rows, side, columns, side, c)
@@ -59,7 +59,8 @@ class PooledAttention(nn.Module):
 
 
 class Block(nn.Module):
-    """One transformer block. One that opens a stage past the first doubles the channels and halves the map.
+    """One transformer block. The first block of a stage after the first doubles the channels and halves the
+    map.
 
     Args:
         window: Side of the attention windows; 0 attends over the whole map.
@@ -89,7 +90,7 @@ class Block(nn.Module):
 
 
 class Hiera(nn.Module):
-    """Image to four maps, at strides 4, 8, 16 and 32."""
+    """Encodes an image as four maps, at strides 4, 8, 16 and 32."""
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
@@ -110,13 +111,13 @@ class Hiera(nn.Module):
                 heads = heads * 2 if opens else heads
                 side = 0 if len(blocks) in config.global_blocks else window
                 blocks.append(Block(width, out, heads, side, pooled=opens))
-                # The block that opens a stage still works in the windows of the stage before: it pools them.
+                # The first block of a stage still uses the windows of the stage before: it pools them.
                 width, window = out, config.windows[stage]
         self.blocks = nn.ModuleList(blocks)
         self.ends = {sum(config.stages[: stage + 1]) - 1 for stage in range(4)}
 
     def positions(self, h: int, w: int) -> Float[Tensor, "1 c h w"]:
-        """The background table stretched over the map, plus the window table laid out like tiles."""
+        """The background table resized to the map, plus the tiled window table."""
         tables = [self.position, self.window_position]
         return self._position_cache.get(tables, lambda: self._lay_out_positions(h, w), h, w)
 
@@ -124,7 +125,7 @@ class Hiera(nn.Module):
         side = self.window_position.shape[-1]
         tiles = self.window_position.tile(1, 1, -(-h // side), -(-w // side))[..., :h, :w]
         positions = F.interpolate(self.position, (h, w), mode="bicubic") + tiles
-        return positions.contiguous(memory_format=torch.channels_last)  # as the blocks read it
+        return positions.contiguous(memory_format=torch.channels_last)  # in the layout of the blocks
 
     def forward(self, image: Float[Tensor, "b 3 H W"]) -> list[Float[Tensor, "b c h w"]]:
         return self.run_blocks(self.patch(image), self.blocks)

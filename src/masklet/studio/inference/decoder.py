@@ -218,7 +218,7 @@ class OpenFile:
         self.model_frames = open_frames(path, channel=channel, kept_bytes=CACHED_BYTES)
         count, (height, width) = len(self.model_frames), self.model_frames.size
         if count > frames:
-            raise MediaError(f"{place.name} has {count} frames; up to {frames} can be taken. Cut it first.")
+            raise MediaError(f"{place.name} has {count} frames; the limit is {frames}. Cut it first.")
         if height * width > pixels:
             raise _too_many_pixels(place.name, width, height, pixels)
         if expected not in (None, (height, width, count)):
@@ -310,7 +310,7 @@ def _copy_sound(path: Path, start: float, stop: float) -> bytes | None:
                 copy.mux(packet)
                 packets += 1
                 if buffer.tell() > MAX_SOUND_BYTES:
-                    raise MediaError(f"the sound of {path.name} is longer than can be copied.")
+                    raise MediaError(f"the sound of {path.name} is too long to be copied.")
     return buffer.getvalue() if packets else None
 
 
@@ -332,7 +332,7 @@ def _serve(
                 message = str(error).replace(f"{Path(path).parent}/", "").replace(Path(path).name, name)
                 head, body = {"error": message, "missing": isinstance(error, IndexError)}, None
             except MemoryError:
-                head, body = {"error": f"{name} needs too much memory to be read."}, None
+                head, body = {"error": f"{name} needs too much memory."}, None
             pipe.send_bytes(json.dumps({**head, "body": body is not None}).encode())
             if body is not None:
                 pipe.send_bytes(body)
@@ -361,7 +361,7 @@ def _replaced(name: str, expected: Size | None, size: Size) -> str:
     assert expected is not None
     was, now = (f"{width} x {height} with {frames} frames" for height, width, frames in (expected, size))
     return (
-        f"{name} was replaced: it was {was}, and is {now} now. Put the old file back, or delete the video "
+        f"{name} was replaced: it was {was}, and is now {now}. Restore the old file, or delete the video "
         "here and open the new one."
     )
 
@@ -374,7 +374,7 @@ def _check_signature(file: Path) -> None:
     has_signature = any(start[offset:].startswith(signature) for offset, signature in SIGNATURES)
     transport_stream = start[:1] == start[TS_PACKET : TS_PACKET + 1] == b"\x47"
     if not has_signature and not transport_stream:
-        raise MediaError(f"{file.name} is not a video or picture of a kind that the studio takes.")
+        raise MediaError(f"{file.name} is not a video or picture in a format that the studio supports.")
 
 
 def _check_picture_size(file: Path, pixels: int) -> None:
@@ -390,6 +390,4 @@ def _check_picture_size(file: Path, pixels: int) -> None:
 
 
 def _too_many_pixels(name: str, width: int, height: int, pixels: int) -> MediaError:
-    return MediaError(
-        f"{name} is {width} x {height} pixels; frames may have up to {pixels:,}. Make it smaller first."
-    )
+    return MediaError(f"{name} is {width} x {height} pixels; the limit is {pixels:,}. Scale it down first.")

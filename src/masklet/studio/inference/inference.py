@@ -96,8 +96,8 @@ class Inference:
                 id = change.state.next_id
             if id not in objects and len(objects) >= self._limits.objects:
                 raise limit_exceeded(
-                    f"a video may have up to {self._limits.objects} objects. Delete one first, or select one "
-                    "to correct it."
+                    f"a video can have at most {self._limits.objects} objects. Delete one first, or select "
+                    "one to correct it."
                 )
             if label is not None and id not in objects:
                 batch = change.add_object(id, {"label": label}, batch=batch).batch
@@ -188,9 +188,7 @@ class Inference:
         )
         with live.history.change(person) as change:
             if not _is_of_click(change.state, offered):
-                raise not_found(
-                    f"object {id} was changed on frame {frame} since you clicked. Click once more."
-                )
+                raise not_found(f"object {id} was changed on frame {frame} since you clicked. Click again.")
             store = self.store(live, change)
             store.candidate = candidate
             self.session(live, store).answer(frame, id, Prompt(mask=mask))

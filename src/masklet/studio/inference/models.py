@@ -31,7 +31,7 @@ SUFFIXES = (".safetensors", ".pt", ".pth")
 MAX_LOADED = 2  # besides the one that the studio was started with
 MEASURED_SIZE = (720, 1280)
 MEASURED_FRAMES = 4
-SMALL = "a small model, made to run on CPUs: larger ones track thin, small and hidden objects better"
+SMALL = "a small model for CPUs; larger ones track thin, small and hidden objects better"
 
 
 class Models:
@@ -146,7 +146,7 @@ class Models:
             raise ApiError(
                 409,
                 "busy",
-                f"the project's model {name} is not at hand. Put its file back, or start a new project.",
+                f"the project's model {name} is not available. Restore its file, or start a new project.",
             )
         try:
             return self._load(path)

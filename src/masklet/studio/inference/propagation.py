@@ -116,7 +116,7 @@ class Propagations:
         self._quota.check()
         with self._lock:
             if video in self._running:
-                raise ApiError(409, "busy", "this video is being tracked already. Stop that first.")
+                raise ApiError(409, "busy", "this video is already being tracked. Stop that first.")
             if len(self._running) >= self._most:
                 raise ApiError(
                     429, "queue", f"{self._most} videos are being tracked. Try again later.", retry=10

@@ -174,7 +174,9 @@ class Worker:
             self._drop_ahead(person)
             queue = self._queues[priority]
             if queue.count() >= limits.queue or queue.count(person) >= limits.person_queue:
-                raise ApiError(429, "queue", "too much is waiting for the model. Try again shortly.", retry=1)
+                raise ApiError(
+                    429, "queue", "too many requests are waiting for the model. Try again shortly.", retry=1
+                )
             queue.add(person, job)
             self._changed.notify()
         return job

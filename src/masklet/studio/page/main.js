@@ -55,7 +55,7 @@ async function showVideo(about, root, id, signal) {
     const hints = part("section", "hints", "Hints");
     const objectClass = part("section", "panel", "Class");
     const frame = part("section", "panel", "This frame");
-    const transport = part("section", "transport", "Playing and tracking");
+    const transport = part("section", "transport", "Playback and tracking");
     const timeline = part("section", "timeline", "Timeline");
     const side = h("aside", { class: "side", "aria-label": "Objects and frame" }, objects, objectClass, frame);
     fill(root, h("div", { class: "studio" }, top, tools, stageRoot, side, hints, transport, timeline));

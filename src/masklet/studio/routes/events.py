@@ -110,7 +110,7 @@ def _retrieve_exception(task: asyncio.Task[None]) -> None:
 async def _send(socket: WebSocket, subscriber: Subscriber) -> None:
     while (message := await subscriber.messages.get()) is not None:
         await socket.send_text(message)
-    await socket.close(CLOSED_BEHIND, "the page fell behind; fetch the video again")
+    await socket.close(CLOSED_BEHIND, "the page missed events; fetch the video again")
 
 
 async def _receive(

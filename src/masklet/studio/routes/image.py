@@ -69,7 +69,7 @@ def decode_picture(studio: Studio, content: bytes, suffix: str) -> Image:
 
 def _decode(studio: Studio, file: Path) -> Image:
     if file.stat().st_size > studio.limits.picture_bytes:
-        raise limit_exceeded(f"a picture may have {studio.limits.picture_bytes >> 20} MiB.")
+        raise limit_exceeded(f"a picture can have at most {studio.limits.picture_bytes >> 20} MiB.")
     return read_once(file, "the picture", studio.limits, lambda decoder: decoder.read(0))
 
 
@@ -85,14 +85,14 @@ def _as_picture(form: Form) -> Path:
 
 def _parse_prompts(text: bytes | None) -> list[PromptBody]:
     if text is None:
-        raise ApiError(422, "invalid", "prompts: the form needs them, as JSON.")
+        raise ApiError(422, "invalid", "the form must have prompts, as JSON.")
     sent = parse_json(text)
     try:
         prompts = _PROMPTS.validate_python(sent if isinstance(sent, list) else [sent])
     except ValidationError as error:
         raise ApiError(422, "invalid", f"prompts must be JSON: {error.errors()[0]['msg']}.") from None
     if not 1 <= len(prompts) <= MAX_PROMPTS:
-        raise ApiError(422, "invalid", f"one to {MAX_PROMPTS} prompts can be sent.")
+        raise ApiError(422, "invalid", f"send from 1 to {MAX_PROMPTS} prompts.")
     return prompts
 
 

@@ -91,7 +91,7 @@ def find_brush(config: str) -> Brush:
     try:
         root = ElementTree.fromstring(config)
     except (ElementTree.ParseError, UnicodeEncodeError) as error:
-        raise _invalid(f"the label_config is not XML: {error}.") from None
+        raise _invalid(f"the label_config is not valid XML: {error}.") from None
     images = {image.get("name"): image.get("value", "") for image in root.iter("Image")}
     for brush in root.iter("BrushLabels"):
         to_name = brush.get("toName", "")
@@ -110,7 +110,9 @@ def to_prompt(uses: list[ToolUse], size: tuple[int, int]) -> Prompt:
         area = use.value
         x, y = area.x / 100 * width, area.y / 100 * height
         if use.image_rotation:
-            raise _invalid("the picture is turned in Label Studio: turn it back, and use the tool again.")
+            raise _invalid(
+                "the picture is rotated in Label Studio: undo the rotation, and use the tool again."
+            )
         if use.type.startswith("rectangle"):
             box = _upright_box(x, y, area.width / 100 * width, area.height / 100 * height, area.rotation)
         else:
@@ -205,7 +207,7 @@ def _read(response: HTTPResponse, max_bytes: int) -> bytes:
     while part := response.read1(READ_BYTES):
         count += len(part)
         if count > max_bytes:
-            raise limit_exceeded(f"a picture may have {max_bytes >> 20} MiB.")
+            raise limit_exceeded(f"a picture can have at most {max_bytes >> 20} MiB.")
         if time.monotonic() > end:
             raise TimeoutError(f"it did not come within {FETCH_SECONDS:g} seconds")
         parts.append(part)
@@ -276,7 +278,7 @@ def predict(studio: StudioDep, requester: RequesterDep, body: PredictRequest) ->
     brush = find_brush(body.label_config)
     address = body.tasks[0].data.get(brush.data)
     if not isinstance(address, str):
-        raise _invalid(f"the task's data must name its picture under '{brush.data}'.")
+        raise _invalid(f"the task's data must have its picture in the field '{brush.data}'.")
     picture = _load_picture(studio, address)
     prompt = to_prompt(uses, (picture.shape[0], picture.shape[1]))
     job = studio.worker.call(

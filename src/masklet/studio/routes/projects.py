@@ -167,7 +167,7 @@ def find_renamed_classes(classes: Sequence[ClassChange], existing: Collection[st
     pairs = [(was, name) for was, name in pairs if was != name]
     if len({was for was, _ in pairs}) < len(pairs):
         raise ApiError(
-            422, "invalid", "two classes say that they had the same name. Rename one of them only."
+            422, "invalid", "two classes were renamed from the same class. Rename only one of them."
         )
     return {was: name for was, name in pairs if was is not None}
 
@@ -198,7 +198,7 @@ def merge_classes(
             raise ApiError(
                 409,
                 "changed",
-                f"somebody renamed or removed the class {name} meanwhile. Open the classes again.",
+                f"someone else renamed or removed the class {name}. Open the classes again.",
             )
     return merged
 
@@ -213,7 +213,7 @@ def _newer_fields(entry: schemas.Class, shown: schemas.Class, stored: schemas.Cl
     theirs = [field for field in theirs if field in _changed_fields(stored, entry)]
     both = next((field for field in theirs if field in mine), None)
     if both is not None:
-        words = f"somebody changed the {both} of the class {shown.name} meanwhile. Open the classes again."
+        words = f"someone else changed the {both} of the class {shown.name}. Open the classes again."
         raise ApiError(409, "changed", words)
     return {field: getattr(stored, field) for field in theirs}
 
@@ -273,9 +273,7 @@ def clean_classes(classes: Sequence[schemas.Class]) -> list[dict[str, Any]]:
     ):
         repeated = next((value for value in values if values.count(value) > 1), None)
         if repeated is not None:
-            raise ApiError(
-                422, "invalid", f"two classes have the {field} {repeated}. Give one of them another."
-            )
+            raise ApiError(422, "invalid", f"two classes have the {field} {repeated}. Change one of them.")
     return [entry.model_dump(exclude={"was"}) for entry in cleaned]
 
 
@@ -284,7 +282,9 @@ def _check_not_tracked(session: Session, project: str) -> None:
     tracked = select(Step.video).join(Video, Video.id == Step.video)
     if session.scalar(tracked.where(Video.project == project, Step.do == "follow").limit(1)) is not None:
         raise ApiError(
-            409, "busy", "objects were tracked here already. Start a new project for another policy."
+            409,
+            "busy",
+            "objects were already tracked in this project. Start a new project for another policy.",
         )
 
 
@@ -293,7 +293,9 @@ def _check_not_prompted(session: Session, project: str) -> None:
     prompted = select(Step.video).join(Video, Video.id == Step.video)
     if session.scalar(prompted.where(Video.project == project, Step.do == "prompt").limit(1)) is not None:
         raise ApiError(
-            409, "busy", "objects were prompted here already. Start a new project for another model."
+            409,
+            "busy",
+            "objects were already prompted in this project. Start a new project for another model.",
         )
 
 

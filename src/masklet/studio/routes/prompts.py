@@ -54,7 +54,9 @@ def add_object(studio: StudioDep, requester: RequesterDep, video: str, body: New
     with studio.live.history(video).change(requester.id) as change:
         objects = change.state.objects
         if len(objects) >= studio.limits.objects:
-            raise limit_exceeded(f"a video may have up to {studio.limits.objects} objects. Delete one first.")
+            raise limit_exceeded(
+                f"a video can have at most {studio.limits.objects} objects. Delete one first."
+            )
         id = change.state.next_id
         step = change.add_object(id, body.fields())
         obj = change.state.objects[id]

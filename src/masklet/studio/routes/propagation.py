@@ -39,7 +39,7 @@ def start(
     studio.pending.wait(video, requester.id, ANSWER_SECONDS)
     plan = studio.unfinished(video, requester) if body.resume else _plan(studio, requester, video, body)
     if plan is None:
-        raise ApiError(409, "nothing", "there is nothing to go on with.")
+        raise ApiError(409, "nothing", "there is nothing to resume.")
     return studio.propagations.start(video, plan, requester.name, body.stop_when_doubtful).view()
 
 
@@ -61,19 +61,21 @@ def _plan(studio: Studio, requester: Requester, video: str, body: NewPropagation
     if body.scope == "affected":
         changed = changed_objects(state)
         if changed is None:
-            raise ApiError(409, "nothing", "nothing was changed since everything was tracked.")
+            raise ApiError(409, "nothing", "nothing has changed since the last tracking.")
         objects, start = changed.objects, changed.start
     named = [state.object(id).id for id in objects or state.objects]
     tracked = [obj for id in named if (obj := state.session.objects.get(id)) is not None]
     if not tracked:
-        raise ApiError(409, "nothing", "tracking needs at least one prompt: click on something first.")
+        raise ApiError(409, "nothing", "tracking needs at least one prompt: click on an object first.")
     if start is not None and start >= row.frames:
         raise NoSuchFrame(row.name, start, row.frames)
     if body.scope == "missing":
         span = _missing_span(body, start, row.frames)
         legs = missing_legs(tracked, masks, span, body.direction, new_id())
         if not legs:
-            raise ApiError(409, "nothing", "no frame is missing: every object has a mask on each of them.")
+            raise ApiError(
+                409, "nothing", "no masks are missing: every object has a mask on all these frames."
+            )
     else:
         legs = _legs(body, tracked, objects, start, row.frames)
     plan = PropagationPlan.of(requester.id, body.direction, legs)
@@ -112,7 +114,7 @@ def _legs(
         end = end if body.frames is None else min(end, first + body.frames)
         legs = [Leg(first, end, objects, batch, reverse=False)]
     if not sum(leg.left for leg in legs):
-        raise ApiError(422, "invalid", f"stop must lie behind start, in the direction {direction}.")
+        raise ApiError(422, "invalid", f"stop must come after start in the direction {direction}.")
     return [leg for leg in legs if leg.left]
 
 

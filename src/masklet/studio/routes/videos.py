@@ -82,7 +82,7 @@ def _check_seen(row: Video, body: VideoChange, seen: SeenVideo) -> None:
             raise ApiError(
                 409,
                 "changed",
-                f"somebody set the {field} to {now or 'nobody'} meanwhile: nothing was changed.",
+                f"someone else set the {field} to {now or 'nobody'}: nothing was changed.",
             )
 
 
@@ -102,11 +102,11 @@ def _change_words(field: str, value: object) -> str:
 def _change_channel(studio: Studio, requester: RequesterDep, video: str, channel: int | None) -> None:
     if studio.propagations.get(video) is not None:
         raise ApiError(
-            409, "busy", "this video is being tracked. Stop that before you choose another channel."
+            409, "busy", "this video is being tracked. Stop tracking before you choose another channel."
         )
     count = len(channels(studio, video).channels)
     if channel is not None and not count:
-        raise ApiError(422, "invalid", "channel: this file has no channels to choose from. Leave it out.")
+        raise ApiError(422, "invalid", "channel: this file has no channels. Leave it out.")
     if channel is not None and channel >= count:
         raise ApiError(422, "invalid", f"channel must be 0 to {count - 1}. Got {channel}.")
     with studio.database.begin() as session:
@@ -304,7 +304,7 @@ def review(studio: StudioDep, requester: RequesterDep, video: str, body: Review)
         _check_range(body.start, body.stop, find_video(change.database, video).frames)
         one = body.stop == body.start + 1
         where = f"frame {body.start}" if one else f"frames {body.start} to {body.stop - 1}"
-        title = f"mark {where} as reviewed" if body.reviewed else f"take back the review of {where}"
+        title = f"mark {where} as reviewed" if body.reviewed else f"remove the review mark from {where}"
         step = change.add("review", body.model_dump(), title)
     studio.publish_change(video, requester, step, [], [])
     return studio.video(video)
@@ -334,11 +334,11 @@ def export_file(studio: StudioDep, export: str) -> FileResponse:
 
 def _check_range(start: int, stop: int, frames: int) -> None:
     if not 0 <= start < stop <= frames:
-        raise ApiError(422, "invalid", f"start and stop must lie in 0 to {frames}, start first.")
+        raise ApiError(422, "invalid", f"start and stop must be from 0 to {frames}, with start first.")
 
 
 def _parse_numbers(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if len(parts) > 1000 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise ApiError(422, "invalid", "numbers must be written 1,2,3.")
+        raise ApiError(422, "invalid", "numbers must be separated by commas, such as 1,2,3.")
     return [int(part[:9]) for part in parts]

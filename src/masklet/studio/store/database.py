@@ -104,7 +104,8 @@ class Database:
             self._advisory = self.engine.connect()
             if not self._advisory.scalar(select(func.pg_try_advisory_lock(ADVISORY_LOCK))):
                 raise MaskletError(
-                    f"another studio uses the database {self._name}. Stop it, or choose another --database."
+                    f"another studio is using the database {self._name}. Stop it, or choose another "
+                    "--database."
                 )
             self._advisory.commit()  # the lock is the connection's, not the transaction's
 
@@ -138,8 +139,8 @@ class Database:
         free = shutil.disk_usage(target.parent).free
         if free < needed:
             raise MaskletError(
-                f"a backup of the database needs {needed >> 20} MiB, and the disk has {free >> 20} MiB left. "
-                f"Make room there, or remove old files from {target.parent.name}."
+                f"a backup of the database needs {needed >> 20} MiB, but only {free >> 20} MiB are free. "
+                f"Free some space, or remove old files from {target.parent.name}."
             )
         part = target.with_name(f"{target.name}.part")
         part.unlink(missing_ok=True)
@@ -190,7 +191,7 @@ def _remove_half_made_tables(connection: Connection) -> None:
     for name in tables:
         if connection.scalar(text(f'SELECT count(*) FROM "{name}"')):
             raise MaskletError(
-                f"the database has no schema number, but rows in the table {name}. {HOW_TO_RESTORE}."
+                f"the database has no schema version, but the table {name} has rows. {HOW_TO_RESTORE}."
             )
     for name in tables:
         connection.exec_driver_sql(f'DROP TABLE "{name}"')

@@ -63,9 +63,9 @@ class MediaPaths:
         path = self.uploads / Path(name).name if is_upload else self._place_in_folder(name)
         if not _exists(path):
             missing = (
-                f"{path.name} is not where it was" if is_upload else f"{name} is not in the folder any more"
+                f"{path.name} is no longer at its path" if is_upload else f"{name} is no longer in the folder"
             )
-            raise FileGone(f"{missing}. Put it back; what was done with it is kept.")
+            raise FileGone(f"{missing}. Restore it; your work on it is kept.")
         return path
 
     def resolve_in_folder(self, path: str) -> Path:
@@ -85,20 +85,20 @@ class MediaPaths:
     def _place_in_folder(self, path: str) -> Path:
         """Where a path in the folder leads to, whether or not something is there."""
         if self.folder is None:
-            raise ApiError(403, "forbidden", "the studio was started without a folder to choose from.")
+            raise ApiError(403, "forbidden", "the studio was started without a folder.")
         root = Path(os.path.realpath(self.folder))
         if "\0" in path or "\\" in path or Path(path).is_absolute():
             raise ApiError(403, "forbidden", "a path must be relative, with / between its parts.")
         try:
             real = Path(os.path.realpath(root / path))
         except (OSError, ValueError):
-            raise ApiError(403, "forbidden", "that is not a path.") from None
+            raise ApiError(403, "forbidden", "this is not a path.") from None
         if not real.is_relative_to(root):
-            raise ApiError(403, "forbidden", f"{path} is outside of the folder.")
+            raise ApiError(403, "forbidden", f"{path} is outside the folder.")
         if any(part.startswith(".") for part in real.relative_to(root).parts):
             raise ApiError(403, "forbidden", "hidden files are not shown.")
         if not _exists(root):
-            raise not_found(f"the studio's folder {root.name} is not where it was. Put it back.")
+            raise not_found(f"the studio's folder {root.name} is no longer at its path. Restore it.")
         return real
 
     def relative(self, real: Path) -> str:
@@ -164,11 +164,11 @@ class Quota:
         used = sum(_size(path) for folder in folders for path in folder.rglob("*")) + self._database.size()
         if used >= limit:
             return (
-                f"the studio keeps {used / GIB:.1f} GiB, and may keep up to {limit / GIB:.1f} GiB. "
-                "Delete videos that are done."
+                f"the studio uses {used / GIB:.1f} GiB of at most {limit / GIB:.1f} GiB. Delete finished "
+                "videos."
             )
         if shutil.disk_usage(self._settings.data).free < spare:
-            return f"the server's disk has less than {spare / GIB:.1f} GiB left. Make room there first."
+            return f"the server's disk has less than {spare / GIB:.1f} GiB left. Free some space first."
         return None
 
 
@@ -182,11 +182,11 @@ class DataFolderLock:
             self._lock.acquire(timeout=0)
         except Timeout:
             raise MaskletError(
-                f"another studio (process {_read_owner(owner)}) uses the data folder {folder}. "
-                "Stop it, or choose another folder with --data."
+                f"another studio (process {_read_owner(owner)}) is using the data folder {folder}. Stop it, "
+                "or choose another folder with --data."
             ) from None
         except (OSError, NotImplementedError) as error:  # a network file system without locks
-            log.warning("the data folder cannot be locked: %s. Start no second server on it.", error)
+            log.warning("the data folder cannot be locked: %s. Do not start a second server on it.", error)
         owner.write_text(str(os.getpid()))
 
     def close(self) -> None:

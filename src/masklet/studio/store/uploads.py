@@ -54,7 +54,7 @@ class Form:
     @property
     def file(self) -> Path:
         if self.path is None:
-            raise ApiError(422, "invalid", f"{self._field}: a file is needed, as a part of a multipart form.")
+            raise ApiError(422, "invalid", f"{self._field}: a file is needed as a part of a multipart form.")
         return self.path
 
     def parser(self, boundary: bytes) -> MultipartParser:
@@ -155,7 +155,7 @@ async def receive_form(request: Request, field: str, folder: Path, quota: Quota)
                 unchecked = 0
         await anyio.to_thread.run_sync(parser.write, bytes(pending))
         if not form.complete:
-            raise ApiError(422, "invalid", f"{field}: the form breaks off before its end.")
+            raise ApiError(422, "invalid", f"{field}: the form is incomplete.")
         yield form
     except FormParserError as error:
         raise ApiError(422, "invalid", f"the multipart form is damaged: {error}.") from error
@@ -201,7 +201,7 @@ class Uploads:
                 raise not_found(f"there is no project {project[:100]}.")
             videos = session.scalar(select(func.count()).select_from(Video)) or 0
         if videos >= self._limits.videos:
-            raise limit_exceeded(f"there may be up to {self._limits.videos} videos. Delete one first.")
+            raise limit_exceeded(f"there can be at most {self._limits.videos} videos. Delete one first.")
         self._quota.check()
 
     def add_upload(self, project: str, name: str, file: Path) -> str:
@@ -221,7 +221,9 @@ class Uploads:
         """
         suffix = file.suffix
         if not (suffix in VIDEO_SUFFIXES or is_picture(file)):
-            raise ApiError(400, "media", f"{clean_name(name)} is not named like a video or picture.")
+            raise ApiError(
+                400, "media", f"{clean_name(name)} does not have the suffix of a video or picture."
+            )
         if not self._slots.acquire(blocking=False):
             raise ApiError(
                 429, "queue", f"{self._limits.uploads} files are being read. Try again shortly.", retry=5

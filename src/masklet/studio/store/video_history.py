@@ -314,7 +314,7 @@ class VideoHistory:
     def _check_exists(self) -> None:
         with self._database.begin() as session:
             if session.get(Video, self.video) is None:
-                raise not_found(f"the video {self.video} was deleted meanwhile.")
+                raise not_found(f"the video {self.video} has been deleted.")
 
     @contextmanager
     def read(self) -> Iterator[tuple[Session, State]]:

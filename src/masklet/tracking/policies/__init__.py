@@ -47,8 +47,8 @@ def find_policy(policy: str | Callable[[], MemoryPolicy]) -> Callable[[], Memory
         near = difflib.get_close_matches(str(policy).lower(), POLICIES, cutoff=0.5)
         suggestion = f" Did you mean {' or '.join(near)}?" if near else ""
         raise MaskletError(
-            f"policy must be one of {', '.join(POLICIES)}, or make a MemoryPolicy when called. "
-            f"Got {policy!r}.{suggestion}"
+            f"policy must be one of {', '.join(POLICIES)}, or a callable that returns a MemoryPolicy. Got "
+            f"{policy!r}.{suggestion}"
         )
     module, name = place.split(".")
     make: Callable[[], MemoryPolicy] = getattr(importlib.import_module(f"{__name__}.{module}"), name)

@@ -12,7 +12,7 @@ from masklet.train.sampling import ClipSampler
 from masklet.train.validation import make_validation_set
 
 LEARNING_RATES: dict[Preset, float] = {"decoder": 1e-4, "memory": 5e-5, "everything": 1e-5, "lora": 2e-4}
-ZOOM_SHARE = 0.5  # of the stills show one small object as zoom does, for a network that zooms
+ZOOM_SHARE = 0.5  # fraction of stills that are a window around a small object, for a network that zooms
 RANDOM_WEIGHTS_RATE = 1e-3  # learning rate of a network with random weights
 
 
@@ -21,10 +21,10 @@ class FineTuning:
     """The settings of a fine-tune; the recipes `lora`, `images` and `eight_gpus` differ in these.
 
     Attributes:
-        frames: Of a clip; 1 trains on stills alone.
-        stills, clips: Per batch and process.
+        frames: Frames of a clip; 1 trains only on stills.
+        stills, clips: Numbers per batch and process.
         objects: The maximum per still or clip.
-        stills_weight: Fraction of the batches that are stills, where there are clips.
+        stills_weight: Fraction of the batches that are stills, if there are clips.
         distinct_clips: Different stills, and clips; a frozen trunk encodes each of them once.
     """
 
@@ -42,9 +42,9 @@ class FineTuning:
     checkpoint_activations: bool = False
 
     def recipe(self, options: TrainingOptions) -> Recipe:
-        """The recipe for some options, which take precedence over these settings.
+        """The recipe for the given options, which take precedence over these settings.
 
-        A network with random weights trains as a whole, at a high learning rate.
+        In a network with random weights, all parts are trained, at a high learning rate.
         """
         config, start = options.resolve_model(self.model)
         config = replace(config, image_size=options.image_size or config.image_size)

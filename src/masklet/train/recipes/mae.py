@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 VALIDATION_PICTURES = 16  # that are shown, and on which the loss is measured
 VALIDATION_FRACTION = 0.05
-SMALLEST_CROP = 0.2  # of the picture's area, as in Hiera and MAE
+SMALLEST_CROP = 0.2  # minimum area of a crop, as in Hiera and MAE
 ASPECT = 4 / 3  # the largest ratio of a crop's sides
 ATTEMPTS = 20
 
@@ -66,10 +66,10 @@ def recipe(options: TrainingOptions) -> PretrainingRecipe:
 
 
 def split_pictures(folder: Path) -> tuple[list[Path], list[Path]]:
-    """The pictures to train on, and a few to validate on. The hash of a picture's name decides."""
+    """The training pictures, and a few validation pictures, selected by the hash of their names."""
     paths = find_pictures(folder / "**" / "*")
     if len(paths) < 2:
-        raise MediaError(f"{folder} must hold two pictures, one to train on and one to validate on.")
+        raise MediaError(f"{folder} must contain at least two pictures, for training and validation.")
     return hold_back(
         sorted(paths), lambda path: str(path.relative_to(folder)), VALIDATION_FRACTION, MAX_VALIDATION_ITEMS
     )
@@ -87,7 +87,7 @@ class Crops:
         self.paths, self.size, self.seed = paths, size, seed
 
     def crop(self, number: int) -> Square:
-        """The crop of that number, always the same. Pictures that cannot be read are logged and skipped."""
+        """The crop with this number, always the same. Pictures that cannot be read are logged and skipped."""
         rng = np.random.default_rng([self.seed, number])
         for _ in range(ATTEMPTS):
             path = self.paths[int(rng.integers(len(self.paths)))]

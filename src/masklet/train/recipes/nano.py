@@ -21,11 +21,12 @@ from masklet.train.sampling import ClipSampler, WeightedSampler
 from masklet.train.validation import validation_stills
 
 VALIDATION_SIZE = 384
-MIN_VALIDATION_AREA = 0.003  # of a picture: smaller objects are left out of validation, which does not zoom
-VALIDATION_STILLS = 48  # about so many
+# Fraction of a picture; smaller objects are left out of validation, which does not zoom.
+MIN_VALIDATION_AREA = 0.003
+VALIDATION_STILLS = 48  # approximate number
 SEED = 41  # of the clips
 CACHE = Path(".cache")
-# Sets that show one scene over and over are taken less often, those with things of many kinds more often.
+# Sets that repeat one scene are drawn less often, those with many kinds of objects more often.
 WEIGHTS = {
     "coco-more": 2.5,
     "coco-permissive": 2.5,
@@ -40,8 +41,8 @@ WEIGHTS = {
 }
 STILLS = ClipMix(still=0.85, moved=0.0, pasted=0.1, procedural=0.02, pasted_on_video=0.03)
 CLIPS = ClipMix(still=0.0, moved=0.4, pasted=0.32, procedural=0.05, pasted_on_video=0.23)
-REAL_SHARE = 0.2  # of the clips are real ones, where there are labelled videos
-REAL_SHARE_PER_VIDEO = 0.02  # so that a few videos are not shown over and over
+REAL_SHARE = 0.2  # fraction of real clips, if there are labelled videos
+REAL_SHARE_PER_VIDEO = 0.02  # so that a few videos are not repeated too often
 
 
 def recipe(options: TrainingOptions) -> Recipe:
@@ -65,7 +66,8 @@ def recipe(options: TrainingOptions) -> Recipe:
     config, start = options.resolve_model(NEW + "nano")
     if config.trunk == "hiera":
         raise MaskletError(
-            "the recipe nano trains networks on EfficientNet-Lite, not on Hiera. Fine-tune others: finetune."
+            "the recipe nano trains only networks with an EfficientNet-Lite trunk. For others, use the "
+            "recipe finetune."
         )
     images = options.data / "images"
     pictures, held_back = hold_back_pictures(
@@ -134,7 +136,7 @@ def recipe(options: TrainingOptions) -> Recipe:
 
 
 def shorten(whole: Recipe, steps: int) -> Recipe:
-    """The same recipe, every stage shorter or longer by the same factor."""
+    """The same recipe with all stages shorter or longer by one factor."""
     factor = steps / whole.steps
     stages = (replace(stage, steps=max(1, round(factor * stage.steps))) for stage in whole.stages)
     return replace(whole, stages=tuple(stages))
@@ -151,7 +153,7 @@ def labelled_videos(data: Path) -> list[DatasetItem]:
 
 
 def validation_set(held_back: list[PackedPicture], size: int) -> ValidationSet:
-    """Some fifty held-back pictures, and clips composed of held-back pictures."""
+    """About fifty held-back pictures, and clips composed of held-back pictures."""
     large = [
         picture
         for picture in held_back

@@ -101,7 +101,7 @@ export class Workspace {
         const { object, objects, activity } = this.state;
         if (activity === "playing" || (activity === "tracking" && this.clip.kind !== "camera")) return;
         if (!isPositive && object === null) {
-            toast("First click on the object; then on what is not part of it.");
+            toast("Click on the object first, then on parts outside it.");
             return;
         }
         const id = object ?? Math.max(0, ...objects) + 1;

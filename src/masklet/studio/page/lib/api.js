@@ -195,7 +195,7 @@ async function fetchOrExplain(address, options) {
     try {
         return await fetch(address, options);
     } catch {
-        throw new ApiError(0, "offline", "The server cannot be reached. What you did before is kept.");
+        throw new ApiError(0, "offline", "The server cannot be reached. Your earlier changes are saved.");
     }
 }
 
@@ -241,7 +241,7 @@ export function upload(project, file, progress) {
             else reject(refusal(request.status, request.responseText));
         };
         request.onerror = () =>
-            reject(new ApiError(0, "offline", "The upload broke off. Is the server still running?"));
+            reject(new ApiError(0, "offline", "The upload was interrupted. Is the server still running?"));
         const form = new FormData();
         form.append("file", file);
         request.send(form);

@@ -13,10 +13,10 @@ const TRACKING = "follow"; // a step that the server adds by itself while it tra
 /** @typedef {"offline" | "signed-out" | "disk-full"} Obstacle */
 
 const WORDS = {
-    offline: "The server cannot be reached. What you do here waits, and is sent when it answers: keep this page open.",
+    offline: "The server cannot be reached. Your changes are sent when it answers again: keep this page open.",
     "signed-out":
-        "You are signed out: open the address that the studio printed, in another tab. What you do here waits, and is sent then: keep this page open.",
-    "disk-full": "The server's disk is full. What you do here waits until there is room: keep this page open.",
+        "You are signed out: open the address that the studio printed in another tab. Your changes are sent then: keep this page open.",
+    "disk-full": "The server's disk is full. Your changes are sent when there is space again: keep this page open.",
 };
 
 /**
@@ -60,7 +60,7 @@ export async function deliver(studio, change) {
             waited = true;
             if (obstacle === "offline" && (await hasArrived(studio, head))) {
                 released(studio);
-                throw new ToldError("The change was made; only its answer was lost.");
+                throw new ToldError("The change was made, but the server's answer was lost.");
             }
             if (obstacle !== "offline") await pause();
         }
@@ -71,7 +71,7 @@ export async function deliver(studio, change) {
 function released(studio) {
     studio.store.set({ obstacle: null });
     clearNotes();
-    toast("The server answers again. What you did meanwhile is sent.");
+    toast("The server answers again. Your changes are being sent.");
 }
 
 /**

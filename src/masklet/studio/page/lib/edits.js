@@ -96,12 +96,12 @@ async function send(studio, body, others = studio.state.picked) {
 async function sendInTurn(studio, body, targets) {
     const there = studio.state.video.objects.map(({ id }) => id);
     const [object, ...others] = targets.map((target) => target.object).filter((id) => there.includes(id));
-    if (object === undefined) throw new Error("The object of this edit is not there any more.");
+    if (object === undefined) throw new Error("The object of this edit no longer exists.");
     const { frames, reviewed } = await api.edit(studio.id, { ...body, object, others });
     studio.masks.restart();
     await studio.refresh();
     const count = (/** @type {number} */ number) => `${number} ${number === 1 ? "frame" : "frames"}`;
-    const kept = reviewed ? ` ${count(reviewed)} that ${reviewed === 1 ? "is" : "are"} reviewed stayed as before.` : "";
+    const kept = reviewed ? ` ${count(reviewed)} that ${reviewed === 1 ? "is" : "are"} reviewed not changed.` : "";
     const words = frames ? `Changed ${count(frames)}.${kept}` : `Nothing to change.${kept}`;
     toast(words, frames ? { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo") } } : {});
     return true;

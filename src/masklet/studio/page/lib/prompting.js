@@ -59,7 +59,7 @@ export function click(studio, point, positive, edit = false) {
     const other = positive && !edit ? objectAt(studio, point) : null;
     if (other) {
         select(studio, other.id);
-        toast(`Selected ${nameOf(other)}. Shift and a click adds to the object that was selected before.`);
+        toast(`Selected ${nameOf(other)}. Shift+click adds to the object that was selected before.`);
         return;
     }
     const object = studio.state.object ?? nextNumber(studio.state);
@@ -102,9 +102,9 @@ export async function toggleEverything(studio) {
         if (studio.state.frame !== frame) return;
         if (answer.segments.length) {
             studio.store.set({ everything: answer });
-            toast(`${answer.segments.length} masks. Click on those to keep; Esc ends.`);
+            toast(`${answer.segments.length} masks. Click on those to keep; press Esc to finish.`);
         } else {
-            toast("Nothing stands out on this frame. Click on the object instead.");
+            toast("No objects were found on this frame. Click on the object instead.");
         }
     } catch (error) {
         complain(error);
@@ -165,7 +165,7 @@ export function drawBox(studio, box) {
 export function giveMask(studio, pixels) {
     const { frame } = studio.state;
     if (studio.state.object === null && !pixels.includes(1)) {
-        toast("An empty mask makes no object. Give one that has white pixels.");
+        toast("The mask is empty. Use one with white pixels.");
         return;
     }
     void sendPrompt(studio, (object) => maskPrompt(studio, frame, object, pixels));
@@ -296,7 +296,7 @@ export async function undoOrRedo(studio, which) {
 export function newObject(studio) {
     studio.store.set({ object: null, candidates: null });
     if (studio.state.video.objects.length >= studio.about.limits.objects) {
-        toast(`A video may have up to ${studio.about.limits.objects} objects. Delete one first.`);
+        toast(`A video can have at most ${studio.about.limits.objects} objects. Delete one first.`);
         return;
     }
     announce("New object: click on it, or draw a box around it");

@@ -24,7 +24,7 @@ async function start(studio, plan) {
             if (!planned || isPropagating(studio.state)) return;
             const { body, span } = planned;
             if (!studio.state.video.prompts.length) {
-                toast("Point at something first: click on it, or draw a box around it.");
+                toast("Select an object first: click on it, or draw a box around it.");
                 return;
             }
             if (stopWhenDoubtful) body.stop_when_doubtful = DOUBTFUL;
@@ -183,8 +183,8 @@ export async function nextDoubtful(studio) {
             const isTracked = Object.keys(studio.state.video.tracked).length > 0;
             if (!isTracked) toast("Nothing is tracked here yet.");
             else
-                toast("You have looked at all that is doubtful here.", {
-                    action: { label: "The video is right: next", press: () => void acceptVideo(studio) },
+                toast("You have checked all doubtful frames here.", {
+                    action: { label: "Accept the video: next", press: () => void acceptVideo(studio) },
                 });
             return;
         }
@@ -274,7 +274,7 @@ async function openNext(studio) {
     if (next) location.hash = `#video/${next.id}`;
     else
         toast("Every file of the project is reviewed.", {
-            action: { label: "To the project", press: () => (location.hash = `#project/${project.id}`) },
+            action: { label: "Open the project", press: () => (location.hash = `#project/${project.id}`) },
         });
 }
 

@@ -243,7 +243,7 @@ export function reviewedWithin({ video }, [start, stop]) {
 export function frameList(spans) {
     const parts = spans.map(([start, stop]) => (stop - start > 1 ? `${start}–${stop - 1}` : String(start)));
     const many = parts.length > 1 || parts[0]?.includes("–");
-    const words = parts.length > 4 ? [...parts.slice(0, 3), `${parts.length - 3} more stretches`] : parts;
+    const words = parts.length > 4 ? [...parts.slice(0, 3), `${parts.length - 3} more ranges`] : parts;
     const joined = words.length > 1 ? `${words.slice(0, -1).join(", ")} and ${words.at(-1)}` : words[0];
     return `${many ? "frames" : "frame"} ${joined}`;
 }

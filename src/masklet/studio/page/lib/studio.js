@@ -203,7 +203,7 @@ export class Studio {
     #showReviewed(frame) {
         if (!within(this.state.video.reviewed, frame) || this.saidReviewed.has(frame)) return;
         this.saidReviewed.add(frame);
-        toast(`Frame ${frame} is still marked as reviewed, with the mask as it is now. R takes the mark away.`);
+        toast(`Frame ${frame} is still marked as reviewed, with its current mask. Press R to remove the mark.`);
     }
 
     /**
@@ -290,7 +290,7 @@ export class Studio {
             case "gone":
                 this.close();
                 location.hash = `#project/${this.state.project.id}`;
-                complain(new Error(`“${this.state.video.name}” was deleted, with its masks.`));
+                complain(new Error(`“${this.state.video.name}” was deleted with its masks.`));
                 break;
         }
         for (const listener of this.listeners) listener(message);

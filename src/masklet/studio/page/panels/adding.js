@@ -74,7 +74,7 @@ async function send(project, files, progress) {
         try {
             const video = await api.upload(project.id, file, (share) => {
                 bar.style.setProperty("--share", String(share));
-                if (share >= 1) fill(words, `${file.name} · reading it`);
+                if (share >= 1) fill(words, `${file.name} · reading`);
             });
             row.remove();
             added++;

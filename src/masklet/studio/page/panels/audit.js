@@ -37,7 +37,7 @@ async function openAudit(project) {
     );
     const show = () => {
         const rows = entries.filter((entry) => !person.value || entry.person === person.value).map(row);
-        fill(body, ...(rows.length ? rows : [h("tr", {}, h("td", { colspan: 4, class: "hint" }, "Nothing was done yet."))]));
+        fill(body, ...(rows.length ? rows : [h("tr", {}, h("td", { colspan: 4, class: "hint" }, "No changes yet."))]));
     };
     show();
     const heads = ["When", "Who", "What", "File"].map((title) => h("th", { scope: "col" }, title));

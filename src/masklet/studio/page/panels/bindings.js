@@ -39,14 +39,14 @@ export function bindings(studio, stage, help) {
         {
             title: "Point",
             keys: [
-                key("p", "P", "plus clicks; a drag is a box; Shift edits where another mask is", tool("add")),
-                key("n", "N", "minus clicks (or right button, or Alt)", tool("remove")),
+                key("p", "P", "plus: click, or drag a box; Shift edits the selected object inside other masks", tool("add")),
+                key("n", "N", "minus: click (or right button, or Alt)", tool("remove")),
                 key("b", "B", "box", tool("box")),
                 key("d", "D", "brush", tool("brush")),
                 key("e", "E", "eraser", tool("erase")),
                 key("q", "Q", "lasso: draw around a part", tool("lasso")),
                 key("w", "W", "polygon: click corners, Enter closes", tool("polygon")),
-                key("x", "X", "everything: all masks, to choose by a click", () =>
+                key("x", "X", "everything: show all masks, click to keep one", () =>
                     void prompting.toggleEverything(studio),
                 ),
                 key("h", "H", "hand: move the picture", tool("hand")),
@@ -61,7 +61,7 @@ export function bindings(studio, stage, help) {
                 }),
                 key("mod+c", "Ctrl C", "copy the mask", () => void copyMask(studio)),
                 key("", "Ctrl V", "paste a mask, or a black and white picture", () => void pasteMask(studio)),
-                key("k", "K", "a cross moved by arrow keys; Enter clicks, Alt Enter is a minus", () =>
+                key("k", "K", "a cursor moved by arrow keys; Enter clicks, Alt Enter is a minus click", () =>
                     stage.input.toggleCross(),
                 ),
             ],
@@ -117,14 +117,14 @@ export function bindings(studio, stage, help) {
                 key(
                     [",", "."],
                     ", .",
-                    "a shorter, longer stretch of the timeline",
+                    "zoom the timeline in, out",
                     timeline(0.5),
                     timeline(2),
                 ),
                 key(
                     ["i", "o"],
                     "I O",
-                    "a range begins, ends here",
+                    "start, end of a range",
                     () => go.rangeFrom(studio),
                     () => go.rangeTo(studio),
                 ),
@@ -166,15 +166,15 @@ export function bindings(studio, stage, help) {
                     () => go.propagateFromHere(studio, null),
                     () => go.propagateFromHere(studio, studio.state.stretch),
                 ),
-                key("u", "U", "track frames that have no mask yet", () => go.propagateMissing(studio)),
-                key("t", "T", "track what was corrected or is new", () => go.propagateAffected(studio)),
+                key("u", "U", "track frames without a mask", () => go.propagateMissing(studio)),
+                key("t", "T", "track changed and new objects", () => go.propagateAffected(studio)),
                 key("s", "S", "stop, resume", () => void go.stopOrResume(studio)),
                 key("r", "R", "mark the frame or range as reviewed", () => void go.toggleReviewed(studio)),
                 key("j", "J", "next doubtful frame", () => void go.nextDoubtful(studio)),
                 key(
                     "enter",
                     "Enter",
-                    "accept, and go to the next doubtful frame, or file where it is a picture",
+                    "accept, and go to the next doubtful frame (for a picture: the next file)",
                     () => {
                         if (stage.outline.points.length) stage.outline.finish();
                         else void go.accept(studio);
@@ -183,7 +183,7 @@ export function bindings(studio, stage, help) {
                 ),
                 key("y", "Y", "comments", openComments),
                 key("mod+e", "Ctrl E", "export", () => openExport(studio)),
-                key("escape", "Esc", "forget the range; leave the cross, everything, playing", () => escape(studio, stage)),
+                key("escape", "Esc", "clear the range; leave the cursor, everything, playback", () => escape(studio, stage)),
                 key("?", "?", "this sheet", help),
             ],
         },
@@ -205,7 +205,7 @@ function press(selector) {
 function classKeys(studio) {
     const classes = studio.state.project.classes.filter((entry) => entry.key);
     return {
-        title: "Classes of this project, before other uses of a key",
+        title: "Classes of this project (they override other uses of a key)",
         keys: classes.map(({ key: letter, name }) =>
             key((letter ?? "").toLowerCase(), (letter ?? "").toUpperCase(), name, () => chooseClass(studio, name)),
         ),

@@ -17,7 +17,7 @@ export function channelChoice(studio) {
         try {
             const channel = field.value === ALL ? null : Number(field.value);
             studio.take(await studio.inOrder(() => api.changeVideo(studio.id, { channel })));
-            if (studio.state.video.objects.length) toast("Masks that are there stay. New ones are made from this channel.");
+            if (studio.state.video.objects.length) toast("Existing masks are kept. New ones are made from this channel.");
         } catch (error) {
             complain(error);
         }

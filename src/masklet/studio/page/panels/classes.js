@@ -46,7 +46,7 @@ export async function openClasses(project) {
         h(
             "p",
             { class: "hint" },
-            `Keys give a class to the selected object, or else to the next new one. Attributes are more to say of an object, for example “${EXAMPLE}”. Objects follow a class that is renamed, and keep one that is removed.`,
+            `A key assigns its class to the selected object, or to the next new one. Attributes describe an object further, for example “${EXAMPLE}”. Renaming a class renames it on its objects; removing a class does not change them.`,
         ),
         h(
             "div",

@@ -97,13 +97,13 @@ function row(studio, { id, frame, object, text, resolved, person, at }) {
         h(
             "div",
             { class: "button-row" },
-            h("button", { type: "button", class: "link", title: "Go there", onclick: show }, where),
+            h("button", { type: "button", class: "link", title: "Go to the frame", onclick: show }, where),
             h("span", { class: "gap" }),
             h(
                 "button",
                 { type: "button", class: "link", onclick: () => void resolve() },
                 icon(resolved ? "again" : "check"),
-                resolved ? "Open again" : "Resolve",
+                resolved ? "Reopen" : "Resolve",
             ),
         ),
     );

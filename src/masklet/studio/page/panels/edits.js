@@ -13,10 +13,10 @@ import { menuButton, menuItem } from "./menu.js";
  * first the studio chooses one. */
 const WITH_AMOUNT = /** @type {const} */ ([
     ["fill", "Fill holes", null, 1e9, "pixels at most"],
-    ["drop", "Drop islands", null, 1e9, "pixels at most"],
+    ["drop", "Remove islands", null, 1e9, "pixels at most"],
     ["grow", "Grow", 2, 100, "pixels"],
     ["shrink", "Shrink", 2, 100, "pixels"],
-    ["smooth", "Smooth over time", 2, 10, "frames to either side"],
+    ["smooth", "Smooth over time", 2, 10, "frames on each side"],
 ]);
 
 /** @param {Studio} studio */
@@ -52,7 +52,7 @@ function contents(studio) {
                 max: most,
                 value: first ?? "",
                 placeholder: first === null ? "small" : "",
-                title: first === null ? "The largest, in pixels; by default 1 % of the mask" : "",
+                title: first === null ? "The largest size, in pixels; by default 1 % of the mask" : "",
                 "aria-label": `${name}: ${unit}`,
             });
             const amount = () => {
@@ -65,7 +65,7 @@ function contents(studio) {
         menuItem("Split pieces into objects", "", () => run("split")),
         video.frames > 1 && menuItem("Copy to the next frame", "Shift C", () => void copyToNextFrame(studio)),
         video.objects.length > 1 && mergeRow(studio, object, objects),
-        h("p", { class: "menu-hint of-keys" }, "Ctrl and a click on names picks several objects."),
+        h("p", { class: "menu-hint of-keys" }, "Ctrl+click on names selects several objects."),
     ];
 }
 

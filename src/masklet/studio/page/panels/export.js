@@ -18,11 +18,11 @@ const GROUPS = [
         title: "For training",
         formats: {
             coco: ["COCO", "One JSON with every mask as RLE"],
-            "youtube-vis": ["YouTube-VIS", "One JSON, a masklet for each object"],
+            "youtube-vis": ["YouTube-VIS", "One JSON, one masklet per object"],
             "sa-v": ["SA-V", "One JSON, as SAM 2's own data set"],
-            yolo: ["YOLO segmentation", "Polygons, one text file a frame"],
+            yolo: ["YOLO segmentation", "Polygons, one text file per frame"],
             polygons: ["Polygons", "With holes, one JSON"],
-            measures: ["Measures", "CSV with areas, centres and boxes"],
+            measures: ["Measurements", "CSV of areas, centres and boxes"],
         },
     },
     {
@@ -39,26 +39,26 @@ const GROUPS = [
         formats: {
             palette: ["Label maps", "Palette PNG, as in DAVIS"],
             objects: ["PNG for each object", "Black and white"],
-            tiff: ["TIFF for ImageJ", "A label map on each page"],
-            "ome-tiff": ["OME-TIFF", "The same, with OME's axes"],
+            tiff: ["TIFF for ImageJ", "One label map per page"],
+            "ome-tiff": ["OME-TIFF", "The same, with OME axes"],
             "cutout-png": ["Cut-outs", "PNG with transparency"],
             "matte-exr": ["Mattes", "EXR with soft alpha for each object"],
-            frames: ["Frames", "The video's own pictures"],
+            frames: ["Frames", "The unchanged images of the video"],
         },
     },
     {
         title: "Video",
         formats: {
-            overlay: ["Overlay", "MP4 with the masks painted in"],
+            overlay: ["Overlay", "MP4 with the masks drawn on it"],
             "cutout-webm": ["Cut-out", "WebM with transparency"],
             "cutout-prores": ["Cut-out, film", "ProRes 4444 with transparency"],
-            composite: ["Other background", "MP4, the objects before a blur or a colour"],
+            composite: ["Other background", "MP4 of the objects on a blur, a colour or an image"],
         },
     },
     {
         title: "For masklet",
         formats: {
-            script: ["Script", "All prompts; makes the same masks again"],
+            script: ["Script", "All prompts, which reproduce the masks"],
             masklets: ["Masklets", "Masks with IoU, score and box"],
         },
     },
@@ -78,7 +78,7 @@ export function openExport(studio) {
             : h(
                   "p",
                   { class: "notice" },
-                  "No object has a prompt yet: there is nothing to export.",
+                  "There is nothing to export: no object has a prompt yet.",
               ),
         options,
         notes,
@@ -124,7 +124,7 @@ function exportOptions(studio) {
     const audio = h("input", { type: "checkbox", checked: true });
     const soft = h("input", { type: "number", class: "frame-number", min: 0, max: 100, value: 0 });
     const pixelSize = pixelSizeField(studio);
-    const unsaid = h("p", { class: "hint" }, "The formats for YOLO, CVAT and Label Studio have no place for the size of a pixel.");
+    const unsaid = h("p", { class: "hint" }, "The formats for YOLO, CVAT and Label Studio cannot store a pixel size.");
     const showUnsaid = () => (unsaid.hidden = !pixelSize.value.trim() && !studio.state.stack?.pixelSize);
     pixelSize.addEventListener("input", showUnsaid);
     showUnsaid();
@@ -141,9 +141,9 @@ function exportOptions(studio) {
             { class: "export-options", role: "group", "aria-label": "What to export" },
             field("Objects", objects),
             video.frames > 1 && field("Frames", frames),
-            field("Soft edges of cut-outs and mattes, pixels", soft),
+            field("Soft edges of cut-outs and mattes, in pixels", soft),
             video.frames > 1 && field("Background, for “Other background”", background),
-            field("Size of a pixel, for measures and label TIFFs", pixelSize),
+            field("Pixel size, for measurements and label TIFFs", pixelSize),
             unsaid,
             video.kind === "video" && h("label", { class: "check" }, audio, "keep the sound in videos"),
         ),
@@ -172,7 +172,7 @@ function pixelSizeField(studio) {
         maxlength: 100,
         value: video.pixel_size ?? "",
         placeholder: stack?.pixelSize ?? "such as 0.65um",
-        title: "A length with its unit, or width x height x depth, such as 0.2x0.2x1um; empty for what the file says",
+        title: "A length with its unit, or width x height x depth, such as 0.2x0.2x1um; empty for the value in the file",
     });
     input.addEventListener("change", async () => {
         try {

@@ -106,7 +106,7 @@ function row(project, entry, enter) {
                 {
                     type: "button",
                     class: "link",
-                    title: "The pictures, in the order of their names, are the frames",
+                    title: "Use the pictures as frames, in the order of their names",
                     onclick: () => void open(project, path, button),
                 },
                 "open as a video",

@@ -63,7 +63,7 @@ function draw(studio, root, drawn) {
                 "p",
                 { class: "reviewed-note" },
                 icon("check"),
-                "Reviewed: this mask stays when objects are tracked again.",
+                "Reviewed: tracking does not change this mask.",
             ),
         h(
             "div",
@@ -79,7 +79,7 @@ function draw(studio, root, drawn) {
             action(
                 "paste",
                 "Paste",
-                "Paste a mask here: one copied before, or a black and white picture (Ctrl+V)",
+                "Paste a copied mask or a black and white picture here (Ctrl+V)",
                 () => void pasteMask(studio),
             ),
         ),
@@ -136,7 +136,7 @@ function candidateButton(studio, candidate, crop, drawn) {
             role: "radio",
             "aria-checked": String(Boolean(candidate.chosen)),
             "aria-label": `Candidate ${candidate.rank + 1}, predicted IoU ${candidate.iou.toFixed(2)}`,
-            title: "Take this one (C: the next)",
+            title: "Use this one (C: the next)",
             onclick: () => choose(studio, candidate.rank),
         },
         canvas,

@@ -73,7 +73,7 @@ function hintsOf(studio, isTouch) {
     if (everything?.frame === frame) return [["Click", "keeps a mask as an object"], [isTouch ? "X" : "Esc", "ends"]];
     if (tool === "hand") return [["Drag", "moves the picture"], ["P", "back to pointing"]];
     if (tool === "brush" || tool === "erase" || tool === "lasso") {
-        const verb = tool === "erase" ? "takes away from" : "adds to";
+        const verb = tool === "erase" ? "removes from" : "adds to";
         return [["Drag", `${verb} ${object === null ? "a new object" : name}`], ["P", "back to pointing"], ...onwards];
     }
     if (tool === "polygon") {
@@ -81,7 +81,7 @@ function hintsOf(studio, isTouch) {
         return [["Click", "sets a corner"], close, ["P", "back to pointing"]];
     }
     if (object === null) {
-        const makes = isTouch ? "makes a mask" : "makes a mask of what is there"; // short words: a phone has two lines
+        const makes = isTouch ? "makes a mask" : "makes a mask of the object"; // short words: a phone has two lines
         return [["Click", makes], ["Drag", "a box around it"], ["X", "finds everything, to choose from"]];
     }
     return [...correcting(studio, name, isTouch), ...onwards];
@@ -118,10 +118,10 @@ function correcting({ state, masks }, name, isTouch) {
  */
 function goingOn(state, isTouch) {
     const { video } = state;
-    if (video.frames < 2) return [[isTouch ? "Next" : "Enter", "it is right: next file"]];
+    if (video.frames < 2) return [[isTouch ? "Next" : "Enter", "accept: next file"]];
     if (isPropagating(state)) return [["S", "stops tracking"]];
     const isTracked = Object.values(video.tracked).flat().some(([start, stop]) => stop - start > 1);
     if (!isTracked) return [["F", "tracks it through the video"]];
-    if (video.affected) return [["T", "tracks what was corrected"]];
-    return [["J", "most doubtful frame"], ...(isTouch ? [] : [/** @type {Hint} */ (["Enter", "it is right: next doubtful"])])];
+    if (video.affected) return [["T", "tracks the changes"]];
+    return [["J", "most doubtful frame"], ...(isTouch ? [] : [/** @type {Hint} */ (["Enter", "accept: next doubtful"])])];
 }

@@ -39,7 +39,7 @@ export async function mountHome(about, root, wanted, signal) {
     }
     if (signal.aborted) return;
     const found = projects.find((project) => project.id === wanted);
-    if (wanted && !found) complain(new Error("This project was deleted, or its address is wrong. Here is another one."));
+    if (wanted && !found) complain(new Error("This project was deleted, or its address is wrong. This is another project."));
     const project = found ?? projects[0];
     const content = main(about, project);
     fill(root, bar(about, project), h("div", { class: "home" }, sidebar(projects, project), content));
@@ -64,7 +64,7 @@ function keepPlace(content, project) {
  */
 export function failure(error, again) {
     const isGone = error instanceof api.ApiError && error.status === 404;
-    if (isGone) error = new Error("This is not here: it was deleted, or the address is wrong.");
+    if (isGone) error = new Error("Not found: it was deleted, or the address is wrong.");
     return h(
         "div",
         { class: "failure", role: "alert" },
@@ -210,11 +210,11 @@ function steps() {
         h("li", {}, icon(picture), h("strong", {}, title), h("span", {}, words));
     return h(
         "ol",
-        { class: "steps", "aria-label": "How it goes" },
-        step("upload", "Add a video", "Any length; or a single picture."),
-        step("point-plus", "Point at an object", "A click or a box; the mask is there at once."),
-        step("track", "Track it", "Masks appear frame by frame. Stop whenever you like."),
-        step("doubt", "Check and correct", "Strips show where the model is unsure."),
+        { class: "steps", "aria-label": "How it works" },
+        step("upload", "Add a video", "Of any length, or a single picture."),
+        step("point-plus", "Select an object", "Click on it or draw a box to get its mask."),
+        step("track", "Track it", "Masks appear frame by frame. You can stop at any time."),
+        step("doubt", "Check and correct", "Strips show where the model is uncertain."),
         step("download", "Export", "COCO, PNG, video and more."),
     );
 }

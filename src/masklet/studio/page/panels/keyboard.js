@@ -138,7 +138,7 @@ export function openHelp(studio, stage) {
             h(
                 "p",
                 {},
-                "Propose, check, correct, accept: click on an object, track it, look where its strip turns warm, correct there, track again.",
+                "Click on an object, track it, check the frames where its strip turns orange or red, correct them, and track again.",
             ),
         ),
     );

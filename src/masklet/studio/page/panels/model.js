@@ -25,7 +25,7 @@ export function modelChoice(about, project) {
     measure.addEventListener("click", async () => {
         const name = choice.value;
         measure.disabled = true;
-        fill(cost, "Measuring; this takes some seconds");
+        fill(cost, "Measuring; this takes a few seconds");
         try {
             const measured = await api.measureModel(name);
             models = models.map((entry) => (entry.name === name ? measured : entry));
@@ -52,13 +52,13 @@ export function modelChoice(about, project) {
         show();
     };
     load().catch(complain);
-    const title = "The model that segments and tracks. It cannot change once something is prompted.";
+    const title = "The model that segments and tracks. It cannot be changed after the first prompt.";
     return h("div", { class: "policy", title }, h("label", { class: "policy" }, "Model", choice), cost, measure);
 }
 
 /** @param {T.Model} model */
 function describe({ parameters, milliseconds }) {
     const size = parameters === null ? "" : `${(parameters / 1e6).toFixed(1)} M parameters`;
-    const speed = milliseconds && `${Math.round(milliseconds.click)} ms a click, ${Math.round(milliseconds.frame)} ms a frame`;
+    const speed = milliseconds && `${Math.round(milliseconds.click)} ms per click, ${Math.round(milliseconds.frame)} ms per frame`;
     return [size, speed].filter(Boolean).join(" · ");
 }

@@ -79,7 +79,7 @@ function chips(studio, current) {
     const search = h("input", {
         type: "search",
         class: "field class-search",
-        placeholder: "Search classes; Enter takes the first",
+        placeholder: "Search classes; Enter selects the first",
         "aria-label": "Search classes",
     });
     search.addEventListener("input", () => {
@@ -114,7 +114,7 @@ function chip(studio, entry, isChosen) {
             class: "class-chip",
             "data-class": entry.name,
             "aria-pressed": String(isChosen),
-            title: isChosen ? "Take the class back" : "",
+            title: isChosen ? "Remove the class" : "",
             onclick: () => chooseClass(studio, isChosen ? "" : entry.name),
         },
         h("i", { class: "dot" }),

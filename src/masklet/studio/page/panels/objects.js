@@ -52,7 +52,7 @@ function fresh() {
         "li",
         { class: "object selected fresh" },
         h("span", { class: "swatch" }),
-        h("span", { class: "hint" }, "Click on something, or draw a box around it"),
+        h("span", { class: "hint" }, "Click on an object, or draw a box around it"),
     );
 }
 
@@ -85,7 +85,7 @@ function row(studio, item, mask, isSelected) {
         color,
         nameField(studio, item, isSelected),
         studio.state.changedBy[item.id]
-            ? h("span", { class: "changed-by", title: "changed this object a moment ago" }, studio.state.changedBy[item.id])
+            ? h("span", { class: "changed-by", title: "changed this object just now" }, studio.state.changedBy[item.id])
             : null,
         sureness(mask),
         iconButton(
@@ -116,7 +116,7 @@ function nameField(studio, item, isSelected) {
         maxlength: 100,
         spellcheck: "false",
         "aria-label": `Object ${item.id}: ${nameOf(item)}${isSelected ? ", selected" : ""}${isPicked ? ", picked" : ""}`,
-        title: `Select (${item.id}); Ctrl and a click picks several for edits; double-click to rename`,
+        title: `Select (${item.id}); Ctrl+click selects several for edits; double-click to rename`,
         "data-key": `name ${item.id}`,
     });
     const { head } = studio.state.video; // others may change the name while it is edited
@@ -172,7 +172,7 @@ export function renameSelected() {
 function sureness(mask) {
     if (!mask) return h("span", { class: "sure none", title: "Not tracked to this frame" }, "–");
     if (!mask.box || mask.score <= 0) {
-        return h("span", { class: "sure absent", title: "Not in this frame, says the model" }, "absent");
+        return h("span", { class: "sure absent", title: "The model finds it absent on this frame" }, "absent");
     }
     const title = `Confidence: predicted IoU ${mask.iou.toFixed(2)}, object score ${mask.score.toFixed(1)}`;
     const value = h("span", { class: "sure", title }, mask.confidence.toFixed(2));

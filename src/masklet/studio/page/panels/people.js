@@ -12,7 +12,7 @@ import { formField, openForm } from "./sheet.js";
 
 /** What a person can set, and its words; the server works it out by itself for `auto`. */
 const STATES = /** @type {const} */ ([
-    ["auto", "as its frames tell"],
+    ["auto", "automatic, by its frames"],
     ["working", "in work"],
     ["reviewed", "reviewed"],
 ]);
@@ -51,7 +51,7 @@ function viewer(studio, { name, frame }, isMe) {
         {},
         h("span", {}, isMe ? `${name} (you)` : name),
         !isMe && frame !== null
-            ? h("button", { type: "button", class: "link", title: "Go there", onclick: () => seek(studio, frame) }, `frame ${frame}`)
+            ? h("button", { type: "button", class: "link", title: "Go to the frame", onclick: () => seek(studio, frame) }, `frame ${frame}`)
             : null,
     );
 }

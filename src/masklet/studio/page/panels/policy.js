@@ -10,7 +10,7 @@ import { complain } from "../lib/toast.js";
 const WORDS = {
     recency: "the newest frames",
     gated: "frames that show the object",
-    samurai: "where it was heading",
+    samurai: "where it was moving",
     dam4sam: "look-alikes too",
 };
 
@@ -35,6 +35,6 @@ export function policyChoice(about, project) {
         }
         choice.value = project.policy;
     });
-    const title = "Which frames the model remembers of an object. It cannot change once something is tracked.";
+    const title = "The frames that the model remembers of an object. It cannot be changed after the first tracking.";
     return h("label", { class: "policy", title }, "Memory", choice);
 }

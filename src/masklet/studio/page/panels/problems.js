@@ -31,7 +31,7 @@ async function load(studio, list) {
         /** @type {HTMLElement[]} */
         const rows = problems.slice(0, SHOWN).map((problem) => row(studio, problem));
         if (problems.length > SHOWN) rows.push(h("p", { class: "hint" }, `and ${problems.length - SHOWN} more`));
-        fill(list, h("h3", {}, rows.length ? "To look at, and not reviewed yet" : "No object is lost or doubtful, jumps, or overlaps another, except on reviewed frames."), ...rows);
+        fill(list, h("h3", {}, rows.length ? "To check; not reviewed yet" : "No object is lost or doubtful, jumps, or overlaps another, except on reviewed frames."), ...rows);
     } catch (error) {
         fill(list, h("p", { class: "hint" }, error instanceof Error ? error.message : String(error)));
     }

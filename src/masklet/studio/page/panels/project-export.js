@@ -12,8 +12,8 @@ import { formField, openSheet } from "./sheet.js";
 const FORMATS = [
     ["coco", "COCO: exact masks, for training"],
     ["yolo", "YOLO: outlines, for training"],
-    ["cvat-images", "CVAT: exact masks, to go on there"],
-    ["measures", "Measures: one table of all masks"],
+    ["cvat-images", "CVAT: exact masks, for further work there"],
+    ["measures", "Measurements: one table of all masks"],
 ];
 
 /** @param {T.Project} project */
@@ -42,7 +42,7 @@ function openProjectExport(project) {
     const notes = h("div", { class: "export-notes", role: "status" });
     const busy = h("p", { class: "notice", role: "status", hidden: true });
     void warnOfTracking(project, busy);
-    const share = formField("About how many percent of the files are for validation", validation);
+    const share = formField("Approximate percentage of files for validation", validation);
     const withPictures = h("label", { class: "check" }, images, "with the pictures");
     format.addEventListener("change", () => {
         share.hidden = withPictures.hidden = format.value === "measures"; // a table has no pictures, nor parts
@@ -101,7 +101,7 @@ async function warnOfTracking(project, notice) {
         const names = videos.filter(({ tracking }) => tracking !== null).map(({ name }) => name);
         notice.hidden = !names.length;
         const more = names.length > 2 ? ` and ${names.length - 2} more` : "";
-        fill(notice, `Still being tracked: ${names.slice(0, 2).join(", ")}${more}. An export now has the masks so far.`);
+        fill(notice, `Still being tracked: ${names.slice(0, 2).join(", ")}${more}. An export now contains the masks so far.`);
     } catch {
         // the export says what is wrong
     }

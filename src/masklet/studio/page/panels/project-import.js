@@ -36,7 +36,7 @@ function openProjectImport(project, changed) {
     const video = h(
         "select",
         { class: "field" },
-        h("option", { value: "" }, "the one that fits, if any"),
+        h("option", { value: "" }, "the matching one, if any"),
         ...project.videos.map((entry) => h("option", { value: entry.id }, entry.name)),
     );
     const outcome = h("div", { class: "export-notes", role: "status" });
@@ -47,10 +47,10 @@ function openProjectImport(project, changed) {
         h(
             "p",
             { class: "hint" },
-            "Annotations of COCO, YouTube-VIS, CVAT, YOLO and Label Studio, or masklet's script; also several in a zip. Add the videos and pictures first.",
+            "Annotations from COCO, YouTube-VIS, CVAT, YOLO or Label Studio, or a masklet script; several files in a zip. Add the videos and pictures first.",
         ),
         formField("File", file),
-        formField("Where annotations go whose file is not in the project", video),
+        formField("The video for annotations whose file is not in the project", video),
         h("div", { class: "button-row end" }, send),
         outcome,
     );

@@ -144,7 +144,7 @@ function draw(studio, root, { strips, width }) {
     const label = h("span", { class: "lane-name quiet-name" }, "reviewed");
     const last = h(
         "div",
-        { class: "lane reviewed-lane", title: "Frames that were reviewed" },
+        { class: "lane reviewed-lane", title: "Reviewed frames" },
         label,
         reviewed,
     );
@@ -157,7 +157,7 @@ function empty() {
         "div",
         { class: "lane" },
         h("span", { class: "lane-name quiet-name" }, "confidence"),
-        h("div", { class: "strip empty-strip" }, "Track an object to see how sure the model is, frame by frame"),
+        h("div", { class: "strip empty-strip" }, "Track an object to see the model's confidence, frame by frame"),
     );
 }
 
@@ -169,7 +169,7 @@ function summary(strips, strip) {
     const values = strip.confidence.filter((value) => value !== null);
     if (!values.length) return "not tracked yet";
     const share = Math.round((100 * values.length) / strips.bins);
-    return `tracked on ${share} percent of what is shown, lowest confidence ${Math.min(...values).toFixed(2)}`;
+    return `tracked on ${share} percent of the shown frames, lowest confidence ${Math.min(...values).toFixed(2)}`;
 }
 
 /**

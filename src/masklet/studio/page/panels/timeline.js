@@ -36,7 +36,7 @@ export function mountTimeline(studio, root, signal) {
         "aria-label": "Frame",
         "aria-valuemin": 0,
         "aria-valuemax": studio.state.video.frames - 1,
-        title: "Drag to move; Shift and drag selects a range; the wheel zooms",
+        title: "Drag to move; Shift+drag selects a range; the wheel zooms",
     });
     slider.append(thumbs, ruler, comments);
     const lanes = h("div", { class: "lanes" }, slider, strips, range, head);

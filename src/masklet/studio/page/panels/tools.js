@@ -15,9 +15,9 @@ const TOOLS = [
     ["remove", "point-minus", "Minus: click on what is not the object (N, or the right button)"],
     ["box", "box", "Box: drag around the object (B)"],
     ["brush", "brush", "Brush: paint the mask (D)"],
-    ["erase", "eraser", "Eraser: rub the mask out (E)"],
-    ["lasso", "lasso", "Lasso: draw around a part to add; with Alt to take away (Q)"],
-    ["polygon", "polygon", "Polygon: click corners, Enter closes; with Alt to take away (W)"],
+    ["erase", "eraser", "Eraser: erase the mask (E)"],
+    ["lasso", "lasso", "Lasso: draw around a part to add it; with Alt to remove it (Q)"],
+    ["polygon", "polygon", "Polygon: click corners, Enter closes; with Alt to remove (W)"],
     ["hand", "hand", "Hand: move the picture (H, or the middle button)"],
 ];
 
@@ -67,7 +67,7 @@ export function mountTools(studio, stage, root) {
 
 /** @param {Studio} studio */
 function everythingButton(studio) {
-    const button = iconButton("everything", "Everything: find all masks, choose by a click (X)", () =>
+    const button = iconButton("everything", "Everything: find all masks, click to keep one (X)", () =>
         void toggleEverything(studio),
     );
     studio.store.watch(["everything", "finding"], () => {
@@ -84,7 +84,7 @@ function viewMenu(studio) {
         const { view, opacity, preview } = studio.state;
         /** @type {[typeof view, string, string][]} */
         const ways = [
-            ["overlay", "Masks over the picture", ""],
+            ["overlay", "Masks on the picture", ""],
             ["side", "Picture and masks side by side", ""],
             ["matte", "Matte: white on black", ""],
         ];

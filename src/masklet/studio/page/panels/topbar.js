@@ -128,7 +128,7 @@ function statusParts(studio) {
     const { device } = studio.about;
     if (obstacle) return [h("i", { class: "dot bad" }), h("span", {}, OBSTACLES[obstacle])];
     if (signedOut) return [h("i", { class: "dot bad" }), h("span", {}, "Signed out")];
-    if (!online) return [h("i", { class: "dot bad" }), h("span", {}, "Connection lost; trying again")];
+    if (!online) return [h("i", { class: "dot bad" }), h("span", {}, "Connection lost; reconnecting")];
     if (asking) return [h("i", { class: "dot busy" }), h("span", {}, "Thinking")];
     const preview = previewLatency === null ? "" : `; mask under the cursor: ${previewLatency} ms`;
     const took = latency === null ? "" : ` · ${latency} ms`;
@@ -138,6 +138,6 @@ function statusParts(studio) {
     });
     return [
         dot,
-        h("span", { title: `Model, device, and from click to painted mask${preview}` }, `${model} on ${device}${took}`),
+        h("span", { title: `Model, device, and time from click to mask${preview}` }, `${model} on ${device}${took}`),
     ];
 }

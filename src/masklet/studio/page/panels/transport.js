@@ -51,7 +51,7 @@ function moving(studio) {
     return [
         iconButton("step-back", "One frame back (←)", () => step(studio, -1)),
         play,
-        iconButton("step-forward", "One frame on (→)", () => step(studio, 1)),
+        iconButton("step-forward", "One frame forward (→)", () => step(studio, 1)),
     ];
 }
 
@@ -81,7 +81,7 @@ function position(studio) {
     const isVideo = video.kind === "video";
     const time = h("span", {
         class: "time",
-        title: isVideo ? "Timecode: hours, minutes, seconds, frames" : "Slice and point in time, from 0 on",
+        title: isVideo ? "Timecode: hours, minutes, seconds, frames" : "Slice and point in time, from 0",
     });
     studio.store.watch(["frame", "stack", "isVariable", "seconds"], () => {
         const { frame, isVariable } = studio.state;
@@ -160,12 +160,12 @@ function progress(propagation, bar, words) {
     bar.style.setProperty("--share", String(share));
     bar.setAttribute("aria-valuenow", String(Math.round(100 * share)));
     if (propagation.state === "waiting") {
-        fill(words, "Waiting for its turn");
+        fill(words, "Waiting for other jobs");
         return;
     }
     const left = propagation.seconds_left === null ? "" : ` · ${duration(propagation.seconds_left)} left`;
     fill(words, `${propagation.done} of ${propagation.total}${left}`);
-    words.title = propagation.fps ? `${propagation.fps.toFixed(1)} frames a second` : "";
+    words.title = propagation.fps ? `${propagation.fps.toFixed(1)} frames per second` : "";
 }
 
 /** @param {number} seconds */
@@ -186,7 +186,7 @@ function idle(studio) {
             button(
                 "again",
                 "Track changes",
-                `Track what was corrected or is new, ${frameList([changed])} (T)`,
+                `Track changed and new objects, ${frameList([changed])} (T)`,
                 () => propagateAffected(studio),
                 "primary",
             ),
@@ -219,7 +219,7 @@ function idle(studio) {
                 {
                     type: "button",
                     class: "chip",
-                    title: "Forget the range (Esc)",
+                    title: "Clear the range (Esc)",
                     onclick: () => studio.store.set({ range: null }),
                 },
                 `${range[0]}–${range[1] - 1}`,
@@ -320,7 +320,7 @@ function reviewing(studio, single) {
         button(
             "doubt",
             "Next doubtful",
-            "To the least certain frame not yet reviewed (J); Enter accepts this frame first",
+            "Go to the least certain frame that is not reviewed (J); Enter accepts this frame first",
             () => void nextDoubtful(studio),
             "quiet",
         ),

@@ -82,7 +82,7 @@ export class Pointer {
         if (!from) return;
         if (box && box[2] - box[0] >= 1 && box[3] - box[1] >= 1) drawBox(this.studio, box);
         else if (this.studio.state.tool !== "box") click(this.studio, from, !minus, this.edit);
-        else toast("Drag from one corner of the object to the other.");
+        else toast("Drag from one corner of the object to the opposite one.");
     }
 
     cancel() {

@@ -29,7 +29,7 @@ export async function openFile(file) {
     const name = file.name.replace(/\.[^.]*$/, "");
     const picture = await readPicture(file).catch((error) => {
         if (!file.type.startsWith("image/")) return null;
-        throw new Error(`${file.name} cannot be opened: this browser does not read it.`, { cause: error });
+        throw new Error(`${file.name} cannot be opened: this browser does not support it.`, { cause: error });
     });
     return picture ? openPicture(picture, name) : openVideo(file, name);
 }
@@ -65,7 +65,7 @@ function openPicture(stored, name) {
  * @param {number} height
  */
 function tooLarge(name, width, height) {
-    return new Error(`${name} has ${width} × ${height} pixels. The page takes up to 32 million.`);
+    return new Error(`${name} has ${width} × ${height} pixels. The limit is 32 million.`);
 }
 
 /**
@@ -84,11 +84,11 @@ async function openVideo(file, name) {
     };
     try {
         await event(video, "loadeddata");
-        if (!video.videoWidth) throw new Error("it has no picture");
+        if (!video.videoWidth) throw new Error("it has no image");
         if (!Number.isFinite(video.duration)) await seek(video, 1e7); // the length of a recording is not in the file
     } catch (error) {
         close();
-        throw new Error(`${file.name} cannot be opened: this browser reads neither its format nor its codec.`, {
+        throw new Error(`${file.name} cannot be opened: this browser does not support its format or codec.`, {
             cause: error,
         });
     }
@@ -118,7 +118,7 @@ async function openVideo(file, name) {
 /** @returns {Promise<Clip>} */
 export async function openCamera() {
     if (!navigator.mediaDevices) {
-        throw new Error("A camera can be used on https:// pages and on localhost only.");
+        throw new Error("A camera can only be used on https:// pages and on localhost.");
     }
     let stream;
     try {
@@ -127,7 +127,7 @@ export async function openCamera() {
         });
     } catch (error) {
         const reason = /** @type {DOMException} */ (error).name;
-        const words = reason === "NotFoundError" ? "There is no camera." : "The camera may not be used.";
+        const words = reason === "NotFoundError" ? "There is no camera." : "The camera is not allowed.";
         throw new Error(`${words} Allow it in the browser's address bar, or open a file.`, { cause: error });
     }
     const video = document.createElement("video");

@@ -111,7 +111,7 @@ export async function zip(files) {
         count++;
     }
     if (at + directorySize > 0xffffffff || count > 0xffff) {
-        throw new Error("The masks are more than one zip file holds: 4 GB or 65,535 frames.");
+        throw new Error("The masks exceed the limits of a zip file: 4 GB or 65,535 frames.");
     }
     const end = new DataView(new ArrayBuffer(22));
     end.setUint32(0, 0x06054b50, true);

@@ -275,7 +275,7 @@ class Bits {
     take(count) {
         let value = 0;
         for (let bit = 0; bit < count; bit++, this.at++) {
-            if (this.at >= 8 * this.bytes.length) throw new RangeError("the header ends early");
+            if (this.at >= 8 * this.bytes.length) throw new RangeError("the header is truncated");
             value = 2 * value + ((this.bytes[this.at >> 3] >> (7 - (this.at & 7))) & 1);
         }
         return value;

@@ -232,7 +232,7 @@ export class Network {
  */
 export async function downloadGraphs(folder, report) {
     const answer = await fetch(`${folder}manifest.json`);
-    if (!answer.ok) throw new Error(`The model is missing: ${answer.url} answers ${answer.status}.`);
+    if (!answer.ok) throw new Error(`The model is missing: ${answer.url} returned status ${answer.status}.`);
     const manifest = /** @type {Manifest} */ (await answer.json());
     /** @type {Record<string, Uint8Array>} */
     const files = {};

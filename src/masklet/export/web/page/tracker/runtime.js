@@ -60,7 +60,7 @@ export async function loadRuntime(build, folder, threads, report) {
     const runtime = /** @type {Runtime} */ (await import(`${folder}${build.script}`));
     const answer = await fetch(`${folder}${build.binary}`);
     if (!answer.ok || !answer.body)
-        throw new Error(`ONNX Runtime is missing: ${answer.url} answers ${answer.status}.`);
+        throw new Error(`ONNX Runtime is missing: ${answer.url} returned status ${answer.status}.`);
     const counted = answer.body.pipeThrough(
         new TransformStream({
             transform(piece, controller) {

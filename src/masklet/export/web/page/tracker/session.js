@@ -267,7 +267,7 @@ export class Session {
     }
 
     #seen() {
-        if (!this.view) throw new Error("No frame is in view.");
+        if (!this.view) throw new Error("No frame is shown.");
         return this.view;
     }
 

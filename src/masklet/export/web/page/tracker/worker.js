@@ -17,7 +17,7 @@ import { Session } from "./session.js";
  * @property {number} graphBytes
  */
 
-const CUT_OFF = "A part of it did not arrive. Check the connection to the server of this page.";
+const CUT_OFF = "A part of it could not be loaded. Check the connection to this page's server.";
 const ROOT = new URL("..", import.meta.url).href;
 
 /** @type {Network | null} */
@@ -115,7 +115,7 @@ async function start(site, provider, threads) {
     const graphs = await downloadGraphs(`${ROOT}model/`, report);
     network = await Network.create(runtime, graphs, provider);
     if (provider === "webgpu" && !(await agree(network, await Network.create(runtime, graphs, "wasm")))) {
-        throw new Error("The GPU of this device computes other masks than its CPU.");
+        throw new Error("The GPU of this device computes masks that differ from the CPU's.");
     }
     const side = network.manifest.image_size;
     await network.encode(new Float32Array(3 * side * side)); // the first run also prepares the graph

@@ -31,7 +31,7 @@ export function home(page, example) {
     const main = h(
         "main",
         { class: "welcome" },
-        h("h1", {}, "Point at something, and follow it"),
+        h("h1", {}, "Segment and track objects"),
         h(
             "p",
             { class: "lead" },
@@ -82,7 +82,7 @@ async function openExample(page, address) {
     const answer = await fetch(address).catch(() => null);
     const content = answer?.ok ? await answer.blob().catch(() => null) : null;
     if (content) await page.openFile(new File([content], address));
-    else complain(new Error("The example did not arrive. Check the connection, and try again."));
+    else complain(new Error("The example could not be loaded. Check the connection, and try again."));
 }
 
 function steps() {
@@ -90,8 +90,8 @@ function steps() {
         h("li", {}, icon(picture), h("strong", {}, title), h("span", {}, words));
     return h(
         "ol",
-        { class: "how", "aria-label": "How it goes" },
-        step("point-plus", "Point", "Click on an object. More clicks correct its mask."),
+        { class: "how", "aria-label": "How it works" },
+        step("point-plus", "Select", "Click on an object. More clicks correct its mask."),
         step("track", "Track", "The masks appear frame by frame."),
         step("download", "Save", "PNG label maps and masklets.json."),
     );

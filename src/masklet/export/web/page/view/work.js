@@ -54,7 +54,7 @@ function side(workspace) {
 function row(workspace, id, isSelected, mask) {
     const swatch = h("i", { class: "swatch" });
     swatch.style.background = colorOf(id);
-    const words = mask ? (mask.box ? "" : "not in view") : "no mask here";
+    const words = mask ? (mask.box ? "" : "not in the frame") : "no mask here";
     return h(
         "li",
         { class: isSelected ? "object selected" : "object" },
@@ -94,7 +94,7 @@ function signs(workspace) {
     });
     return h(
         "div",
-        { class: "signs", role: "group", "aria-label": "What a click says" },
+        { class: "signs", role: "group", "aria-label": "What a click means" },
         button(true, "point-plus", "Plus", "A click on the object"),
         button(false, "point-minus", "Minus", "A click on what is not the object: right button, or Alt"),
         undo,
@@ -108,7 +108,7 @@ function saving(workspace) {
     const { clip } = workspace;
     const still = h(
         "button",
-        { type: "button", class: "quiet", title: "A PNG in which each pixel is the number of its object", onclick: () => void workspace.saveFrame() },
+        { type: "button", class: "quiet", title: "A PNG in which each pixel has the number of its object", onclick: () => void workspace.saveFrame() },
         icon("picture"),
         clip.kind === "picture" ? "Save the masks" : "Save this frame",
     );
@@ -135,7 +135,7 @@ function transport(workspace) {
     const rate = h("span", { class: "rate", role: "status" });
     workspace.store.watch(["rate", "activity"], () => {
         const { rate: frames, activity } = workspace.state;
-        const words = frames === null ? "" : `${frames.toFixed(1)} frames a second`;
+        const words = frames === null ? "" : `${frames.toFixed(1)} frames per second`;
         rate.textContent = activity === "tracking" && frames === null ? "Tracking" : words;
     });
     if (clip.kind !== "video") return h("div", { class: "transport" }, rate);
@@ -178,7 +178,7 @@ function transport(workspace) {
         { class: "transport" },
         iconButton("step-back", "One frame back", () => void seek(workspace, workspace.state.frame - 1)),
         play,
-        iconButton("step-forward", "One frame on", () => void seek(workspace, workspace.state.frame + 1)),
+        iconButton("step-forward", "One frame forward", () => void seek(workspace, workspace.state.frame + 1)),
         h("div", { class: "line" }, slider, done),
         place,
         track,
