@@ -151,7 +151,7 @@ def test_each_object_has_a_policy_of_its_own(fake: Fake) -> None:
 @pytest.mark.parametrize(
     ("prompts", "part"),
     [
-        ({0: click()}, "from 1 on; 0 is the background. Got 0"),
+        ({0: click()}, "from 1; 0 is the background. Got 0"),
         ({1: click(64, 0)}, "must lie in the frame"),
         ({1: Prompt()}, "Got an empty one"),
         ({2: click(), 1: Prompt(mask=np.ones((4, 4)))}, "the size of the frame"),
