@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 
 import matplotlib.figure
 import matplotlib.path
@@ -258,6 +259,18 @@ def test_as_many_prompts_as_pictures_are_needed(pictures: int, prompts: int) -> 
     answers = masklet.segment_many(model(), [IMAGE] * pictures, [masklet.Prompt(positive=[(1, 1)])] * prompts)
     with pytest.raises(masklet.PromptError, match="prompts for each picture"):
         list(answers)
+
+
+def test_a_candidate_is_enlarged_once() -> None:
+    one = torch.tensor(1.0)
+    candidate = Candidate(torch.ones(2, 2), one, one)
+    mask = candidate.mask(SIZE)
+    ranked = ImageCandidates.rank(SIZE, [replace(candidate.with_sides(candidate.inside), iou=one / 2)])
+    assert ranked.best is mask and ranked.select(0).best is mask
+    other = candidate.with_sides(~candidate.inside).mask(SIZE)
+    assert mask.all() and not other.any()
+    small, large = pickle.dumps(candidate.bare()), pickle.dumps(candidate)
+    assert len(small) == len(large) and candidate.bare().mask(SIZE) is not mask
 
 
 @pytest.mark.parametrize("id", [0, -1, "dog", True])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -253,6 +253,14 @@ class Candidate(ComparesArrays):
     iou: Float[Tensor, ""]
     score: Float[Tensor, ""]
     window: Window | None = None
+    _computed: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False, kw_only=True)
+
+    def bare(self) -> Candidate:
+        """The candidate without the masks and logits that were computed in the size of a picture."""
+        return replace(self, _computed={})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_computed": {}}
 
     @property
     def inside(self) -> Bool[np.ndarray, "h4 w4"]:
@@ -261,14 +269,31 @@ class Candidate(ComparesArrays):
 
     def with_sides(self, inside: Bool[np.ndarray, "h4 w4"]) -> Candidate:
         """The candidate with the cells of another mask; if they differ, logits change their sign."""
-        differs = torch.from_numpy(inside != self.inside).to(self.logits.device)
-        return replace(self, logits=torch.where(differs, -self.logits, self.logits))
+        changed = inside != self.inside
+        if not changed.any():
+            return self
+        differs = torch.from_numpy(changed).to(self.logits.device)
+        return replace(self, logits=torch.where(differs, -self.logits, self.logits), _computed={})
 
     def full(self, size: tuple[int, int]) -> Float[Tensor, "H W"]:
         """The logits over a picture of `size` (H, W)."""
-        if self.window is None:
-            return enlarge(self.logits[None], size)[0]
-        return self.part((0, 0, size[1], size[0]))
+        if size not in self._computed:
+            whole = (0, 0, size[1], size[0])
+            full = enlarge(self.logits[None], size)[0] if self.window is None else self.part(whole)
+            self._computed[size] = full
+        return cast(Tensor, self._computed[size])
+
+    def mask(self, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
+        """The mask over a picture of `size` (H, W)."""
+        if ("mask", size) not in self._computed:
+            if self.window is None:
+                mask = (self.full(size) > 0).cpu().numpy()
+            else:  # the object is inside the window: a large picture costs no more than the window
+                x0, y0, x1, y1 = self.window
+                mask = np.zeros(size, dtype=np.bool_)
+                mask[y0:y1, x0:x1] = (self.part(self.window) > 0).cpu().numpy()
+            self._computed["mask", size] = mask
+        return cast(np.ndarray, self._computed["mask", size])
 
     def part(self, part: Window) -> Float[Tensor, "h w"]:
         """The logits of a windowed candidate over a part of the picture, equal to those of `full`."""
@@ -350,27 +375,12 @@ class ImageCandidates(MaskResult):
     @cached_property
     def logits(self) -> Float[Tensor, "m H W"]:
         """Mask logits in source pixels. Above 0 is the object."""
-        return torch.stack([self._full(rank) for rank in range(len(self))])
+        return torch.stack([candidate.full(self.size) for candidate in self.ranked])
 
     @cached_property
     def low_res(self) -> Float[Tensor, "m h4 w4"]:
         """Mask logits at stride 4 over the whole picture."""
         return torch.stack([candidate.low_res(self.size) for candidate in self.ranked])
-
-    @cached_property
-    def _enlarged(self) -> dict[int, Float[Tensor, "H W"]]:
-        """Logits in source pixels by rank, computed when needed."""
-        return {}
-
-    @cached_property
-    def _arrays(self) -> dict[int, Bool[np.ndarray, "H W"]]:
-        """Masks by rank, computed when needed."""
-        return {}
-
-    def _full(self, rank: int) -> Float[Tensor, "H W"]:
-        if rank not in self._enlarged:
-            self._enlarged[rank] = self.ranked[rank].full(self.size)
-        return self._enlarged[rank]
 
     @property
     def best(self) -> Bool[np.ndarray, "H W"]:
@@ -385,7 +395,7 @@ class ImageCandidates(MaskResult):
     @cached_property
     def best_logits(self) -> Float[Tensor, "H W"]:
         """Mask logits of the best candidate in source pixels; the others are not enlarged for it."""
-        return self._full(0)
+        return self.ranked[0].full(self.size)
 
     def best_part(self, part: Window) -> Float[Tensor, "h w"]:
         """Mask logits of the best candidate in a part of the picture. Only that part is enlarged.
@@ -399,17 +409,7 @@ class ImageCandidates(MaskResult):
         return self.ranked[0].part(part)
 
     def __getitem__(self, rank: int) -> Bool[np.ndarray, "H W"]:
-        rank = range(len(self))[rank]
-        if rank not in self._arrays:
-            candidate = self.ranked[rank]
-            if candidate.window is None:
-                self._arrays[rank] = (self._full(rank) > 0).cpu().numpy()
-            else:  # the object is inside the window: a large picture costs no more than the window
-                x0, y0, x1, y1 = candidate.window
-                mask = np.zeros(self.size, dtype=np.bool_)
-                mask[y0:y1, x0:x1] = (candidate.part(candidate.window) > 0).cpu().numpy()
-                self._arrays[rank] = mask
-        return self._arrays[rank]
+        return self.ranked[rank].mask(self.size)
 
     def numpy(self) -> Bool[np.ndarray, "m H W"]:
         """All candidates as one new bool array, best first."""
@@ -446,15 +446,7 @@ class ImageCandidates(MaskResult):
         Args:
             *ranks: Places from 0 on; negative ones count from the worst.
         """
-        chosen = replace(self, ranked=tuple(self.ranked[rank] for rank in ranks))
-        places = {new: range(len(self))[rank] for new, rank in enumerate(ranks)}
-        chosen._enlarged.update(
-            {new: self._enlarged[rank] for new, rank in places.items() if rank in self._enlarged}
-        )
-        chosen._arrays.update(
-            {new: self._arrays[rank] for new, rank in places.items() if rank in self._arrays}
-        )
-        return chosen
+        return replace(self, ranked=tuple(self.ranked[rank] for rank in ranks))
 
     def as_masks(self, id: int = 1) -> Masks:
         """The best candidate as the mask of an object, for writers and label maps.

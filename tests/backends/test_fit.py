@@ -9,7 +9,7 @@ import torch
 
 import masklet
 from masklet.backends import TorchBackend, fit
-from masklet.backends.native import NativeBackend, library
+from masklet.backends.native import NativeBackend, library, list_weights
 from masklet.errors import MaskletError
 from toy_models import toy_network
 
@@ -99,3 +99,15 @@ def test_a_fitted_network_can_be_copied() -> None:
 def test_only_fast_pools_memories() -> None:
     assert masklet.load(device="cpu", setting="fast").memory_attention.pooled
     assert not masklet.load(device="cpu", setting="balanced").memory_attention.pooled
+
+
+def test_all_weights_are_watched_even_those_of_a_module_that_takes_anothers_place() -> None:
+    encoder = toy_network().image_encoder
+
+    def listed() -> set[int]:
+        return {id(weight) for weight in list_weights(encoder)}
+
+    before = listed()
+    assert before == {id(weight) for weight in (*encoder.parameters(), *encoder.buffers())}
+    encoder.to_fine = copy.deepcopy(encoder.to_fine)
+    assert listed() == {id(weight) for weight in (*encoder.parameters(), *encoder.buffers())} != before

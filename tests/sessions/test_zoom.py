@@ -479,6 +479,7 @@ def test_what_is_kept_of_previews_is_small(zooming: Sam2, pictures: np.ndarray) 
     kept = list(features.answers._answers.values())
     assert len(kept) == CACHED_ANSWERS
     assert all(answer.image is None and "logits" not in vars(answer) for answer in kept)
+    assert not any(candidate._computed for answer in kept for candidate in answer.ranked)
 
 
 def test_a_preview_belongs_to_its_zoom(zooming: Sam2, pictures: np.ndarray) -> None:

@@ -127,7 +127,7 @@ class AnswerCache:
         if answer is None:
             answer = finish(begun[1]) if begun is not None and begun[0] == key else segment()
         self._put(key, answer)
-        return replace(self._answers[key])  # a copy, so that masks enlarged later are not cached
+        return replace(answer, image=None)
 
     def make_in_steps(
         self,
@@ -160,6 +160,7 @@ class AnswerCache:
                 self._begun = None
 
     def _put(self, key: Hashable, answer: ImageCandidates) -> None:
-        self._answers[key] = replace(answer, image=None)
+        bare = tuple(candidate.bare() for candidate in answer.ranked)  # masks in the picture's size are large
+        self._answers[key] = replace(answer, ranked=bare, image=None)
         if len(self._answers) > CACHED_ANSWERS:
             self._answers.popitem(last=False)

@@ -150,6 +150,8 @@ def _encode_together(model: Sam2, squares: list[Float[Tensor, "1 3 S S"]]) -> li
     if not squares:
         return []
     features = model.encode(torch.cat(squares))
+    if len(squares) == 1:
+        return [features]
     return [features.row(row) for row in range(len(squares))]
 
 

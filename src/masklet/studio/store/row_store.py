@@ -15,6 +15,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 from torch import Tensor
 
+from masklet import rle
 from masklet.byte_cache import ByteCache
 from masklet.model import Sam2
 from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to_json, prompts_after
@@ -99,15 +100,15 @@ class RowStore:
         state = {} if tracked is None else tracked.policy.state(tracked.bank)
         tokens = None if record.memory is None else record.memory.tokens
         tensors = ResultTensors(answer, tokens, state, record.exact is not None)
-        masks = to_masks(frame, {id: record}, self._size, self._model)
-        x0, y0, x1, y1 = (float(side) for side in masks.boxes[0])
-        iou, score = float(masks.iou[0]), float(masks.score[0])
+        counts = record.exact or to_masks(frame, {id: record}, self._size, self._model).rle()[0]["counts"]
+        x0, y0, x1, y1 = rle.boxes([rle.RLE(size=list(self._size), counts=counts)])[0].tolist()
+        iou, score = float(answer.iou[0]), float(answer.score[0])
         row = NewResult(
             object=id,
             frame=frame,
             prompted=tracked is None,
             anchor=record.anchor,
-            counts=masks.rle()[0]["counts"],
+            counts=counts,
             box=[x0, y0, x1, y1] if x1 > x0 else None,
             iou=round(iou, 4),
             score=round(score, 3),
