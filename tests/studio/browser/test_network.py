@@ -100,7 +100,7 @@ def test_a_change_whose_answer_was_lost_is_not_sent_again(screen: Screen) -> Non
     screen.until(lambda: screen.objects() == ["object 1"])
 
 
-def lose_first_prompt(screen: Screen) -> list[Route]:
+def lose_first_prompt(screen: Screen) -> None:
     """The next prompt of a page does not reach the server; those after it do."""
     lost: list[Route] = []
 
@@ -111,7 +111,6 @@ def lose_first_prompt(screen: Screen) -> list[Route]:
         return route.abort()
 
     screen.page.route("**/prompts", lose)
-    return lost
 
 
 def test_a_tab_does_not_take_the_change_of_another_for_its_own(
@@ -125,11 +124,17 @@ def test_a_tab_does_not_take_the_change_of_another_for_its_own(
     tab.page.goto(screen.page.url)
     tab.opened()
     tab.until(lambda: tab.objects() == ["object 1"])
-    lost = lose_first_prompt(tab)
+    lose_first_prompt(tab)
+    held: list[
+        Route
+    ] = []  # the tab asks whether its stroke arrived, and is answered after the other's stroke
+    tab.page.route("**/history*", lambda route: held.append(route))
     tab.press("1", "d")
     stroke(tab, 150)
-    tab.until(lambda: lost)
+    tab.until(lambda: held)
     screen.drag((170, 250), (210, 250))
+    tab.page.unroute("**/history*")
+    held[0].continue_()
     tab.page.get_by_text("The server answers again.").wait_for()
     tab.answered()
     assert steps(tab) == ["mask on frame 0"] * 3
