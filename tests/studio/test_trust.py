@@ -23,6 +23,7 @@ import pytest
 
 from masklet.errors import MaskletError
 from masklet.studio.errors import public_message
+from masklet.studio.exports import Exports
 from masklet.studio.settings import Limits
 from masklet.studio.store.database import Database
 from masklet.studio.store.uploads import Uploads
@@ -241,6 +242,26 @@ def test_an_export_on_a_full_disk_fails_in_a_sentence(
         state = caller.export(video, format="coco")
         assert state["state"] == "failed" and "disk is full" in state["message"]
         assert list(caller.studio.settings.exports.iterdir()) == []
+
+
+def test_an_export_whose_failure_finds_no_place_is_not_left_running(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such exports would fill the queue until the server is started again."""
+    save = Exports._save
+
+    def full(*arguments: object, **values: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with Caller(make_studio(tmp_path, limits=replace(Limits(), exports=1))) as caller:
+        video = caller.video()
+        caller.click(video)
+        monkeypatch.setattr(Exports, "_save", full)
+        state = caller.export(video, format="coco")
+        assert state["state"] == "failed" and "disk is full" in state["message"]
+        monkeypatch.setattr(Exports, "_save", save)
+        assert caller.export(video, format="coco")["state"] == "finished"
+        assert caller.get(f"/exports/{state['id']}")["state"] == "failed"
 
 
 def test_a_long_lock_is_503_and_maintenance_survives_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -14,8 +15,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from sqlalchemy import delete, func, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from masklet import rle
+from masklet.errors import first_line
 from masklet.media import writers
 from masklet.media.formats import FORMATS, LABEL_MAPS, Format, Look
 from masklet.sessions.saved import SavedSession
@@ -36,6 +39,8 @@ from masklet.studio.store.tables import Export, Project, Result, Step, now
 from masklet.studio.store.video_history import State, holds_at, results
 from masklet.studio.views import export_view
 from masklet.types import Masks
+
+log = logging.getLogger(__name__)
 
 SCRIPT = "script"
 PROGRESS_FRAMES = 16  # between two progress messages
@@ -87,6 +92,7 @@ class Exports:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
         self._cache = ResultCache(0, torch.device("cpu"))
         self._is_closing = False
+        self._failures: dict[str, str] = {}  # that the database had no place for, by export
 
     def resume(self) -> None:
         """Begin again what waited or ran when the studio was stopped or killed, the oldest first."""
@@ -138,10 +144,13 @@ class Exports:
         Raises:
             ApiError: There is no such export.
         """
+        self._save_failures()
         with self._database.begin() as session:
             export = session.get(Export, id)
         if export is None:
             raise not_found(f"there is no export {id}.")
+        if id in self._failures:
+            export.state, export.message = "failed", self._failures[id]
         return export
 
     def file(self, id: str) -> Path:
@@ -163,6 +172,7 @@ class Exports:
 
     def remove_old(self) -> None:
         """Remove files that are too old, and those of videos that were deleted."""
+        self._save_failures()
         with self._database.begin() as session:
             old = now() - timedelta(days=self._limits.export_days)
             is_old = Export.created < old, Export.state.not_in(UNFINISHED)
@@ -180,6 +190,7 @@ class Exports:
     def _add(self, export: Export) -> schemas.Export:
         """Queue an export, if not too many wait."""
         self._quota.check()
+        self._save_failures()
         export.state = "waiting"
         with self._database.begin() as session:
             waiting = select(func.count()).where(Export.state.in_(UNFINISHED))
@@ -207,7 +218,8 @@ class Exports:
         except Exception as error:
             message = failure_message(error, "an export")
             shutil.rmtree(folder, ignore_errors=True)
-            self._save(id, state="failed", message=message)
+            self._failures[id] = message
+            self._save_failures()
 
     def _begin(self, id: str) -> Export:
         """Note that an export is begun.
@@ -353,6 +365,16 @@ class Exports:
             drawn = {id for id, prompt in prompts.get(frame, {}).items() if prompt.is_mask_only}
             codes = {row.object: row.counts for row in rows if row.object in drawn or cached[row.id].is_exact}
             yield _masks(frame, {row.object: cached[row.id] for row in rows}, codes, live.frames.size)
+
+    def _save_failures(self) -> None:
+        """Note which exports failed; while the disk is full, they stay in memory."""
+        for id, message in list(self._failures.items()):
+            try:
+                self._save(id, state="failed", message=message)
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("the failure of an export is not saved yet: %s", first_line(error))
+                return
+            self._failures.pop(id, None)
 
     def _save(self, id: str, **values: Any) -> None:
         with self._database.begin() as session:
