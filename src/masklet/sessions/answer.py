@@ -22,7 +22,7 @@ CACHED_ANSWERS = 4
 SegmentPicture = Callable[[Prompt, Masks | None], ImageCandidates]  # by prompt and corrected mask
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer:
     """The network's answer to a prompt."""
 
