@@ -87,21 +87,24 @@ BAD = {
         ("track", "clip.mp4", *CLICK, "--fps", "1e-320"),
         "fps must be from",
     ),
-    "a rate without end": (("track", "clip.mp4", *CLICK, "--fps", "1e9"), "between 0.0001 and 1000"),
+    "a rate without end": (("track", "clip.mp4", *CLICK, "--fps", "1e9"), "from 0.0001 to 1000"),
     "a mask of a prompt file that is broken": (
         ("track", "clip.mp4", "--prompts", "broken.jsonl"),
         "broken.jsonl, line 1: a mask's runs must be positive",
     ),
-    "no detections": (("everything", "clip.mp4", "--detections", "no.json"), "there is no file no.json"),
+    "no detections": (
+        ("everything", "clip.mp4", "--detections", "no.json"),
+        "the file of detections no.json does not exist",
+    ),
     "detections in a folder": (
         ("everything", "clip.mp4", "--detections", "frames"),
-        "there is no file frames",
+        "the file of detections frames does not exist",
     ),
     "no such script": (("track", "clip.mp4", "--script", "nowhere.json"), "no saved session at nowhere.json"),
     "no script": (("track", "clip.mp4", "--script", "text.mp4"), "text.mp4 is not a saved session"),
     "script and policy": (
         ("track", "clip.mp4", "--script", "session.json", "--policy", "recency", "--cuts"),
-        "leave --policy and --cuts out",
+        "remove --policy and --cuts",
     ),
     "script and direction": (
         ("track", "clip.mp4", "--script", "session.json", "--direction", "both", "--frame", "2"),
@@ -183,7 +186,7 @@ MISSING = {  # beside a model that is missing too
     "a background that is no picture": (("track", *CLICK, *COMPOSITE, "text.mp4"), "text.mp4 is not a video"),
     "a background of everything": (("everything", *COMPOSITE, "no.png"), "no file 'no.png'"),
     "tiles of no size": (("segment", "frames/0.png", *CLICK, "--tiles", "0"), "--tiles"),
-    "detections": ((*DETECTIONS, "no.json"), "no file no.json"),
+    "detections": ((*DETECTIONS, "no.json"), "detections no.json does not exist"),
     "detections that are no COCO": (
         ("everything", "clip.mp4", "--detections", "list.json"),
         "needs the lists",

@@ -83,7 +83,7 @@ def test_the_coco_files_of_a_batch_are_one_file_too(run: Run, desk: Path) -> Non
     Path("out/run.json").unlink()
     Path("out/coco.json").write_text("mine")
     answer = run(*words)
-    assert answer.code == 0 and "stays" in answer.err
+    assert answer.code == 0 and "is kept" in answer.err
     assert Path("out/coco.json").read_text() == "mine"
 
 
@@ -354,11 +354,11 @@ def test_prompts_of_a_video_s_frames_from_coco(run: Run, desk: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "part"),
     [
-        ("p.csv", "source,lable,x,y\na/1.png,1,2,3\n", "line 1 has lable"),
+        ("p.csv", "source,lable,x,y\na/1.png,1,2,3\n", "line 1 has unknown keys: lable"),
         ("p.csv", "x,y\n1,\n", "line 2: expected numbers in pixels for x, y"),
         ("p.csv", "x,y,label\n1,2,yes\n", "label must be 1 for a click on the object"),
         ("p.csv", "source,x,y\nc/9.png,1,2\n", "'c/9.png', which is not among the inputs"),
-        ("p.csv", "source,x,y\n1.png,1,2\n", "may be pictures/a/1.png or pictures/b/1.png"),
+        ("p.csv", "source,x,y\n1.png,1,2\n", "matches pictures/a/1.png and pictures/b/1.png"),
         ("p.csv", "frame,x,y\n-3,1,2\n", "frame must be a whole number"),
         ("p.csv", "frame,x,y\n1.5,1,2\n", "frame must be a whole number from 0. Got 1.5"),
         ("p.csv", "object,x,y\n-1,1,2\n", "line 2: object must be a name, or a whole number from 1. Got -1"),
@@ -369,7 +369,7 @@ def test_prompts_of_a_video_s_frames_from_coco(run: Run, desk: Path) -> None:
         ("p.csv", "x,y\nnan,2\n", "finite pixel positions"),
         ("p.jsonl", "[" * 100_000, "line 1 is not JSON"),
         ("p.jsonl", "{", "line 1 is not JSON"),
-        ("p.jsonl", '{"points": [[1, 2]]}', "line 1 has points"),
+        ("p.jsonl", '{"points": [[1, 2]]}', "line 1 has unknown keys: points"),
         ("p.jsonl", "{}", "has no positive or negative clicks"),
         ("p.txt", "", "prompts must be a .csv, .jsonl or .json"),
         ("p.json", "[]", "is not a COCO file"),
