@@ -54,6 +54,22 @@ def test_classes_are_made_once_and_given_by_keys(opened: Callable[[], Screen], c
     ask(screen, "PATCH", f"projects/{project}", {"classes": []})  # other tests upload to the newest project
 
 
+def test_values_of_attributes_that_the_sheet_cannot_write_are_kept(opened: Callable[[], Screen]) -> None:
+    screen = opened()
+    project = ask(screen, "POST", "projects", {"name": "Imported"})["id"]
+    attribute = {"name": "pose", "values": ["up, left", "down"]}
+    classes = [{"name": "dog", "color": "#336699", "attributes": [attribute]}]
+    ask(screen, "PATCH", f"projects/{project}", {"classes": classes})
+    screen.show_project(project)
+    screen.page.get_by_role("button", name="Classes").click()
+    screen.page.get_by_label("Name of the class").fill("hound")
+    screen.page.get_by_role("button", name="Save classes").click()
+    screen.page.get_by_role("dialog").wait_for(state="detached")
+    (saved,) = ask(screen, "GET", f"projects/{project}")["classes"]
+    assert saved["name"] == "hound" and saved["attributes"] == [attribute]
+    ask(screen, "PATCH", f"projects/{project}", {"classes": []})
+
+
 def test_comments_are_seen_by_others_and_resolved(opened: Callable[[], Screen], clip: Path) -> None:
     screen, other = opened(), opened()
     new_project(screen, clip, "Comments")

@@ -73,7 +73,11 @@ function rowsOf(list) {
 function row(entry) {
     const item = h(
         "li",
-        { class: "class-row", "data-was": entry.name || null },
+        {
+            class: "class-row",
+            "data-was": entry.name || null,
+            "data-attributes": JSON.stringify(entry.attributes ?? []),
+        },
         h("input", { type: "color", class: "swatch", name: "color", value: entry.color, "aria-label": "Colour" }),
         h("input", {
             type: "text",
@@ -117,11 +121,14 @@ function row(entry) {
 function readRow(row) {
     const value = (/** @type {string} */ name) =>
         /** @type {HTMLInputElement} */ (row.querySelector(`[name=${name}]`)).value.trim();
+    /** @type {T.ClassAttribute[]} */
+    const before = JSON.parse(row.dataset.attributes ?? "[]");
+    const isChanged = value("attributes") !== writeAttributes(before).trim();
     return {
         name: value("name"),
         color: value("color"),
         key: value("key").toLowerCase() || null,
-        attributes: readAttributes(value("attributes")),
+        attributes: isChanged ? readAttributes(value("attributes")) : before, // a value may have a comma
         was: row.dataset.was ?? null,
     };
 }
