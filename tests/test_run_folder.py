@@ -265,7 +265,7 @@ def test_nothing_but_the_same_run_follows_a_protected_one(tmp_path: Path) -> Non
     (tmp_path / "state.pt").touch()
     protect(tmp_path, replace(training, settings={"preset": "memory"}))
     with pytest.raises(
-        MediaError, match=r"run of masklet train with other preset \(memory\) and size: choose"
+        MediaError, match=r"results of masklet train with other preset \(memory\) and size: choose"
     ):
         protect(tmp_path, training)
     for overwrite in (False, True):

@@ -1,1 +1,1 @@
-"""A browser in which people segment videos, and the server behind it. The contract is docs/api.md."""
+"""The studio: a web page for segmenting videos, and its server. docs/api.md describes the API."""

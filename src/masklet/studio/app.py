@@ -1,4 +1,4 @@
-"""The application: the page, the API's routes, and what runs beside them."""
+"""The application: the page, the API's routes, and background tasks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from masklet.studio.studio import Studio
 PAGE = Path(__file__).with_name("page")
 MAINTENANCE_SECONDS = 60
 LOCAL_ADDRESS = re.compile(r'\b(href|src)="([\w./-]+)"')  # in index.html; absolute ones have a colon
-THREADS = 128  # requests at once; those that wait for the model hold one each
+THREADS = 128  # concurrent requests; each one that waits for the model uses one
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ def make_app(studio: Studio) -> FastAPI:
 
 
 class CachedFiles(StaticFiles):
-    """Static files that say how long a browser may keep them. "no-cache": it asks, and mostly gets a 304."""
+    """Static files with cache headers. "no-cache": the browser revalidates, and usually gets a 304."""
 
     def __init__(self, directory: Path, cache_control: str) -> None:
         super().__init__(directory=directory)
@@ -98,7 +98,7 @@ class CachedFiles(StaticFiles):
 
 
 def _page_version() -> str:
-    """A word that differs whenever one of the page's files does."""
+    """A word that changes with the page's files."""
     digest = hashlib.sha256()
     for path in sorted(path for path in PAGE.rglob("*") if path.is_file()):
         digest.update(f"{path.relative_to(PAGE)} {path.stat().st_size}".encode() + path.read_bytes())
@@ -106,7 +106,7 @@ def _page_version() -> str:
 
 
 async def _maintain(studio: Studio) -> None:
-    """Close what is idle, remove what is old, back up: every minute, whatever becomes of one of them."""
+    """Close idle videos, remove old files, back up: every minute, even if one of these fails."""
     while True:
         tasks = (
             studio.live.close_idle,
@@ -124,9 +124,9 @@ async def _maintain(studio: Studio) -> None:
 
 
 def return_free_memory() -> None:
-    """Give memory back to the system that the C library keeps for each thread, where it is glibc.
+    """Return memory to the system that glibc keeps for each thread.
 
-    Masks of many megabytes come and go on many threads. Without this, what each of them once needed stays.
+    Masks of many megabytes are used on many threads. Without this, each thread keeps its maximum.
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim
@@ -141,7 +141,7 @@ def make_api(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
         title="masklet studio",
         version=version("masklet"),
         lifespan=lifespan,
-        docs_url=None,  # its page would load scripts from elsewhere
+        docs_url=None,  # its page would load scripts from other sites
         redoc_url=None,
         openapi_url="/api/openapi.json",
         generate_unique_id_function=_operation_id,
@@ -156,5 +156,5 @@ def make_api(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
 
 
 def _operation_id(route: Any) -> str:  # FastAPI declares APIRoute, and may pass what only looks like one
-    """The name of a call in generated clients."""
+    """The name of an operation in generated clients."""
     return "_".join([*map(str, route.tags), route.name]).replace(" ", "_")

@@ -1,7 +1,7 @@
 """Edits of existing masks: holes, islands, edges, smoothing over time, components. Each is one step of undo.
 
-An edit changes masks on a range of frames and leaves reviewed frames as they are. The model is asked only
-where objects must be tracked from a mask: from a copied mask, and from the first mask of a split component.
+An edit changes masks on a range of frames, except reviewed frames. The model is needed only if objects must
+be tracked from a mask: from a copied mask, and from the first mask of a split component.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ from masklet.studio.store.video_history import Change, NewResult, VideoHistory, 
 
 Mask = Bool[np.ndarray, "H W"]
 
-SHARE = 0.01  # of a mask: the largest hole or island, and the smallest component, where nobody says
+# Fraction of a mask: the default size of the largest hole or island, and of the smallest component.
+SHARE = 0.01
 MAX_FRAMES = 5_000  # of one edit
 MAX_COPIES = 100
 MAX_RADIUS = 100  # pixels
 MAX_NEIGHBOURS = 10  # frames to either side
-COMMIT_SECONDS = 0.25  # of work in one transaction: other people's steps come in between
-EDITED_LOGIT = 1.0  # the low-res logit of what an edit moved to the other side
+COMMIT_SECONDS = 0.25  # of work in one transaction, so that other people's steps are not delayed
+EDITED_LOGIT = 1.0  # the low-res logit of cells that an edit changed
 VERBS = {
     "fill": "fill holes of",
     "drop": "remove islands of",
@@ -56,8 +57,8 @@ class EditOutcome:
 
     Attributes:
         batch: Of its steps; they are undone together.
-        frames: Frames on which a mask changed.
-        reviewed: Frames that were left alone because they are reviewed.
+        frames: Frames with a changed mask.
+        reviewed: Frames that were not changed because they are reviewed.
         objects: Ids of objects that changed or are new.
         prompts: Masks that the model must take as prompts: frame, object id and mask.
         step: The last step that was recorded.
@@ -72,7 +73,7 @@ class EditOutcome:
 
 
 class MaskEditor:
-    """Edits the masks of one video, for one person."""
+    """Edits the masks of one video for one person."""
 
     def __init__(
         self, history: VideoHistory, cache: ResultCache, limits: Limits, size: tuple[int, int], person: str
@@ -101,9 +102,10 @@ class MaskEditor:
             )
         outcome = EditOutcome(new_id())
         edits = self._of_one_object(edit)
-        spans = [self._open_frames(one, outcome) for one in edits]  # all are checked before one begins
+        # All are checked before the first one starts.
+        spans = [self._open_frames(one, outcome) for one in edits]
         for one, frames in zip(edits, spans, strict=True):
-            outcome.step = None  # each object has steps of its own, which are undone together
+            outcome.step = None  # each object has its own steps, which are undone together
             match one.operation:
                 case "copy":
                     self._copy(one, outcome)
@@ -154,7 +156,7 @@ class MaskEditor:
                 "busy",
                 f"{len(reviewed)} frames are reviewed and keep their masks. Remove the marks first.",
             )
-        if edit.operation != "copy":  # a copy writes other frames than those with masks
+        if edit.operation != "copy":  # a copy also writes frames without masks
             outcome.reviewed |= reviewed
         return [frame for frame in frames if frame not in reviewed]
 
@@ -168,7 +170,7 @@ class MaskEditor:
                     self._replace(change, edit, row, change_mask(self._decode(row)), outcome)
 
     def _smooth(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
-        """Each new mask is made of the old ones: masks already smoothed are remembered as they were."""
+        """Each new mask is computed from the old ones, so the original of a smoothed mask is kept."""
         reach = min(MAX_NEIGHBOURS, max(1, int(edit.amount or 2)))
         before: dict[int, Mask] = {}
         for frame in frames:
@@ -181,7 +183,7 @@ class MaskEditor:
                     self._replace(change, edit, row, smooth_mask(before, frame, reach), outcome)
 
     def _copy(self, edit: NewEdit, outcome: EditOutcome) -> None:
-        """The mask of the first frame for the frames behind it, also where there was none."""
+        """The mask of the first frame for the frames after it, also for those without a mask."""
         if edit.stop - edit.start - 1 > MAX_COPIES:
             raise limit_exceeded(
                 f"a mask can be copied to at most {MAX_COPIES} frames at once. Track it instead."
@@ -223,7 +225,7 @@ class MaskEditor:
         outcome.frames |= set(frames)
 
     def _split(self, edit: NewEdit, frames: Sequence[int], outcome: EditOutcome) -> None:
-        """Pieces become objects of their own; the object keeps its largest component on the first frame."""
+        """Pieces become separate objects; the object keeps its largest component on the first frame."""
         previous: dict[int, Mask] = {}
         parent = self._history.state.object(edit.object)
         for frame in frames:
@@ -252,7 +254,7 @@ class MaskEditor:
                         outcome.objects.add(id)
                     elif (frame, id) not in [prompt[:2] for prompt in outcome.prompts]:
                         self._replace(change, edit, row, mask, outcome, id=id)
-                # The object's own mask without the components that others took, also where none is left.
+                # The object's mask without the components of new objects, even if it becomes empty.
                 if edit.object not in matched:
                     self._replace(change, edit, row, np.zeros_like(components[0]), outcome)
                 previous |= matched
@@ -285,7 +287,7 @@ class MaskEditor:
         *,
         id: int | None = None,
     ) -> None:
-        """Let a new mask take the place of a row's, with the row's memory."""
+        """Replace a row's mask by a new one, and keep the row's memory."""
         id = edit.object if id is None else id
         counts = rle.encode(mask)["counts"]
         if counts == row.counts and id == row.object:
@@ -337,7 +339,7 @@ def _why_nothing_changed(edit: NewEdit, outcome: EditOutcome, *, has_masks: bool
 
 
 def edit_mask(mask: Mask, operation: str, amount: float | None) -> Mask:
-    """A mask after an edit that needs this mask alone.
+    """A mask after an edit that needs only this mask.
 
     Args:
         mask: bool (H, W).
@@ -356,13 +358,13 @@ def edit_mask(mask: Mask, operation: str, amount: float | None) -> Mask:
         return _in_window(mask, 0, lambda part: drop_islands(part, area))
     radius = min(MAX_RADIUS, max(1, int(amount or 1)))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    # OpenCV takes nothing away at the frame's edge: an object goes on beyond it.
+    # OpenCV does not erode at the frame's edge: an object continues beyond it.
     change = cv2.dilate if operation == "grow" else cv2.erode
     return _in_window(mask, radius + 1, lambda part: change(part.astype(np.uint8), kernel).astype(bool))
 
 
 def smooth_mask(masks: Mapping[int, Mask], frame: int, reach: int) -> Mask:
-    """A frame's mask, averaged with its neighbours', each moved so that their centres lie on each other.
+    """A frame's mask, averaged with its neighbours', which are shifted to a common centre.
 
     Args:
         masks: bool (H, W) by frame.
@@ -407,7 +409,7 @@ def split_components(mask: Mask, amount: float | None) -> list[Mask]:
 def match_components(
     components: Sequence[Mask], previous: Mapping[int, Mask], new_ids: Iterable[int]
 ) -> dict[int, Mask]:
-    """Which object each component belongs to: the one whose last mask it overlaps most, else a new one.
+    """Assign components to objects: to the one whose last mask it overlaps most, otherwise to a new one.
 
     Args:
         components: bool (H, W) each.
@@ -447,7 +449,7 @@ def _logits(tensors: ResultTensors, mask: Mask) -> torch.Tensor:
 
 
 def _in_window(mask: Mask, margin: int, change: Callable[[Mask], Mask]) -> Mask:
-    """A change of a mask that needs no more than its box and a margin."""
+    """A change of a mask that needs only its box and a margin."""
     box = tight_box(mask)
     if box is None:
         return mask
@@ -460,14 +462,14 @@ def _in_window(mask: Mask, margin: int, change: Callable[[Mask], Mask]) -> Mask:
 
 
 def _center(mask: Mask) -> tuple[float, float]:
-    """The row and column of the middle of the largest component."""
+    """The row and column of the centre of the largest component."""
     _, _, stats, centers = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
     x, y = centers[1 + stats[1:, cv2.CC_STAT_AREA].argmax()]
     return float(y), float(x)
 
 
 def _moved(mask: Mask, down: int, right: int) -> Mask:
-    """A mask moved by whole pixels; what leaves the frame is gone."""
+    """A mask shifted by whole pixels; pixels outside the frame are lost."""
     height, width = mask.shape
     moved = np.zeros_like(mask)
     source = mask[max(0, -down) : height - max(0, down), max(0, -right) : width - max(0, right)]

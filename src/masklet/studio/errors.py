@@ -1,4 +1,4 @@
-"""Errors as the API sends them: a status, a word and a sentence."""
+"""Errors of the API: a status, a word and a sentence."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def limit_exceeded(message: str) -> ApiError:
 
 
 def as_api_error(error: BaseException) -> ApiError | None:
-    """The response that tells a person of an error; None for an error that nobody expected."""
+    """The response for an expected error; None for an unexpected one."""
     match error:
         case ApiError():
             return error
@@ -106,7 +106,7 @@ def _as_sqlite_error(error: BaseException) -> ApiError | None:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Have an application answer every error with a sentence."""
+    """Make an application answer every error with a sentence."""
     for kind in (MaskletError, SQLAlchemyError, sqlite3.Error, OSError):
         app.add_exception_handler(kind, _handle_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
@@ -116,7 +116,7 @@ def add_error_handlers(app: FastAPI) -> None:
 
 
 def failure_message(error: BaseException, task: str) -> str:
-    """What people read of an error in the background. An error that nobody expected goes to the log.
+    """The message for an error in the background. An unexpected error is logged.
 
     Args:
         error: Any error.
@@ -130,14 +130,14 @@ def failure_message(error: BaseException, task: str) -> str:
 
 
 def public_message(error: BaseException) -> str:
-    """An error as people read it: a sentence, without the server's paths."""
+    """An error as a sentence for users, without the server's paths."""
     message = QUOTED_PATH.sub(lambda match: match[1] or match[2] or "", str(error))
     message = WINDOWS_PATH.sub(r"\1", ABSOLUTE_PATH.sub(r"\1", message))
-    return capitalize_sentence(message.encode("utf-8", "replace").decode())  # names may be no UTF-8
+    return capitalize_sentence(message.encode("utf-8", "replace").decode())  # names may not be UTF-8
 
 
 def capitalize_sentence(message: str) -> str:
-    """A message with a capital at its beginning, unless that is a name.
+    """A message with an initial capital, unless it starts with a name.
 
     >>> capitalize_sentence("there is no frame 9."), capitalize_sentence("dog.mp4 is damaged.")
     ('There is no frame 9.', 'dog.mp4 is damaged.')

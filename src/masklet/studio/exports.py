@@ -50,7 +50,7 @@ UNFINISHED = ("waiting", "running")
 
 @dataclass(frozen=True)
 class ExportJob:
-    """What to write: the video as it was when the export was requested, whatever happens to it meanwhile."""
+    """The export's content: the video at the time of the request, regardless of later changes."""
 
     id: str
     video: str
@@ -66,11 +66,11 @@ class ExportJob:
 
 
 class Interrupted(Exception):
-    """The studio is being closed; the export goes on when it is started again."""
+    """The studio is being closed; the export resumes when it is started again."""
 
 
 class Exports:
-    """Writes files one after the other, on a thread of its own. What a restart interrupts is begun again."""
+    """Writes files one at a time, in a thread. Exports that a restart interrupts are started again."""
 
     def __init__(
         self,
@@ -95,13 +95,13 @@ class Exports:
         self._failures: dict[str, str] = {}  # that the database had no place for, by export
 
     def resume(self) -> None:
-        """Begin again what waited or ran when the studio was stopped or killed, the oldest first."""
+        """Restart exports that waited or ran when the studio was stopped or killed, oldest first."""
         with self._database.begin() as session:
             unfinished = select(Export).where(Export.state.in_(UNFINISHED))
             exports = session.scalars(unfinished.order_by(Export.created, Export.id)).all()
         for export in exports:
             shutil.rmtree(self._folder / export.id, ignore_errors=True)
-            self._save(export.id, state="waiting", done=0, total=0, created=now())  # a day from now on
+            self._save(export.id, state="waiting", done=0, total=0, created=now())  # a day from now
             self._pool.submit(self._run, export.id)
 
     def start(self, video: str, body: NewExport) -> schemas.Export:
@@ -166,7 +166,7 @@ class Exports:
         return path
 
     def view(self, export: Export) -> schemas.Export:
-        """An export as the API shows it."""
+        """An export in the form of the API."""
         path = self._folder / export.id / (export.file or "")
         return export_view(export, path.stat().st_size if export.file and path.is_file() else None)
 
@@ -183,7 +183,7 @@ class Exports:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def close(self) -> None:
-        """End as soon as the frame that is being written is done."""
+        """Stop after the current frame."""
         self._is_closing = True
         self._pool.shutdown(cancel_futures=True)
 
@@ -222,7 +222,7 @@ class Exports:
             self._save_failures()
 
     def _begin(self, id: str) -> Export:
-        """Note that an export is begun.
+        """Record that an export has started.
 
         Raises:
             ApiError: It was deleted, or cannot be begun once more.
@@ -243,7 +243,7 @@ class Exports:
         return export
 
     def _video_job(self, export: Export) -> ExportJob:
-        """What an export of a video is to show, from its request."""
+        """The content of an export of a video, from its request."""
         assert export.video is not None and export.request is not None
         self._check_steps(export)
         body = NewExport.model_validate(export.request["body"])
@@ -256,7 +256,7 @@ class Exports:
         )
 
     def _check_steps(self, export: Export) -> None:
-        """Refuse a video whose steps were undone and replaced since the request: its masks are gone."""
+        """Raise if the video's steps were undone and replaced since the request: its masks are lost."""
         assert export.request is not None
         with self._database.begin() as session:
             step = session.get(Step, (export.video, export.request["head"]))
@@ -415,7 +415,7 @@ def _saved_session(live: Live, job: ExportJob) -> SavedSession:
 
 
 def _script_notes(job: ExportJob) -> list[str]:
-    """What somebody may expect of a script that is not so."""
+    """Notes on what a script does not contain."""
     notes = []
     if job.hidden or len(job.objects) < len(job.state.objects) or job.start or job.stop is not None:
         notes.append("A script always has the prompts of all objects on all frames.")

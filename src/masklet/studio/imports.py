@@ -1,7 +1,8 @@
 """Annotations of other tools in a project: masks and outlines become masks, boxes become box prompts.
 
-A file is read when it is sent. Its annotations then go to the model one by one; clicks of people go first.
-Every entry that is skipped is named, with its reason. What one file adds to a video is one step of undo.
+A file is read when it is sent. Its annotations are then passed to the model one at a time; users' clicks have
+priority. Every skipped entry is reported with a reason. What one file adds to a video is one step of
+undo.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ class ScriptShape:
 
 @dataclass
 class ImportJob:
-    """One import, from its file to its end. `skipped` counts what `entries` has no room for."""
+    """One import, from its file to its end. `skipped` also counts entries that are not listed in
+    `entries`."""
 
     id: str
     project: str
@@ -120,7 +122,7 @@ class PlacedAnnotation:
 
 
 class Imports:
-    """Reads annotation files, and adds what is in them to a project's videos."""
+    """Reads annotation files, and adds their annotations to a project's videos."""
 
     def __init__(
         self,
@@ -137,14 +139,14 @@ class Imports:
         self._lock = Lock()
 
     def start(self, project: str, who: Requester, path: Path, name: str, video: str | None) -> ImportJob:
-        """Read a file, and begin to add what it holds.
+        """Read a file, and start to add its annotations.
 
         Args:
             project: Its id.
             who: Who imports.
             path: The file.
             name: What people call it.
-            video: The id of the video that annotations belong to which name none; None to guess.
+            video: The id of the video for annotations without a file name; None to guess.
 
         Raises:
             MediaError: It is no annotation file.
@@ -251,7 +253,7 @@ class Imports:
         objects: dict[str, int],
         batch: str,
     ) -> None:
-        """Give one annotation to the model, as a prompt for its object."""
+        """Pass one annotation to the model, as a prompt for its object."""
         annotation, person = entry.annotation, job.who.id
         prompt = check_prompt(annotation.shape.to_prompt(live.frames.size), live.frames.size)
         id = objects.get(key)
@@ -354,7 +356,7 @@ class FileMatcher:
             title: What the annotation file calls its video.
 
         Raises:
-            MediaError: No file of the project, or more than one, can be meant.
+            MediaError: No file of the project, or more than one, matches.
         """
         path = PurePosixPath(source.replace("\\", "/").split("?")[0])
         name = _comparable(path.name)
@@ -378,7 +380,7 @@ class FileMatcher:
         raise MediaError(f"the project has no file {missing}")
 
     def _fallbacks(self, path: PurePosixPath, title: str) -> Iterator[Video]:
-        """Videos that may be meant where the name of the file itself is none of the project's."""
+        """Possible videos if the file's name is not in the project."""
         if self._chosen is not None:
             yield self._chosen
             return
@@ -433,7 +435,7 @@ def read_import(path: Path, name: str) -> list[AnnotationFile]:
         name: What people call it.
 
     Raises:
-        MediaError: It is damaged, or in no format that is known.
+        MediaError: It is damaged, or has an unknown format.
     """
     with path.open("rb") as opened:
         start = opened.read(200).lstrip(b"\xef\xbb\xbf \t\r\n")
@@ -468,7 +470,7 @@ def _with_attributes(entry: Mapping[str, Any], more: Mapping[str, Sequence[str]]
 
 
 def _class_name(label: str) -> str:
-    """A class as a project calls it; empty where the label has nothing to read."""
+    """A class name as stored in a project; empty if the label has no readable text."""
     try:
         return clean_name(label)
     except ApiError:

@@ -1,4 +1,4 @@
-"""What the server sends over a video's WebSocket: the form of each message, and the hub that passes it on."""
+"""The messages that the server sends over a video's WebSocket, and the hub that distributes them."""
 
 from __future__ import annotations
 

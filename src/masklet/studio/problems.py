@@ -1,4 +1,4 @@
-"""Frames of a video that a person should look at, found in the results that are stored."""
+"""Frames of a video that a person should check, found in the stored results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""One file for a whole project: pictures, masks and classes of all its files, split into train and val."""
+"""Exports of a whole project as one file: pictures, masks and classes of all its files, split into train and
+val."""
 
 from __future__ import annotations
 
@@ -223,7 +224,7 @@ class ProjectWriter:
         self._tally(video, self._counts["frame"] - before)
 
     def _tally(self, video: Video, frames: int) -> None:
-        """Note whether a file has masks, and whether some of them are missing."""
+        """Record whether a file has masks, and whether some of them are missing."""
         if frames:
             self._counts["file"] += 1
             if not self._job.reviewed_only and self._is_partly_tracked(video.id):
@@ -284,7 +285,7 @@ class ProjectWriter:
         return frames
 
     def _class_number(self, name: str) -> int:
-        """The place of a class, from 0; names that are no class of the project come behind them."""
+        """The index of a class, from 0; names that are not a class of the project follow."""
         if name not in self._classes:
             self._classes.append(name)
         return self._classes.index(name)
@@ -419,7 +420,7 @@ def shorten_list(names: Sequence[str]) -> str:
 
 
 def split_of(name: str, validation: float) -> Split:
-    """The part of a file: its name decides, so files that are added later move no other one.
+    """The split of a file by its name, so that adding files does not move others.
 
     Args:
         name: Of the file; all frames of a video are in one part.
@@ -429,7 +430,7 @@ def split_of(name: str, validation: float) -> Split:
 
 
 def split_note(validation: int, files: int) -> str:
-    """How many files are in each part, and what to do where one part has none.
+    """The number of files in each part, and advice if one part is empty.
 
     >>> split_note(1, 5)
     '4 files are in train, 1 in val.'

@@ -1,4 +1,4 @@
-"""Who may call the server, from where and with how much; and who the person behind a call is."""
+"""Access control: allowed callers, origins and sizes; and the identity of the caller."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ class SecurityMiddleware:
         return limit_exceeded(f"the request is too large: the limit is {self._max_bytes(scope) >> 20} MiB.")
 
     def _is_known_host(self, host: str) -> bool:
-        """Another site may point its own name at this machine (DNS rebinding); such names are refused."""
+        """Another site may point its own host name at this machine (DNS rebinding); such names are
+        refused."""
         if self._settings.token is not None:
             return True
         return is_loopback(host) or host in (self._settings.host, *self._settings.hosts)

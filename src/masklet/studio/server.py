@@ -1,7 +1,7 @@
-"""The studio as a running server, with bounds on connections.
+"""The studio as a running server, with limits on connections.
 
 A connection is half-open while its client owes a complete request header. A program that opens a thousand of
-them would otherwise lock everybody else out.
+them would otherwise block all other clients.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HALF_OPEN = 256  # of all addresses together
 
 
 def address(settings: Settings) -> str:
-    """Where the page is; with the token, for whoever opens it first."""
+    """The page's address, with the token."""
     host = {"0.0.0.0": socket.gethostname(), "::": socket.gethostname()}.get(settings.host, settings.host)
     host = f"[{host}]" if ":" in host else host
     token = "" if settings.token is None else f"?token={settings.token}"
@@ -135,7 +135,7 @@ def serve(
 
 @dataclass
 class HalfOpenConnections:
-    """Connections without a complete request header. At the cap, the oldest is closed for the newest."""
+    """Connections without a complete request header. At the limit, the oldest is closed."""
 
     per_address: int = HALF_OPEN_PER_ADDRESS
     total: int = HALF_OPEN
@@ -223,7 +223,7 @@ class BoundedProtocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
         if self._is_waiting_for_header():
             if self in self._half_open:
                 self.abort()
-            return  # uvicorn closes connections that were kept alive for nothing
+            return  # uvicorn closes idle keep-alive connections
         cycle: Any = self.cycle
         unsent = self.transport.get_write_buffer_size()
         stalled = bool(unsent) and unsent == self._unsent

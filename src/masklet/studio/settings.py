@@ -1,4 +1,4 @@
-"""What a studio is started with, and the limits that keep it running whatever people do."""
+"""The settings of a studio, and the limits that protect the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """Figures that docs/limits.md states.
+    """The limits listed in docs/limits.md.
 
     Attributes:
         data_bytes: Uploads, exports and the database together.
@@ -20,7 +20,7 @@ class Limits:
         pixels: Of one frame.
         videos: In all projects together.
         queue: Prompts and pictures that wait for the model.
-        live: Videos whose decoder and features are in memory; the one not used for longest goes first.
+        live: Videos whose decoder and features are in memory; the least recently used is closed first.
         idle: Seconds after which a video that nobody uses is closed.
         features: Bytes of encoded frames, of all live videos together.
         decode_seconds: For one answer of a decoder.
@@ -58,10 +58,10 @@ class Settings:
     """How a studio runs.
 
     Attributes:
-        folder: Videos that may be chosen; None for uploads only.
+        folder: The folder of videos to choose from; None for uploads only.
         data: Uploads, the database and caches.
         database: SQLAlchemy's URL; by default SQLite in the data folder.
-        token: What every call must show; None only on loopback.
+        token: The token that every call must send; None only on loopback.
         hosts: Names under which browsers may call the server, besides its address.
         models: A folder of checkpoints that projects may use.
     """
@@ -90,7 +90,7 @@ class Settings:
 
     @property
     def spool(self) -> Path:
-        """Files that are on their way in. Emptied at the start."""
+        """The folder for incoming files. Emptied at the start."""
         return self.data / "spool"
 
     @property

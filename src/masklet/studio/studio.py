@@ -1,4 +1,4 @@
-"""Everything that a running studio has, put together."""
+"""The parts of a running studio."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Studio:
         objects: list[int],
         how: Literal["done", "undone", "redone"] = "done",
     ) -> None:
-        """Tell everybody who looks at a video what was done with it.
+        """Notify everyone who has a video open of a change.
 
         Args:
             id: Of the video.
@@ -142,7 +142,7 @@ class Studio:
         self.hub.publish(id, event)
 
     def audit(self, project: str, who: Requester, title: str, video: str = "") -> None:
-        """Note what somebody did in a project. Steps of videos need no note: they are records themselves.
+        """Record an action in a project. Steps of videos are already recorded.
 
         Args:
             project: Its id.

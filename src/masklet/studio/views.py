@@ -1,4 +1,4 @@
-"""Responses built from what the database holds."""
+"""Responses built from the database."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def mask_page(
 def strips_view(
     session: Session, video: str, state: State, start: int, stop: int, bins: int
 ) -> schemas.Strips:
-    """Lowest confidence and share of absence of each object, over equal stretches of the frames.
+    """Lowest confidence and fraction of absence of each object, over equal ranges of frames.
 
     Args:
         session: Of the database.

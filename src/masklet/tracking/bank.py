@@ -1,4 +1,4 @@
-"""The memory bank: one object's memories by frame. It does not look into them, and knows no network."""
+"""The memory bank: one object's memories by frame. It does not depend on the network."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from masklet.types import Memory
 
-WINDOW = 6  # tracked frames that are looked at
-POINTERS = 16  # object pointers that are looked at, the prompted frames' among them
-CUTS = 64  # newest scene cuts that a bank with a capacity knows of
+WINDOW = 6  # tracked frames that are selected
+POINTERS = 16  # object pointers that are selected, including those of prompted frames
+CUTS = 64  # newest scene cuts that a bank with a capacity stores
 
 
 @dataclass
@@ -72,7 +72,7 @@ class MemoryBank:
         )
 
     def cut(self, frame: int) -> None:
-        """Note that a scene begins on a frame, in whichever direction it was reached.
+        """Record that a scene begins on a frame, in either direction of tracking.
 
         Args:
             frame: The first frame of the scene.
@@ -81,7 +81,7 @@ class MemoryBank:
         self.cuts = tuple(cuts if self.capacity is None else cuts[-CUTS:])
 
     def scene(self, frame: int) -> MemoryBank:
-        """The bank as seen from a frame: prompted memories, and tracked memories of the same scene.
+        """The part of the bank for a frame: prompted memories, and tracked memories of the same scene.
 
         Args:
             frame: A frame of the scene.

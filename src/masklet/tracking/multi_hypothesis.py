@@ -1,6 +1,6 @@
-"""Tracking objects along several paths at once: each path has a memory of its own, and the best continue.
+"""Tracking objects along several paths at once: each path has its own memory, and the best continue.
 
-`track_objects` wraps `track_frame`, which knows only one path. Which paths continue is the policy's decision.
+`track_objects` wraps `track_frame`, which tracks one path. The policy decides which paths continue.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from masklet.types import Candidates, MaskPrediction, Memory
 
 @dataclass(frozen=True, eq=False)
 class Path:
-    """One of several paths that an object may have taken.
+    """One hypothesis of an object's path.
 
     Attributes:
         bank: The memories along it.
-        total: How good it has been.
-        answers: Its answers on the frames on which the paths still differ, in the order of travel.
+        total: Its score so far.
+        answers: Its answers on the frames on which the paths still differ, in the order of tracking.
     """
 
     bank: MemoryBank
@@ -41,7 +41,7 @@ class Path:
     answers: dict[int, MaskPrediction]
 
     def __deepcopy__(self, memo: object) -> Path:
-        return self  # it never changes, and holds much
+        return self  # it never changes, and is large
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def track_objects(
     objects: Sequence[TrackedObject],
     prompts: Mapping[int, EncodedPrompt] | None = None,
 ) -> dict[int, Choice]:
-    """`track_frame` for objects with any policy: those with several paths are taken along all of them.
+    """`track_frame` for objects with any policy: objects with several paths are tracked along all of them.
 
     Afterwards `revised` of each object has the answers to earlier frames that this frame changed, and
     `undecided` the frames that later ones may change.
@@ -104,7 +104,7 @@ Step = tuple[Path, int]  # a path, and the candidate with which it continues
 def branch(model: Sam2, frame: EncodedFrame, objects: Sequence[TrackedObject]) -> None:
     """Track every path of every object to a frame. Afterwards `paths` of each policy are those that continue.
 
-    Paths that have not parted yet are computed once.
+    Paths that are still equal are computed once.
     """
     policies = [cast(MultiHypothesisPolicy, obj.policy) for obj in objects]
     offers = _offers(model, frame, policies)

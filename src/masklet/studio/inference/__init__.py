@@ -1,1 +1,1 @@
-"""What computes: the model and its thread, open videos and their decoders, propagations."""
+"""Inference: the model and its thread, open videos and their decoders, propagations."""

@@ -1,8 +1,8 @@
-"""Frames of files that are not trusted, decoded in a process of their own.
+"""Decodes frames of untrusted files in a separate process.
 
 `DecoderProcess` is the server's side: it sends requests through a pipe and waits for answers. `_serve` is the
-other process: it holds one file open. It may use so much memory, writes nothing, and is killed when an answer
-takes too long; the next request starts a new one.
+other process: it holds one file open. Its memory is limited, it writes no files, and it is killed if an
+answer takes too long; the next request starts a new one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ CACHED_BYTES = 16 * 2**20  # decoded frames, once for the model and once for the
 THUMBNAIL_HEIGHT = 72
 MAX_JPEG_SIDE = 8192
 M_ARENA_MAX = -8  # an option of glibc's mallopt
-# What a file begins with. FFmpeg would also read playlists, which name other files and addresses.
+# The first bytes of supported files. FFmpeg would also read playlists, which refer to other files and
+# addresses.
 SIGNATURES = (
     (0, b"\x89PNG"),
     (0, b"\xff\xd8\xff"),  # JPEG
@@ -67,7 +68,7 @@ SIGNATURES = (
 )
 
 MAX_SOUND_BYTES = 512 * 2**20
-START_SECONDS = 180.0  # that a process may take to begin, on a machine with much to do
+START_SECONDS = 180.0  # seconds for starting a process, on a busy machine
 TS_PACKET = 188  # bytes; each packet of an MPEG transport stream begins with 0x47
 
 PIL.Image.init()  # reads the kinds of pictures once, in the process that all decoders are forks of
@@ -79,7 +80,7 @@ if _START == "forkserver":
 
 
 def start_fork_server() -> None:
-    """Begin to import what decoders need, so that the first file does not wait for it."""
+    """Start to import the decoders' modules, so that the first file does not wait for them."""
     if _START == "forkserver":
         forkserver.ensure_running()
 
@@ -89,7 +90,7 @@ class DecoderProcess:
 
     Args:
         locate: Finds the file; called before it is opened.
-        name: What people call it; errors say it.
+        name: Its name in errors.
         expected: The size that the file must have.
         channel: The one channel to read of a TIFF with several; None for all, in colours.
     """
@@ -125,7 +126,7 @@ class DecoderProcess:
         return self._request("frame_info", frame=frame)[0]
 
     def times(self, start: int, stop: int) -> list[float]:
-        """When frames are shown, in seconds of the file."""
+        """The times of frames, in seconds of the file."""
         return list(self._request("times", Urgency.thumbnail, start=start, stop=stop)[0]["times"])
 
     def decode(self, frame: int) -> None:
@@ -341,10 +342,10 @@ def _serve(
 
 
 def _limit_resources(memory: int) -> None:
-    """Take from this process what reading a file does not need."""
+    """Drop privileges that reading a file does not need."""
     try:
         import resource
-    except ImportError:  # Windows has no such limits: there only the time of an answer is limited
+    except ImportError:  # Windows has no such limits; only the time of an answer is limited there
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:  # glibc: every thread would reserve 64 MiB of addresses, which count below
@@ -378,13 +379,13 @@ def _check_signature(file: Path) -> None:
 
 
 def _check_picture_size(file: Path, pixels: int) -> None:
-    """Refuse a large picture before it is decoded: its header holds the size."""
+    """Raise for a large picture before it is decoded, by the size in its header."""
     if is_picture(file):
         try:
             with PIL.Image.open(file) as picture:
                 width, height = picture.size
         except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
-            return  # reading it says what is wrong
+            return  # reading it reports the error
         if width * height > pixels:
             raise _too_many_pixels(file.name, width, height, pixels)
 

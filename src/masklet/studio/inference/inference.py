@@ -1,7 +1,7 @@
-"""What the model does with a video: it answers prompts and tracks objects. `VideoSession` does both.
+"""Inference on a video: prompts and tracking, both by `VideoSession`.
 
-A session is opened over the rows of the database, and what it makes is put there. Nothing else is remembered
-in between. All of it runs on the worker's thread.
+A session is opened on the rows of the database, and stores its results there. There is no other state. All of
+it runs on the worker's thread.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ from masklet.studio.store.video_history import Change, State
 from masklet.tracking.policies import POLICIES, find_policy
 from masklet.types import FrameFeatures, ImageCandidates, Masks, Prompt
 
-# Loose thresholds: a person chooses among the masks.
+# Loose thresholds, since a person chooses among the masks.
 EVERYTHING = Grid(points_per_side=16, pred_iou_thresh=0.4, stability_score_thresh=0.5)
 RESUMABLE = tuple(name for name in POLICIES if find_policy(name)().resumable)
 
 
 @dataclass(frozen=True)
 class PromptAnswer:
-    """Which object a prompt was for, and what else a single click may have meant."""
+    """The object of a prompt, and the candidates of a single click."""
 
     object: int
     candidates: list[Candidate]
 
 
 class Inference:
-    """What the studio does with the model: encode, answer prompts, track.
+    """The studio's use of the model: encode, answer prompts, track.
 
     Args:
         models: Finds the model of a video.
@@ -73,14 +73,14 @@ class Inference:
         batch: str | None = None,
         new: bool = False,
     ) -> PromptAnswer:
-        """Answer a prompt, and keep the answer.
+        """Answer a prompt, and store the answer.
 
         Args:
             live: The video.
             person: The id of who gives the prompt.
             frame: The frame.
             id: The object.
-            prompt: It joins what the object has on the frame.
+            prompt: It is added to the object's prompts on the frame.
             offer: Whether the person may choose another candidate afterwards.
             label: The class of the object, where this prompt makes it; both are undone together.
             batch: Of the events that are undone together; by default this one stands alone.
@@ -136,7 +136,7 @@ class Inference:
         return PromptAnswer(id, candidates)
 
     def preview(self, live: Live, frame: int, prompt: Prompt) -> ImageCandidates:
-        """What a prompt would give for a new object; nothing is kept.
+        """The answer to a prompt for a new object; nothing is stored.
 
         Args:
             live: The video.
@@ -148,7 +148,7 @@ class Inference:
         return session.segment(prompt)
 
     def prepare_click(self, live: Live, frame: int, prompt: Prompt) -> Iterator[None]:
-        """Compute what a click would give for a new object, so that the click is answered at once.
+        """Compute the answer to a click for a new object, so that the click is answered at once.
 
         Yields:
             Before each window is encoded: others may go first there.
@@ -162,7 +162,7 @@ class Inference:
         return generate_segments(model, live.frames[frame], EVERYTHING, features=features)
 
     def choose(self, live: Live, person: str, frame: int, id: int, rank: int) -> None:
-        """Take another of the candidates of a person's last click: its mask is the answer from then on.
+        """Select another candidate of a person's last click: its mask becomes the answer.
 
         Args:
             live: The video.
@@ -194,7 +194,7 @@ class Inference:
             self.session(live, store).answer(frame, id, Prompt(mask=mask))
 
     def clear(self, live: Live, person: str, frame: int, id: int) -> None:
-        """Take back an object's prompts on a frame.
+        """Remove an object's prompts on a frame.
 
         Raises:
             ApiError: The object has no prompt there.
@@ -211,7 +211,7 @@ class Inference:
     def propagate(self, live: Live, plan: PropagationPlan) -> Iterator[list[int]]:
         """Track the first leg of a plan, frame by frame.
 
-        A prompt by somebody else in between counts from the next frame on.
+        A prompt by another person in between is used from the next frame on.
 
         Args:
             live: The video.
@@ -255,7 +255,7 @@ class Inference:
         return RowStore(self._model(live), self.cache, change, live.frames.size, batch)
 
     def session(self, live: Live, store: RowStore) -> VideoSession:
-        """A session that goes on where the video is."""
+        """A session at the video's current state."""
         model = self._model(live)
         return VideoSession(model, live.frames, policy=live.policy, features=live.features, store=store)
 
@@ -267,7 +267,7 @@ class Inference:
 
     @staticmethod
     def _select_ids(session: VideoSession, objects: list[int] | None) -> list[int] | None:
-        """Those of the objects that are still there; None for all."""
+        """The objects that still exist; None for all."""
         if objects is None and session.ids:
             return None
         ids = [id for id in objects or () if id in session.ids]

@@ -1,4 +1,4 @@
-"""Videos that are in use: their decoders, encoded frames and histories, as many as there is room for."""
+"""Videos in use: their decoders, encoded frames and histories, up to a limit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MAX_OFFERS = 64  # people whose last candidates are kept for each video
 
 @dataclass(frozen=True)
 class OfferedMask:
-    """A mask that a click may mean, in COCO's run lengths."""
+    """A candidate for a click, as COCO run lengths."""
 
     iou: float
     score: float
@@ -40,7 +40,7 @@ class OfferedMask:
 
 @dataclass(frozen=True)
 class OfferedCandidates:
-    """What a person's last click may mean, best first."""
+    """The candidates of a person's last click, best first."""
 
     frame: int
     object: int
@@ -62,7 +62,7 @@ def upload_name(video: Video) -> str | None:
 
 
 def frame_namer(video: Video) -> Callable[[int], str] | None:
-    """What the pictures of a file's frames are called; None where the file says it."""
+    """The names of a file's frames; None if the file has names."""
     if video.kind == "video":
         return lambda frame: frame_file_name(frame, ".jpg")
     name = upload_name(video) if video.kind == "picture" and video.frames == 1 else None
@@ -71,14 +71,14 @@ def frame_namer(video: Video) -> Callable[[int], str] | None:
 
 @dataclass
 class Live:
-    """One video in use. All of it can be let go of, and made again from the database and the file.
+    """One video in use. It can be closed at any time, and opened again from the database and the file.
 
     Attributes:
         model: The name of the project's model; None for the one that the studio was started with.
         channel: The one that is shown of a TIFF; None for all.
         offered: What the last single click of each person may have meant.
-        held: How many use it just now.
-        dropped: To be closed by the last who uses it.
+        held: The number of current users.
+        dropped: Whether the last user must close it.
     """
 
     id: str
@@ -103,7 +103,7 @@ class Live:
 
 
 class LiveVideos:
-    """The videos in use, the least recently used let go of first."""
+    """The videos in use; the least recently used are closed first."""
 
     def __init__(self, database: Database, paths: MediaPaths, limits: Limits) -> None:
         self._database = database
@@ -116,7 +116,7 @@ class LiveVideos:
 
     @contextmanager
     def using(self, id: str) -> Iterator[Live]:
-        """A video to work with; it is not let go of meanwhile."""
+        """A video to work with; it is not closed meanwhile."""
         with self._lock:
             live = self._live.get(id) or self._open(id)
             self._live.move_to_end(id)
@@ -136,13 +136,14 @@ class LiveVideos:
             return self._history(id)
 
     def drop(self, id: str) -> None:
-        """Let go of a video, because it was deleted or nobody uses it."""
+        """Close a video, because it was deleted or is unused."""
         with self._lock:
             self._close(id)
             self._histories.pop(id, None)
 
     def reopen(self, id: str) -> None:
-        """Let go of a video's decoder and encoded frames: its file is read in another way from now on."""
+        """Close a video's decoder and drop its encoded frames, since its file will be read with other
+        settings."""
         with self._lock:
             self._close(id)
 

@@ -1,6 +1,6 @@
-"""The models that people can choose among: the one that the studio was started with, and others at hand.
+"""The models that users can choose: the one that the studio was started with, and other available ones.
 
-At hand are nano, the checkpoints of a folder, and published models that were fetched before. A model is
+Available are nano, the checkpoints of a folder, and published models that were downloaded before. A model is
 loaded when a project first uses it, on the model's thread.
 """
 
@@ -39,7 +39,7 @@ class Models:
 
     Args:
         model: The one that the studio was started with.
-        name: What it is called.
+        name: Its name.
         folder: Checkpoints that can be chosen by their file names; None for none.
         load: Loads a checkpoint; None where no other model can be chosen.
     """

@@ -1,4 +1,4 @@
-"""A lock that goes to the most urgent of those who wait for it."""
+"""A lock that is given to the waiter with the highest priority."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from threading import Condition
 
 
 class Urgency(IntEnum):
-    """Who gets the decoder next: a click does not wait for the thumbnails of a timeline."""
+    """Priorities for the decoder: a click does not wait for the thumbnails of a timeline."""
 
     model = 0
     picture = 1
@@ -18,7 +18,7 @@ class Urgency(IntEnum):
 
 
 class PriorityLock:
-    """Goes to the most urgent of those who wait; among equals to the earliest frame.
+    """Given to the waiter with the highest priority, or the earliest frame of equal ones.
 
     A file is decoded fastest in the order of its frames.
     """
@@ -31,7 +31,7 @@ class PriorityLock:
 
     @property
     def waiting(self) -> int:
-        """How many wait for it."""
+        """The number of waiters."""
         return len(self._queue)
 
     @contextmanager

@@ -27,7 +27,7 @@ class RunningPropagation:
 
     Attributes:
         began: When its first frame was begun, on the monotonic clock.
-        doubt: It stops where an object's confidence falls below this; None to go on whatever comes.
+        doubt: It stops if an object's confidence falls below this; None to never stop.
         doubtful: Objects that were below on the frame before.
     """
 
@@ -66,7 +66,7 @@ class RunningPropagation:
 
 
 class Propagations:
-    """What is being tracked; one propagation a video."""
+    """The running propagations; at most one per video."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Propagations:
         return self._running.get(video)
 
     def share(self, video: str) -> float | None:
-        """How much of what is tracked of a video is done; None while nothing is."""
+        """The progress of tracking in a video; None if nothing is tracked."""
         propagation = self._running.get(video)
         if propagation is None:
             return None
@@ -101,7 +101,7 @@ class Propagations:
     def start(
         self, video: str, plan: PropagationPlan, name: str, doubt: float | None = None
     ) -> RunningPropagation:
-        """Begin to track a video by a plan.
+        """Start to track a video by a plan.
 
         Args:
             video: Its id.
@@ -132,7 +132,7 @@ class Propagations:
         return propagation
 
     def stop(self, video: str) -> RunningPropagation | None:
-        """Stop what runs; what was tracked stays, and can be gone on with. None where nothing ran."""
+        """Stop the running propagation. Its results are kept, and it can be resumed. None if nothing ran."""
         propagation = self._running.get(video)
         if propagation is None or propagation.job is None:
             return None
@@ -179,7 +179,7 @@ class Propagations:
             plan.legs.pop(0)
 
     def _find_doubt(self, propagation: RunningPropagation, frame: int, ids: list[int] | None) -> str | None:
-        """Why to stop behind a frame: a sentence on the least certain mask that became doubtful there.
+        """The reason to stop after a frame: a sentence on the least certain mask that became doubtful there.
 
         Args:
             propagation: What runs.

@@ -1,4 +1,4 @@
-"""What is to be tracked: the legs of a propagation, and what is left of them."""
+"""The plan of a propagation: its legs, and the remaining frames."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PropagationPlan:
 
     Attributes:
         legs: One after the other; the first is what is tracked now.
-        later: Legs of earlier propagations that are left for when somebody goes on.
+        later: Remaining legs of earlier propagations, for resuming.
         total: Frames, with those that were tracked already.
     """
 
@@ -78,7 +78,7 @@ class PropagationPlan:
         return self.total - self.left
 
     def beside(self, earlier: PropagationPlan | None, all_objects: Collection[int]) -> PropagationPlan:
-        """The plan, which leaves for later what it does not cover of an earlier one."""
+        """The plan, with the uncovered rest of an earlier plan kept for later."""
         legs = [] if earlier is None else [*earlier.legs, *earlier.later]
         return replace(self, later=[left for leg in legs for left in self._uncovered(leg, all_objects)])
 
@@ -92,7 +92,7 @@ class PropagationPlan:
             yield replace(leg, objects=None if are_all else sorted(ids))
 
     def to_json(self) -> dict[str, Any] | None:
-        """What is left, as plain JSON; None where nothing is."""
+        """The rest, as plain JSON; None if nothing is left."""
         legs = [leg for leg in (*self.legs, *self.later) if leg.left]
         if not legs:
             return None

@@ -1,7 +1,7 @@
 """The thread that owns the model, and its queue: prompts first, then encoding, then propagation.
 
-A job is a generator that runs one slice at a time, so a prompt waits for one frame of a propagation and not
-for all of it. Within a priority people take turns, however many jobs each of them has.
+A job is a generator that runs one slice at a time, so a prompt waits only for one frame of a propagation.
+Within a priority, people take turns, regardless of how many jobs each has.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Priority(IntEnum):
 
 
 class Job:
-    """Work to be done in slices. It ends when its iterator does, or when it is stopped between two slices."""
+    """Work in slices. It ends with its iterator, or when it is stopped between two slices."""
 
     def __init__(self, slices: Iterator[object]) -> None:
         self.slices = slices
@@ -93,8 +93,8 @@ class FairQueue(Generic[Value]):
 class PendingPrompts:
     """Prompts that are not answered yet, by video and person.
 
-    A person who paints and at once tracks means the painted object. Both requests may run at the same time:
-    tracking waits until the prompts of the same person are answered.
+    A person who paints and then tracks immediately expects the painted object to be tracked. Both requests
+    may run at the same time, so tracking waits until the prompts of the same person are answered.
     """
 
     def __init__(self) -> None:
@@ -182,7 +182,7 @@ class Worker:
         return job
 
     def add_ahead(self, person: str, slices: Iterator[object]) -> None:
-        """Work once nobody has asked for anything for a moment: on what a person may ask for next.
+        """Compute a possible next request in idle time.
 
         Prompts go first between two slices. The rest is dropped where the person asks for something, after
         that was answered.

@@ -119,7 +119,7 @@ def _legs(
 
 
 def _missing_span(body: NewPropagation, start: int | None, count: int) -> Span:
-    """The frames among which missing ones are looked for: start and stop bound them on either side."""
+    """The frames to search for missing masks, limited by start and stop."""
     stop = body.stop
     if body.direction == "backward":
         end = count if start is None else start + 1

@@ -1,1 +1,1 @@
-"""What people made: the database, its rows as a session reads them, uploads and the data folder."""
+"""Storage: the database, the session's store over its rows, uploads and the data folder."""

@@ -1,4 +1,4 @@
-"""The database: checked and brought to the newest schema at the start, and backed up daily."""
+"""The database: checked and migrated to the newest schema at the start, and backed up daily."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Database:
 
     @contextmanager
     def begin(self) -> Iterator[Session]:
-        """A transaction: all of it, or nothing."""
+        """A transaction."""
         with Session(self.engine, expire_on_commit=False) as session, session.begin():
             yield session
 
@@ -99,7 +99,8 @@ class Database:
         return self._path.name if self._path is not None else self.engine.url.render_as_string()
 
     def _lock_postgres(self) -> None:
-        """Refuse a PostgreSQL database that another studio uses. SQLite's data folder has a lock file."""
+        """Raise for a PostgreSQL database that another studio uses. For SQLite, the data folder has a lock
+        file."""
         if self.engine.dialect.name == "postgresql":
             self._advisory = self.engine.connect()
             if not self._advisory.scalar(select(func.pg_try_advisory_lock(ADVISORY_LOCK))):
@@ -110,7 +111,7 @@ class Database:
             self._advisory.commit()  # the lock is the connection's, not the transaction's
 
     def _check(self) -> None:
-        """Refuse a damaged SQLite database: it would be served without a word."""
+        """Raise for a damaged SQLite database, which would otherwise be served without an error."""
         if self._path is None or not self._path.exists():
             return
         with self.engine.connect() as connection:
@@ -132,7 +133,7 @@ class Database:
         migrate(self.engine)
 
     def _back_up(self, target: Path) -> None:
-        """Copy the whole database as it is at one moment; writers wait for nothing."""
+        """Copy a consistent snapshot of the database; writers do not wait."""
         assert self._path is not None
         target.parent.mkdir(parents=True, exist_ok=True)
         needed = self._path.stat().st_size
@@ -163,7 +164,7 @@ def new_id() -> str:
 
 
 def migrate(engine: Engine, revision: str = "head") -> None:
-    """Bring an old or empty database to a schema: all of the way, or not at all.
+    """Migrate an old or empty database to a schema, completely or not at all.
 
     Args:
         engine: SQLAlchemy's.

@@ -1,4 +1,4 @@
-"""What people did with a video, as the database has it, and the objects as people see them."""
+"""The history of a video in the database, and its objects."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class EventRecord:
 
 @dataclass(frozen=True)
 class ObjectView:
-    """An object as people see it."""
+    """An object with its name, colour and attributes."""
 
     id: int
     name: str
@@ -136,7 +136,7 @@ def objects_of(records: Iterable[EventRecord]) -> dict[int, ObjectView]:
 
 @dataclass(frozen=True)
 class FieldChange:
-    """What somebody set a field of an object to.
+    """A value that someone set for a field of an object.
 
     Attributes:
         field: name, color, label, hidden, or `ATTRIBUTE` and the name of an attribute.

@@ -22,7 +22,7 @@ DIGITS = re.compile(r"(\d+)")
 
 
 def natural_key(name: str) -> tuple[tuple[int, str], ...]:
-    """Sorts names as people count: numbers by their value, letters without regard to case.
+    """Sorts names in natural order: numbers by value, letters without regard to case.
 
     >>> sorted(["a10.png", "A2.png", "a1.png"], key=natural_key)
     ['a1.png', 'A2.png', 'a10.png']
@@ -53,7 +53,7 @@ class ProjectFiles:
         )
 
     def summaries(self, session: Session, videos: Sequence[Video]) -> list[VideoSummary]:
-        """The files as the API shows them."""
+        """The files in the form of the API."""
         ids = [video.id for video in videos]
         if not ids:
             return []

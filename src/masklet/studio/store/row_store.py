@@ -1,6 +1,6 @@
-"""The records of a session as rows of the database.
+"""The records of a session in rows of the database.
 
-It reads what a click or the next frames need, and no more.
+It reads only what a click or the next frames need.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from masklet.tracking.step import TrackedObject
 from masklet.types import MaskPrediction, Memory, Prompt
 
 KEPT = 2 * POINTERS  # memories of a kind that stay loaded
-GOOD_IOU = 0.5  # what the pickiest policy asks of a memory
+GOOD_IOU = 0.5  # the highest demand of any policy on a memory
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class RowStore:
     def put(self, id: int, frame: int, record: MemoryRecord, tracked: TrackedObject | None = None) -> None:
         answer = record.answer
         assert isinstance(answer, MaskPrediction)
-        if self.candidate is not None:  # a person's mask counts as perfect, the network's own does not
+        if self.candidate is not None:  # a person's mask has an IoU of 1, unlike the network's
             answer = replace(
                 answer,
                 iou=torch.full_like(answer.iou, self.candidate.iou),
@@ -182,7 +182,7 @@ class RowStore:
         """Nothing is missing: rows are never compacted."""
 
     def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
-        """Forget what tracking from a frame on does not look at; the database has it."""
+        """Remove what tracking from a frame on does not need; it is in the database."""
         for obj in objects.values():
             tracked, anchors = obj.bank.tracked, obj.bank.anchors
             if len(tracked) <= 2 * KEPT:
@@ -210,7 +210,7 @@ class RowStore:
     def _find_far_frames(self, id: int, near: range) -> set[int]:
         """Frames far off that policies may want to look at: of each kind the nearest, on either side.
 
-        Policies that pass over frames without the object look back as far as it takes.
+        Policies that skip frames without the object look back as far as necessary.
         """
         mine = (
             holds_at(self.change.video, self.change.state.head),
@@ -229,7 +229,7 @@ class RowStore:
 
 
 def _title(event: SessionEvent) -> str:
-    """What the list of changes calls an event."""
+    """The title of an event in the list of changes."""
     match event:
         case Prompted(frame, _, prompt):
             kind = "mask" if prompt.mask is not None else "box" if prompt.box is not None else "click"
@@ -290,7 +290,7 @@ class ResultTensors:
 
 
 class ResultCache:
-    """The tensors of results by their id. A result never changes, so what is kept is never old."""
+    """The tensors of results by their id. A result never changes, so the cache is never stale."""
 
     def __init__(self, max_bytes: int, device: torch.device) -> None:
         self._device = device

@@ -1,4 +1,4 @@
-"""Files of the studio: which may be opened, how much is kept in all, and that one server uses them."""
+"""Files of the studio: access to them, the quota, and the lock for one server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ QUOTA_SECONDS = 5.0  # after which the data folder is measured anew
 
 
 class MediaPaths:
-    """Turns what clients name into paths: in the folder that the studio serves, or among the uploads.
+    """Resolves names from clients to paths in the folder that the studio serves, or among the uploads.
 
     Args:
         folder: None where the studio was started without one.
@@ -69,7 +69,7 @@ class MediaPaths:
         return path
 
     def resolve_in_folder(self, path: str) -> Path:
-        """A path in the folder. Whatever leads outside of it, also through links, is refused.
+        """A path in the folder. Paths outside it, also through links, are refused.
 
         Args:
             path: Relative to the folder, with / between its parts.
@@ -83,7 +83,7 @@ class MediaPaths:
         return real
 
     def _place_in_folder(self, path: str) -> Path:
-        """Where a path in the folder leads to, whether or not something is there."""
+        """The resolved path in the folder, whether or not it exists."""
         if self.folder is None:
             raise ApiError(403, "forbidden", "the studio was started without a folder.")
         root = Path(os.path.realpath(self.folder))
@@ -130,7 +130,7 @@ class MediaPaths:
             try:
                 kind = _kind(file)
                 size = 0 if file.is_dir() else file.stat().st_size
-            except OSError:  # it may not be read, or is gone by now
+            except OSError:  # it may not be readable, or was removed
                 continue
             if kind is not None:
                 relative = str(file.relative_to(root))
@@ -139,7 +139,7 @@ class MediaPaths:
 
 
 class Quota:
-    """Measures the data folder and the database, and refuses what would let them grow too large."""
+    """Measures the data folder and the database, and enforces the quota."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
@@ -173,7 +173,7 @@ class Quota:
 
 
 class DataFolderLock:
-    """Says that a server uses a data folder, until it is closed or its process ends."""
+    """Locks a data folder for one server, until it is closed or its process ends."""
 
     def __init__(self, folder: Path) -> None:
         self._lock = FileLock(folder / LOCK_FILE, thread_local=False)
@@ -201,7 +201,7 @@ def _read_owner(path: Path) -> str:
 
 
 def _exists(path: Path) -> bool:
-    """Whether there is something. A name too long for the disk names nothing."""
+    """Whether a path exists; False for a name that is too long."""
     try:
         return path.exists()
     except OSError:

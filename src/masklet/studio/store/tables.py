@@ -1,7 +1,7 @@
-"""What people made, as tables. The steps are the truth; results are what the model made of them.
+"""The tables. The steps are the source of truth; results are computed from them by the model.
 
-A result holds from the step that made it to just before the step that took its place. Undo only moves a
-video's `head`: the results of that time are then the ones that hold again, and nothing is computed.
+A result is valid from the step that made it until the step that replaced it. Undo only moves a video's
+`head`, which makes earlier results valid again without computing anything.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Table(DeclarativeBase):
 
 
 class Person(Table):
-    """Somebody who was here. The id does not tell the cookie."""
+    """A person. The id does not reveal the cookie."""
 
     __tablename__ = "people"
 

@@ -1,4 +1,4 @@
-"""Videos that are added: received over the network into a spool folder, or chosen from the folder."""
+"""Adds videos: received over the network into a spool folder, or chosen from the folder."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def file_form(**fields: str) -> dict[str, Any]:
 
 
 class Uploads:
-    """Adds videos to projects. Each file is tried in a process of its own."""
+    """Adds videos to projects. Each file is tested in a separate process."""
 
     def __init__(self, database: Database, paths: MediaPaths, quota: Quota, settings: Settings) -> None:
         self._database = database
@@ -191,7 +191,7 @@ class Uploads:
                 left.unlink()
 
     def check_room(self, project: str) -> None:
-        """Refuse a video before any of it is read.
+        """Raise before a video is read if it cannot be added.
 
         Raises:
             ApiError: There is no such project, or no room for another video.
@@ -320,7 +320,7 @@ def _suffix(name: str) -> str:
 
 
 def _short(name: str) -> str:
-    """A file's name as people see it, with its suffix."""
+    """A file's displayed name, with its suffix."""
     last = name.replace("\\", "/").rpartition("/")[2]
     stem, suffix = Path(last).stem[:200], Path(last).suffix[:10]
     return clean_name(stem + suffix, 220)

@@ -1,6 +1,6 @@
-"""A video's record: what was done, by whom, and which masks hold. All changes to a video go through here.
+"""A video's history: its steps, their authors, and the valid masks. All changes of a video are made here.
 
-One at a time: whoever changes or reads what belongs together holds the history's lock.
+Changes and consistent reads hold the history's lock.
 """
 
 from __future__ import annotations
@@ -293,7 +293,7 @@ class VideoHistory:
 
     @contextmanager
     def change(self, person: str) -> Iterator[Change]:
-        """Change the video: all of it, or nothing.
+        """Change the video in one transaction.
 
         Args:
             person: The id of who changes it.
@@ -307,7 +307,7 @@ class VideoHistory:
                     change = Change(session, self.video, self.state, person)
                     yield change
             except Exception:
-                self._check_exists()  # its rows vanish under whoever works on a video that is deleted
+                self._check_exists()  # the rows of a deleted video disappear while others still use it
                 raise
             self.state = change.state
 
@@ -407,7 +407,7 @@ def find_tracked_spans(database: Session, video: str, head: int) -> dict[int, li
 
 
 def person_names(database: Session, people: set[str]) -> dict[str, str]:
-    """What people are called, by id."""
+    """The names of people, by id."""
     rows = database.execute(select(Person.id, Person.name).where(Person.id.in_(people)))
     return {id: name for id, name in rows}
 
