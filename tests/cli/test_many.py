@@ -127,10 +127,7 @@ def test_a_failure_says_what_of_all_inputs_is_missing(run: Run, desk: Path) -> N
         "out",
     )
     answer = run(*words)
-    assert (
-        answer.code == 1
-        and "coco.json for all inputs together are written when every input is done" in answer.err
-    )
+    assert answer.code == 1 and "not written yet for all inputs together: coco.json" in answer.err
     assert not Path("out/coco.json").exists()
     Path("pictures/a/bad.png").unlink()
     PIL.Image.new("RGB", (30, 30)).save("pictures/a/good.png")
