@@ -143,7 +143,7 @@ def test_limits_are_told(tmp_path: Path) -> None:
     with Caller(make_studio(tmp_path / "b", limits=replace(Limits(), frames=3))) as caller:
         project = caller.post("/projects", {"name": "long"})["id"]
         answer = caller.post(f"/projects/{project}/videos", {"path": "blots.mp4"}, status=400)
-        assert "up to 3" in answer["message"]
+        assert "the limit is 3" in answer["message"]
     with Caller(make_studio(tmp_path / "c", limits=replace(Limits(), pixels=100))) as caller:
         project = caller.post("/projects", {"name": "large"})["id"]
         for name in ("blots.mp4", "one.png"):

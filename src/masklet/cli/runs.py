@@ -275,8 +275,8 @@ class Runner:
         names = [name for name in MERGES if any((self.out / item.name / name).exists() for item in items)]
         if names:
             self.bar.print(
-                f"not written yet for all inputs together: {', '.join(names)}. Fix the inputs above or remove "
-                "them, and run the same command again."
+                f"not written yet for all inputs together: {', '.join(names)}. Fix the inputs above or "
+                "remove them, and run the same command again."
             )
 
     def _merge(self, items: Sequence[Item], earlier: Manifest | None) -> list[str]:
