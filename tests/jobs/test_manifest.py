@@ -71,7 +71,7 @@ def test_a_manifest_may_be_in_any_file_system() -> None:
 @pytest.mark.parametrize(
     "name, text, message",
     [
-        ("m.csv", "source,colour\na.mp4,red\n", "has colour. Allowed are"),
+        ("m.csv", "source,colour\na.mp4,red\n", "has unknown keys: colour. Allowed are"),
         ("m.csv", "x,y\n1,2\n", "has no column source in its first line. It has x, y"),
         ("m.csv", "source;x;y\na.mp4;1;2\n", "Columns are separated by commas"),
         ("m.csv", "source,x,y\n,1,2\n", "line 2 has no source"),
@@ -93,7 +93,7 @@ def test_a_manifest_may_be_in_any_file_system() -> None:
         ("m.jsonl", "{", "is not JSON"),
         ("m.parquet", "nonsense", "is not Parquet"),
         ("m.csv", "source,detections\na.mp4,b.json\na.mp4,c.json\n", "line 3: .*a.mp4 has other detections"),
-        ("m.csv", "source,object,class\na.mp4,dog,pet\n", "line 2 has object and class and no click"),
+        ("m.csv", "source,object,class\na.mp4,dog,pet\n", "line 2 has object and class but no click"),
         ("m.csv", "source,object,x,y\na.mp4,2147483648,1,2\n", "line 2: object is at most 2147483647"),
         ("m.csv", "source,x,y,detections\na.mp4,1,2,b.json\n", "prompts and detections"),
     ],

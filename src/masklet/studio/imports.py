@@ -1,8 +1,7 @@
 """Annotations of other tools in a project: masks and outlines become masks, boxes become box prompts.
 
 A file is read when it is sent. Its annotations are then passed to the model one at a time; users' clicks have
-priority. Every skipped entry is reported with a reason. What one file adds to a video is one step of
-undo.
+priority. Skipped entries are reported with a reason. What one file adds to a video is one step of undo.
 """
 
 from __future__ import annotations
@@ -61,8 +60,7 @@ class ScriptShape:
 
 @dataclass
 class ImportJob:
-    """One import, from its file to its end. `skipped` also counts entries that are not listed in
-    `entries`."""
+    """One import, from its file to its end. `skipped` also counts unlisted entries."""
 
     id: str
     project: str
@@ -402,8 +400,8 @@ class FileMatcher:
             return 0 if not name or self._chosen is not None else None
         if frame is None and number is not None:
             note = (
-                f"The numbers in file names are used as frames of {video.name}, from 0: {name} is frame "
-                f"{number}."
+                f"The numbers in file names are used as frames of {video.name}, from 0: {name} is "
+                f"frame {number}."
             )
             self.notes.setdefault(video.id, note)
         return frame if frame is not None else number
@@ -478,8 +476,7 @@ def _class_name(label: str) -> str:
 
 
 def _object_keys(entries: Sequence[PlacedAnnotation]) -> list[str]:
-    """The key that identifies an object in a video. A second shape of an object on a frame is another
-    object."""
+    """The key that identifies an object in a video. A second shape on a frame is another object."""
     keys: list[str] = []
     seen: set[tuple[int, str]] = set()
     for number, entry in enumerate(entries):

@@ -43,7 +43,7 @@ def test_a_click_beyond_the_object_limit_changes_nothing(opened: Callable[[], Sc
     screen.press("a")
     for point in (RED, (320, 250)):
         screen.click(*point)
-        message = screen.page.locator(".toast.error", has_text=f"up to {LIMIT} objects")
+        message = screen.page.locator(".toast.error", has_text=f"at most {LIMIT} objects")
         message.wait_for()
         message.get_by_role("button", name="Dismiss").click()
         assert screen.page.locator(".object.selected[data-object]").count() == 0
