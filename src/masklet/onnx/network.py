@@ -144,7 +144,7 @@ class Manifest:
         digest = sha256(path)
         if digest != graph.sha256:
             raise CheckpointError(
-                f"{path} must have the SHA-256 {graph.sha256[:12]}... of {MANIFEST}. Got {digest[:12]}...: "
+                f"{path} must have the sha256 {graph.sha256[:12]}... of {MANIFEST}. Got {digest[:12]}...: "
                 "copy the whole folder again, or export the network again."
             )
         return path

@@ -31,19 +31,19 @@ class HelloEvent(Schema):
 
 
 class ChangedEvent(Schema):
-    """Something was done or undone. Fetch the video, and the masks in view if they lie on these frames."""
+    """A step was made or undone. Fetch the video, and the shown masks if they are on these frames."""
 
     type: Literal["changed"] = "changed"
     head: int
     do: str
     title: str
     how: Literal["done", "undone", "redone"] = "done"
-    """Whether the step is new, was taken back, or was done again."""
+    """Whether the step is new, was undone, or was redone."""
     person: str
     client: str | None
-    """The tab that did it."""
+    """The tab that made it."""
     frames: list[Span]
-    """Where masks may differ."""
+    """The frames whose masks may differ."""
     objects: list[int]
 
 
@@ -55,7 +55,7 @@ class MasksEvent(FrameMasks):
 
 
 class FrameEvent(Schema):
-    """One more frame was tracked."""
+    """A frame was tracked."""
 
     type: Literal["frame"] = "frame"
     frame: int
@@ -65,7 +65,7 @@ class FrameEvent(Schema):
 
 
 class PropagationEvent(Schema):
-    """A propagation began, waits, stopped, finished or failed."""
+    """A propagation started, waits, stopped, finished or failed."""
 
     type: Literal["propagation"] = "propagation"
     propagation: Propagation
@@ -79,14 +79,14 @@ class ExportEvent(Schema):
 
 
 class PeopleEvent(Schema):
-    """Who has the video open now, and which frame is in view."""
+    """The people who have the video open, and the frames that they see."""
 
     type: Literal["people"] = "people"
     people: list[Viewer]
 
 
 class CommentsEvent(Schema):
-    """Somebody wrote a comment or resolved one. Fetch the comments anew."""
+    """A comment was written or resolved. Fetch the comments again."""
 
     type: Literal["comments"] = "comments"
 
@@ -105,7 +105,7 @@ class GoneEvent(Schema):
 
 
 class ErrorEvent(Schema):
-    """A message of the client's was not understood."""
+    """A message of the client was not understood."""
 
     type: Literal["error"] = "error"
     error: str

@@ -1,4 +1,4 @@
-"""What the API sends of projects as jobs: lists of files, comments, the audit, imports and models."""
+"""The API's responses on projects: lists of files, comments, the history, imports and models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class FolderEntry(Schema):
     name: str
     path: str
     kind: FolderEntryKind
-    """`pictures`: a folder of pictures. It can be entered, and opened as a video."""
+    """`pictures`: a folder of pictures, which can be entered, or opened as a video."""
     bytes: int
     video: str | None = None
     """Its id in this project, if it is open there."""
@@ -28,9 +28,9 @@ class FileList(Schema):
     """Files of a project, in the order of their names, numbers by their value."""
 
     total: int
-    """How many match; the list may hold fewer."""
+    """The number of matches; the list may be shorter."""
     counts: dict[str, int]
-    """How many files of the project are in each state."""
+    """The number of the project's files in each state."""
     files: list[VideoSummary]
 
 
@@ -42,11 +42,11 @@ class FailedFile(Schema):
 class AddedFiles(Schema):
     files: list[VideoSummary]
     failed: list[FailedFile]
-    """Files that could not be opened, and why."""
+    """Files that could not be opened, and the reasons."""
 
 
 class Neighbours(Schema):
-    """The files before and behind one in its project's list."""
+    """The files before and after one in its project's list."""
 
     previous: str | None
     next: str | None
@@ -114,7 +114,7 @@ class Model(Schema):
     milliseconds: ModelSpeed | None
     """null until somebody measures it."""
     note: str | None
-    """What is worth knowing about it."""
+    """A remark on it."""
 
 
 class ModelList(Schema):
@@ -122,7 +122,7 @@ class ModelList(Schema):
 
 
 class SkippedEntry(Schema):
-    """An entry of an annotation file that was not taken."""
+    """A skipped entry of an annotation file."""
 
     file: str
     entry: str
@@ -136,23 +136,23 @@ class Import(Schema):
     id: str
     project: str
     format: str
-    """What kind of file it is, such as "COCO"."""
+    """The kind of file, such as "COCO"."""
     state: JobState
     done: int
     total: int
-    """How many annotations the file holds, without those that could not be read."""
+    """The number of annotations in the file, without those that could not be read."""
     masks: int
-    """How many became masks."""
+    """The number that became masks."""
     boxes: int
-    """How many became box prompts."""
+    """The number that became box prompts."""
     videos: list[str]
     """Ids of the files that have new objects."""
     classes: list[str]
-    """Names of the classes that were made."""
+    """Names of the created classes."""
     skipped: list[SkippedEntry]
-    """The first 1000 entries that were not taken."""
+    """The first 1000 skipped entries."""
     skipped_count: int
-    """How many were not taken in all."""
+    """The total number of skipped entries."""
     notes: list[str]
     message: str | None
     """Why it failed."""

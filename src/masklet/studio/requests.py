@@ -1,4 +1,4 @@
-"""What the API takes: the form of each request's body, checked before anything is done with it."""
+"""The bodies of the API's requests, with their checks."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ ShortText = Annotated[str, Field(max_length=200)]
 
 
 def parse_json(text: str | bytes) -> Any:
-    """JSON as it was sent.
+    """Parse the JSON of a request.
 
     Raises:
-        ApiError: It is no JSON, or an object has a name twice, of which one would be lost.
+        ApiError: It is not JSON, or an object has a name twice, so that one value would be lost.
     """
     try:
         return files.parse_json(text)
@@ -53,7 +53,7 @@ class RequestBody(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _refuse_truth_values(cls, body: object) -> object:
-        """JSON's true is no number: pydantic would read it as 1."""
+        """Refuse true as a number, which pydantic would read as 1."""
         if isinstance(body, dict):
             for name, value in body.items():
                 field = cls.model_fields.get(name)
@@ -67,7 +67,7 @@ def _types(annotation: object) -> tuple[object, ...]:
 
 
 def _holds_truth(value: object) -> bool:
-    """Whether a value is true or false, or a list with such a one in it."""
+    """Whether a value is true or false, or a list that contains one."""
     return isinstance(value, bool) or (isinstance(value, list) and any(map(_holds_truth, value)))
 
 
@@ -84,22 +84,22 @@ class NewProject(RequestBody):
 
 
 class ClassChange(Class):
-    """A class as it is from now on."""
+    """A class after the change."""
 
     was: Annotated[str, Field(max_length=100)] | None = None
-    """The name that it had, where it is renamed: its objects follow."""
+    """The earlier name of a renamed class: its objects are renamed too."""
 
 
 class ProjectChange(RequestBody):
     name: Name | None = None
     policy: Name | None = None
     model: Name | None = None
-    """One of those that `GET /api/models` lists; refused once something was prompted."""
+    """One of those that `GET /api/models` lists; refused after the first prompt."""
     classes: Annotated[list[ClassChange], Field(max_length=200)] | None = None
-    """All of them, in their order. Objects keep the names of classes that are gone."""
+    """All classes, in order. Objects keep the names of removed classes."""
     seen: Annotated[list[Class], Field(max_length=200)] | None = None
-    """The classes as the person saw them. What others changed or added meanwhile stays; where both changed
-    the same, nothing is changed."""
+    """The classes that the person saw. Changes and additions by others are kept; if both changed the same
+    field, nothing is changed."""
 
 
 class ModelName(RequestBody):
@@ -107,7 +107,7 @@ class ModelName(RequestBody):
 
 
 class SeenVideo(RequestBody):
-    """Fields of a file as a person saw them."""
+    """Fields of a file that a person saw."""
 
     name: Name | None = None
     assignee: ShortText | None = None
@@ -115,21 +115,22 @@ class SeenVideo(RequestBody):
 
 
 class VideoChange(RequestBody):
-    """What is left out stays as it is."""
+    """Omitted fields are not changed."""
 
     name: Name | None = None
     state: Literal["working", "reviewed", "auto"] | None = None
-    """`auto`: as it follows from what was done and reviewed."""
+    """`auto`: determined by steps and reviews."""
     assignee: Annotated[str, Field(max_length=100)] | None = None
     """Empty for nobody."""
     reviewer: Annotated[str, Field(max_length=100)] | None = None
     channel: Annotated[int, Field(ge=0, le=10_000)] | None = None
-    """The one channel to show of a TIFF; null for all, in colours. Masks that are there stay."""
+    """The channel of a TIFF to show; null for all, in colours. Existing masks are kept."""
     pixel_size: Annotated[str, Field(max_length=100)] | None = None
-    """Of the sample, such as `0.65um` or `0.2x0.2x1um`, for measures and label TIFFs; empty for what the file
-    says."""
+    """The size of a pixel in the sample, such as `0.65um` or `0.2x0.2x1um`, for measurements and label TIFFs;
+    empty for the file's own."""
     seen: SeenVideo | None = None
-    """What the person saw. Where somebody else set a field of the change meanwhile, nothing is changed."""
+    """The fields that the person saw. If someone else has set a field of the change since, nothing is
+    changed."""
 
 
 class FolderFiles(RequestBody):
@@ -148,7 +149,7 @@ class CommentChange(RequestBody):
 
 class FolderVideo(RequestBody):
     path: Annotated[str, Field(max_length=10_000)]
-    """As `GET /api/folder` lists it."""
+    """A path from `GET /api/folder`."""
 
 
 class NewObject(RequestBody):
@@ -156,12 +157,12 @@ class NewObject(RequestBody):
     color: Name | None = None
     """#rrggbb"""
     label: Name | None = None
-    """The name of one of the project's classes; an empty one takes the class back."""
+    """The name of one of the project's classes; an empty one removes the class."""
     attributes: Annotated[dict[ShortText, ShortText], Field(max_length=50)] | None = None
     """Values of the class's attributes, by name."""
 
     def fields(self) -> dict[str, object]:
-        """What is given, checked and cleaned."""
+        """The given fields, checked and cleaned."""
         fields: dict[str, object] = {}
         if self.name is not None:
             fields["name"] = clean_name(self.name)
@@ -181,11 +182,11 @@ def check_color(color: str) -> str:
 
 
 class ObjectChange(NewObject):
-    """What is left out stays as it is, each attribute too; an empty value takes an attribute away."""
+    """Omitted fields and attributes are not changed; an empty value removes an attribute."""
 
     hidden: bool | None = None
     head: Annotated[int, Field(ge=0, le=MAX_HEAD)] | None = None
-    """The video's head at which the person saw the object: the answer says what others changed since then."""
+    """The video's head when the person saw the object: the answer lists changes by others since then."""
 
     def fields(self) -> dict[str, object]:
         return super().fields() | ({} if self.hidden is None else {"hidden": self.hidden})
@@ -209,7 +210,7 @@ class DrawnMask(RequestBody):
             bool (H, W).
 
         Raises:
-            PromptError: The mask has another size, or its run lengths are broken.
+            PromptError: The mask has another size, or its run lengths are invalid.
         """
         if tuple(self.size) != size:
             raise PromptError(f"mask must have the frame's size, (H, W) = {size}. Got {tuple(self.size)}.")
@@ -220,11 +221,11 @@ class DrawnMask(RequestBody):
 
 
 class PromptBody(RequestBody):
-    """A prompt. What is left out is not part of it."""
+    """A prompt. All fields are optional."""
 
     positive: list[Point] = []
-    """Clicks on the object, in pixels. Of the first pixel give the middle, (0.5, 0.5): other places
-    in it are refused, since they look like parts of width and height."""
+    """Clicks on the object, in pixels. For the first pixel, send its centre, (0.5, 0.5): other positions in
+    it are refused, since they look like fractions of width and height."""
     negative: list[Point] = []
     box: Box | None = None
     mask: DrawnMask | None = None
@@ -249,11 +250,11 @@ class NewPrompt(PromptBody):
     frame: Frame
     object: ObjectId
     candidates: bool = False
-    """Whether to send the masks that a single click may mean."""
+    """Whether to send the candidates of a single click."""
     label: Name | None = None
-    """The class of the object, one of the project's, where this prompt makes the object."""
+    """The class of the object, one of the project's, if this prompt creates the object."""
     new: bool = False
-    """Whether the prompt begins an object: where somebody took its number meanwhile, it gets the next one."""
+    """Whether the prompt creates an object: if its number has been used since, it gets the next one."""
 
 
 class PreviewPrompt(PromptBody):
@@ -273,17 +274,17 @@ class CandidateChoice(RequestBody):
 class NewEdit(RequestBody):
     operation: Literal["fill", "drop", "grow", "shrink", "smooth", "copy", "merge", "split"]
     """`fill` holes, `drop` islands, `grow` and `shrink` by pixels, `smooth` over time, `copy` the mask of
-    `start` to the frames behind it, `merge` another object into this one, `split` pieces into objects."""
+    `start` to the frames after it, `merge` another object into this one, `split` pieces into objects."""
     object: ObjectId
     start: Frame = 0
     stop: Frame = MAX_FRAME
-    """The frame just behind the last. A merge takes all frames, whatever start and stop are."""
+    """The frame after the last. A merge uses all frames, regardless of start and stop."""
     amount: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)] | None = None
     """Fill, drop and split: pixels of the largest hole or island, or smallest piece; by default 1 % of the
-    mask. Grow and shrink: pixels, up to 100. Smooth: frames to either side, up to 10; by default 2."""
+    mask. Grow and shrink: pixels, up to 100. Smooth: frames on each side, up to 10; by default 2."""
     others: Annotated[list[ObjectId], Field(max_length=1000)] = []
-    """Further objects that are edited too, as one step of undo. Of a merge: the objects that become part of
-    this one, and are deleted."""
+    """Further objects to edit, as one step of undo. For a merge: the objects to merge into this one, which
+    are deleted."""
 
 
 class NewPropagation(RequestBody):
@@ -291,18 +292,18 @@ class NewPropagation(RequestBody):
     start: Frame | None = None
     """The first frame; by default the first prompted one, backward the last."""
     stop: StopFrame | None = None
-    """Just behind the last frame in the direction of travel; by default the end, backward -1."""
+    """The frame after the last one in the direction of tracking; by default the end, backward -1."""
     objects: Annotated[list[ObjectId], Field(min_length=1, max_length=1000)] | None = None
     """By default all; the others keep their masks."""
     frames: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    """At most so many frames; both ways, so many in each direction."""
+    """The maximum number of frames; with both directions, in each."""
     scope: Literal["all", "affected", "missing"] = "all"
     """`affected`: only the objects in the video's `affected`, from there on. `missing`: only frames without a
     mask, from start to before stop."""
     stop_when_doubtful: Annotated[float, Field(ge=0, le=1)] | None = None
     """Stop at the first mask with a confidence below this."""
     resume: bool = False
-    """Go on with the video's `unfinished`, after a stop or a crash."""
+    """Resume the video's `unfinished`, after a stop or a crash."""
 
 
 class Review(RequestBody):
@@ -317,31 +318,31 @@ class NewExport(RequestBody):
     objects: list[ObjectId] | None = None
     """By default all that are not hidden."""
     hidden: bool = False
-    """Whether to take hidden objects too, where `objects` names none."""
+    """Whether to include hidden objects, if `objects` is empty."""
     start: Frame = 0
     stop: Frame | None = None
-    """The frame just behind the last; by default the end."""
+    """The frame after the last; by default the end."""
     frames: Literal["all", "tracked"] = "all"
-    """Which frames a format that shows the pictures has: all, or from the first to the last with masks."""
+    """The frames in formats that show the pictures: all, or from the first to the last with masks."""
     audio: bool = True
-    """Whether to keep the sound, in formats that can."""
+    """Whether to keep the sound, in formats that support it."""
     soft: Annotated[float, Field(ge=0, le=100)] = 0.0
     """Pixels over which the edges of cut-outs fade out: feathered edges."""
     background: Annotated[str, Field(pattern="^(blur|#[0-9a-fA-F]{6}|[a-z]{1,20})$")] = "blur"
-    """Of a composite: `blur`, or a colour such as `green` or `#00b140`."""
+    """The background of a composite: `blur`, or a colour such as `green` or `#00b140`."""
 
 
 class NewProjectExport(RequestBody):
     format: Literal["coco", "yolo", "cvat-images", "measures"]
     validation: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """The share of the files that goes to val, about. A file's name decides: files that are added later move
-    no other one. All frames of a video are in the same split."""
+    """The approximate fraction of files in val. A file's name determines its split, so adding files does not
+    move others. All frames of a video are in the same split."""
     hidden: bool = False
-    """Whether to take hidden objects too."""
+    """Whether to include hidden objects."""
     images: bool = True
     """Whether to add the pictures."""
     reviewed_only: bool = False
-    """Whether to take reviewed frames only."""
+    """Whether to include only reviewed frames."""
 
 
 class LookEvent(RequestBody):

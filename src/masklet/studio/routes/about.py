@@ -27,7 +27,7 @@ LIMITS = ("upload_bytes", "pixels", "frames", "objects", "videos", "queue", "poi
 
 @router.get("/about")
 def about(request: Request, response: Response, studio: StudioDep, requester: RequesterDep) -> schemas.About:
-    """The model, the export formats, the limits, and who you are."""
+    """The model, the export formats, the limits, and your name."""
     set_person_cookie(request, response)
     formats = [
         schemas.ExportFormat(id=format.name, title=format.title, file=format.path)
@@ -77,10 +77,10 @@ def list_folder(
     search: Annotated[str, Query(max_length=200)] = "",
     project: str | None = None,
 ) -> project_schemas.FolderListing:
-    """What can be chosen in the folder that the server was started with.
+    """The files in the folder that the server was started with.
 
-    Folders come first, numbers in names count by their value. `search` are words that a name must have. With
-    a project, `video` says which files are open there.
+    Folders come first, names in natural order. `search` has words that a name must contain. With a project,
+    `video` shows which files are open there.
     """
     entries = studio.paths.list_folder(path, search)
     if project is not None:

@@ -1,4 +1,4 @@
-"""A folder as a job: a project's files, those before and behind one, comments, and who did what."""
+"""The files of a project, the files before and after one, comments, and the history."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def files(
 ) -> project_schemas.FileList:
     """The files of a project in the order of their names, those that match first to last.
 
-    `search` are words that a name must have; `assignee=` with nothing behind it finds what nobody works on.
+    `search` are words that a name must have; `assignee=` without a value finds unassigned files.
     """
     with studio.database.begin() as session:
         find_project(session, project)
@@ -58,7 +58,7 @@ def files(
 def open_files(
     studio: StudioDep, requester: RequesterDep, project: str, body: FolderFiles
 ) -> project_schemas.AddedFiles:
-    """Open several files of the folder. Those that cannot be opened are named, and the others are opened."""
+    """Open several files of the folder. Files that cannot be opened are listed, and the others are opened."""
     ids, failed = [], []
     for path in body.paths:
         try:
@@ -77,7 +77,7 @@ def open_files(
 def neighbours(
     studio: StudioDep, video: str, state: schemas.FileState | None = None, assignee: str | None = None
 ) -> project_schemas.Neighbours:
-    """The files before and behind one in the list of its project, of those in a state or of a person."""
+    """The files before and after one in the list of its project, also filtered by state or person."""
     with studio.database.begin() as session:
         project = find_video(session, video).project
         all_files = studio.files.summaries(session, find_project_videos(session, project))
@@ -96,7 +96,7 @@ def neighbours(
 
 @router.get("/videos/{video}/comments")
 def comments(studio: StudioDep, video: str) -> project_schemas.CommentList:
-    """What people wrote about frames, by frame."""
+    """The comments on frames, by frame."""
     with studio.database.begin() as session:
         find_video(session, video)
         query = select(tables.Comment).where(tables.Comment.video == video)
@@ -109,7 +109,7 @@ def comments(studio: StudioDep, video: str) -> project_schemas.CommentList:
 def add_comment(
     studio: StudioDep, requester: RequesterDep, video: str, body: NewComment
 ) -> project_schemas.Comment:
-    """Write about a frame, or about an object on it. Texts must be shown as text, never as HTML."""
+    """Write a comment on a frame, or on an object there. Show comments as text, never as HTML."""
     with studio.database.begin() as session:
         if body.frame >= find_video(session, video).frames:
             raise not_found(f"there is no frame {body.frame}.")
@@ -127,7 +127,7 @@ def add_comment(
 def change_comment(
     studio: StudioDep, video: str, comment: str, body: CommentChange
 ) -> project_schemas.Comment:
-    """Mark a comment as resolved, or take the mark back."""
+    """Mark a comment as resolved, or reopen it."""
     with studio.database.begin() as session:
         row = session.get(tables.Comment, comment)
         if row is None or row.video != video:
@@ -140,7 +140,7 @@ def change_comment(
 
 @router.get("/projects/{project}/audit")
 def audit(studio: StudioDep, project: str, limit: Limit = 200) -> project_schemas.Audit:
-    """Who did what in a project, newest first: steps of its files, comments, and changes of the project."""
+    """The history of a project, newest first: steps of its files, comments, and changes of the project."""
     with studio.database.begin() as session:
         find_project(session, project)
         files = {video.id: video.name for video in find_project_videos(session, project)}

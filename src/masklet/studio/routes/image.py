@@ -29,7 +29,7 @@ _PROMPTS: TypeAdapter[list[PromptBody]] = TypeAdapter(list[PromptBody])
 
 @router.post("/image", openapi_extra=file_form(image="file", prompts="text"))
 async def segment(request: Request, studio: StudioDep, requester: RequesterDep) -> schemas.ImageMasks:
-    """Masks for one prompt or several on a picture. Nothing is kept.
+    """Masks for one or several prompts on a picture. Nothing is stored.
 
     A multipart form: `image`, a picture, and `prompts`, JSON: one prompt or a list of them, each with
     `positive`, `negative`, `box` and `mask`, which may be left out.

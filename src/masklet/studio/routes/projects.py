@@ -40,8 +40,7 @@ def projects(studio: StudioDep) -> schemas.ProjectList:
 def add_project(studio: StudioDep, body: NewProject) -> schemas.Project:
     """Begin a project.
 
-    `policy` decides what is remembered of an object ([policies](policies.md)). It can be changed until
-    something was tracked.
+    `policy` is the memory policy ([policies](policies.md)). It can be changed until the first tracking.
     """
     policy = RESUMABLE[0] if body.policy is None else _check_policy(body.policy)
     model = None if body.model is None else studio.models.check(body.model)
@@ -100,7 +99,7 @@ def delete_project(studio: StudioDep, project: str) -> None:
 async def upload(request: Request, studio: StudioDep, project: str) -> schemas.Video:
     """Send a video or picture, as the field `file` of a multipart form.
 
-    Where it must be refused, because there is no such project or no room, that is said before it is read.
+    If there is no such project or no space, it is refused before it is read.
     """
     await run_in_threadpool(studio.uploads.check_room, project)
     async with receive_form(request, "file", studio.settings.spool, studio.quota) as form:
@@ -112,7 +111,7 @@ async def upload(request: Request, studio: StudioDep, project: str) -> schemas.V
 def open_video(studio: StudioDep, project: str, body: FolderVideo) -> schemas.Video:
     """Open a file of the folder that the server was started with. A picture is a video of one frame.
 
-    A file that is open in the project already is returned as it is.
+    A file that is already open in the project is returned unchanged.
     """
     return studio.video(studio.uploads.add_from_folder(project, body.path))
 
@@ -124,8 +123,9 @@ async def import_annotations(
     """Add the annotations of a file to the project's files: the field `file` of a multipart form.
 
     COCO, YouTube-VIS, Label Studio and masklet's script (JSON), CVAT for images and video (XML), YOLO (text),
-    or a zip with such files. Masks and outlines become masks, boxes become box prompts, classes are made. A
-    file is found by its name. `video`, an id, says where annotations belong that name no file of the project.
+    or a zip with such files. Masks and outlines become masks, boxes become box prompts, classes are created.
+    A file is found by its name. `video`, an id, is the video for annotations without a file name of the
+    project.
     """
     await run_in_threadpool(studio.quota.check)
     async with receive_form(request, "file", studio.settings.spool, studio.quota) as form:
@@ -139,7 +139,7 @@ async def import_annotations(
 
 @router.get("/{project}/imports/{id}")
 def import_state(studio: StudioDep, project: str, id: str) -> project_schemas.Import:
-    """How far an import is, and what was not taken. It is forgotten when the server is stopped."""
+    """The progress of an import, and its skipped entries. It is forgotten when the server stops."""
     return studio.imports.get(project, id).view()
 
 
@@ -149,7 +149,7 @@ def export_project(
 ) -> schemas.Export:
     """Write one zip file of all files with masks: pictures, classes and annotations, in train and val.
 
-    Ask `GET /api/exports/{export}` how far it is. `yolo` can be given to YOLO's training as it is.
+    `GET /api/exports/{export}` returns its progress. `yolo` can be used directly for training with YOLO.
     """
     with studio.database.begin() as session:
         find_project(session, project)

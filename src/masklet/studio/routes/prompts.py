@@ -68,10 +68,10 @@ def add_object(studio: StudioDep, requester: RequesterDep, video: str, body: New
 def change_object(
     studio: StudioDep, requester: RequesterDep, video: str, id: ObjectId, body: ObjectChange
 ) -> schemas.ChangedObject:
-    """Name, colour, hide or show an object, or say of which class it is and which attributes it has.
+    """Change an object's name, colour, visibility, class or attributes.
 
-    What is left out stays as it is, so people who change different fields or attributes at the same time do
-    not undo each other's changes. In the same field, the last change counts. With `head`, the answer says
+    Omitted fields are not changed, so people who change different fields or attributes at the same time do
+    not undo each other's changes. In the same field, the last change is kept. With `head`, the answer says
     whose change it replaced.
     """
     fields = body.fields()
@@ -104,7 +104,7 @@ def _change_verb(fields: Mapping[str, object]) -> str:
 
 @router.delete("/objects/{id}", status_code=204)
 def delete_object(studio: StudioDep, requester: RequesterDep, video: str, id: ObjectId) -> None:
-    """Delete an object and all its masks. Undo brings them back."""
+    """Delete an object and all its masks. Undo restores them."""
     with studio.live.history(video).change(requester.id) as change:
         obj = change.state.object(id)
         prompted = id in change.state.session.objects
@@ -120,9 +120,9 @@ def add_prompt(
 ) -> schemas.PromptResult:
     """Click, draw a box or paint. The answer is the masks of the frame.
 
-    Clicks add to those that the object has on the frame; a box replaces an earlier box. A mask replaces all
-    earlier prompts there, and is the answer as it is: a brush sends the whole mask, not the stroke. It stays
-    on its frame, and is exported, to the pixel; only clicks upon it make the model answer anew.
+    Clicks are added to the object's clicks on the frame; a box replaces an earlier box. A mask replaces all
+    earlier prompts there, and is used as the answer: a brush sends the whole mask, not the stroke. It is kept
+    and exported exactly; only further clicks make the model answer again.
     """
     start = time.perf_counter()
     with studio.pending.answering(video, requester.id), studio.live.using(video) as live:
@@ -151,9 +151,9 @@ def add_prompt(
 
 @router.post("/preview")
 def preview(studio: StudioDep, requester: RequesterDep, video: str, body: PreviewPrompt) -> schemas.Preview:
-    """The mask that a click would give for a new object. Nothing is stored, and prompts go first.
+    """The mask of a click for a new object. Nothing is stored, and prompts have priority.
 
-    Where nobody asks for anything for a moment, the click's own answer is computed ahead.
+    In idle time, the click's own answer is computed ahead.
     """
     start = time.perf_counter()
     with studio.live.using(video) as live:
@@ -197,9 +197,9 @@ def everything(studio: StudioDep, requester: RequesterDep, video: str, body: Fra
 def choose_candidate(
     studio: StudioDep, requester: RequesterDep, video: str, body: CandidateChoice
 ) -> schemas.FrameMasks:
-    """Take another of the three masks that the last click may mean.
+    """Select another of the three candidates of the last click.
 
-    It becomes a mask prompt, so that it stays; further clicks on the frame start from it.
+    It becomes a mask prompt and is kept; further clicks on the frame start from it.
     """
     frame, id = body.frame, body.object
     with studio.pending.answering(video, requester.id), studio.live.using(video) as live:
@@ -209,9 +209,9 @@ def choose_candidate(
 
 @router.post("/edits")
 def edit(studio: StudioDep, requester: RequesterDep, video: str, body: NewEdit) -> schemas.EditResult:
-    """Change masks that are there, over a range of frames. Reviewed frames keep their masks.
+    """Edit existing masks over a range of frames. Reviewed frames keep their masks.
 
-    Edits are for the end: objects that are tracked again get new masks, without the edits.
+    Edit after tracking: objects that are tracked again get new masks, without the edits.
     """
     studio.quota.check()
     with studio.live.using(video) as live:
@@ -235,7 +235,7 @@ def edit(studio: StudioDep, requester: RequesterDep, video: str, body: NewEdit) 
 def clear_prompt(
     studio: StudioDep, requester: RequesterDep, video: str, frame: Frame, id: ObjectId
 ) -> schemas.FrameMasks:
-    """Take back all prompts of an object on a frame."""
+    """Remove all prompts of an object on a frame."""
     with studio.live.using(video) as live:
         _run(studio, requester, lambda: studio.inference.clear(live, requester.id, frame, id))
         is_prompted = id in live.history.state.session.objects  # else all its masks are gone

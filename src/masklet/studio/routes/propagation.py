@@ -22,7 +22,7 @@ router = APIRouter(route_class=StrictRoute, prefix="/videos/{video}/propagation"
 
 @router.get("")
 def propagation(studio: StudioDep, video: str) -> schemas.Propagation | None:
-    """What runs now; null where nothing does."""
+    """The running propagation; null if there is none."""
     propagation = studio.propagations.get(video)
     return None if propagation is None else propagation.view()
 
@@ -31,10 +31,10 @@ def propagation(studio: StudioDep, video: str) -> schemas.Propagation | None:
 def start(
     studio: StudioDep, requester: RequesterDep, video: str, body: NewPropagation
 ) -> schemas.Propagation:
-    """Begin to track, or go on with what was stopped.
+    """Start to track, or resume what was stopped.
 
-    While it runs, prompts, renamings and review marks are welcome. A prompt overtakes; tracking then goes on
-    with it. Prompts that the same person sent before are answered first.
+    Prompts, renamings and review marks are allowed while it runs. A prompt has priority, and tracking
+    continues with it. Earlier prompts of the same person are answered first.
     """
     studio.pending.wait(video, requester.id, ANSWER_SECONDS)
     plan = studio.unfinished(video, requester) if body.resume else _plan(studio, requester, video, body)
@@ -45,7 +45,7 @@ def start(
 
 @router.delete("")
 def stop(studio: StudioDep, video: str) -> schemas.Propagation:
-    """Stop after the frame that is being worked on. What was tracked stays."""
+    """Stop after the current frame. Tracked frames are kept."""
     propagation = studio.propagations.stop(video)
     if propagation is None:
         raise ApiError(409, "nothing", "nothing is being tracked.")

@@ -34,7 +34,7 @@ MAX_TIMES = 1024
 
 @router.get("", tags=["videos"])
 def video(studio: StudioDep, video: str) -> schemas.Video:
-    """All that a page needs to draw itself, except masks."""
+    """Everything that a page needs to draw a video, except masks."""
     return studio.video(video)
 
 
@@ -42,7 +42,7 @@ def video(studio: StudioDep, video: str) -> schemas.Video:
 def change(studio: StudioDep, requester: RequesterDep, video: str, body: VideoChange) -> schemas.Video:
     """Change a file's name, state, people, channel or size of pixels.
 
-    With another channel the masks that are there stay, and frames are encoded anew.
+    With another channel, existing masks are kept, and frames are encoded again.
     """
     name = None if body.name is None else clean_name(body.name, 220)
     if "channel" in body.model_fields_set:
@@ -156,7 +156,7 @@ def channels(studio: StudioDep, video: str) -> schemas.Channels:
 
 @router.get("/times", tags=["videos"])
 def times(studio: StudioDep, video: str, start: Frame = 0, stop: Frame | None = None) -> schemas.FrameTimes:
-    """When frames are shown, of at most 1024 frames at once."""
+    """The times of frames, at most 1024 frames at once."""
     with studio.live.using(video) as live:
         frames = len(live.frames)
         end = min(frames, start + MAX_TIMES, frames if stop is None else stop)
@@ -178,9 +178,9 @@ def frame(
     width: Annotated[int | None, Query(ge=16, le=MAX_JPEG_SIDE)] = None,
     channel: ChannelNumber = None,
 ) -> Response:
-    """A frame as JPEG, never larger than the source. It never changes, and may be cached for ever.
+    """A frame as JPEG, never larger than the source. It never changes, and can be cached forever.
 
-    Where a channel was chosen, give its number: so that caches do not take one for another.
+    If a channel was selected, send its number, so that caches do not mix channels.
     """
     return _jpeg(studio, video, frame, width or MAX_JPEG_SIDE, MAX_JPEG_SIDE, channel)
 
@@ -222,7 +222,7 @@ def undo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Vide
     """Go back to before the last step. A propagation is stopped first.
 
     Everything is a step: prompts, candidates, clearings, each propagation as one, objects added, named,
-    coloured, hidden and deleted, review marks. Nothing is computed again: the masks of the time come back at
+    coloured, hidden and deleted, review marks. Nothing is computed again: the earlier masks are restored at
     once.
     """
     studio.propagations.stop(video)
@@ -231,7 +231,7 @@ def undo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Vide
 
 @router.post("/redo", tags=["undo and redo"])
 def redo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Video:
-    """Do again what was undone last. A new step after an undo ends what can be redone."""
+    """Redo the last undo. A new step after an undo ends redo."""
     studio.propagations.stop(video)
     return _publish_move(studio, requester, video, "redone", studio.live.history(video).redo(requester.id))
 
@@ -250,7 +250,7 @@ def _publish_move(
 def history(
     studio: StudioDep, video: str, limit: Annotated[int, Query(ge=1, le=10_000)] = 100
 ) -> schemas.History:
-    """What was done, newest first, and by whom."""
+    """The steps, newest first, and their authors."""
     with studio.live.history(video).read() as (session, state):
         names = person_names(session, {step.person for step in (*state.records, *state.redo)})
         return history_view(state, names, studio.step_clients.get, limit)
@@ -264,7 +264,7 @@ def strips(
     stop: Frame | None = None,
     bins: Annotated[int, Query(ge=1, le=MAX_BINS)] = 1200,
 ) -> schemas.Strips:
-    """How sure the model is of each object along the video.
+    """The model's confidence in each object along the video.
 
     With no more frames than `bins`, one bin is one frame.
     """
@@ -279,7 +279,7 @@ def strips(
 def doubtful(studio: StudioDep, video: str, skip: str = "") -> schemas.DoubtfulFrame | None:
     """The least certain frame that is neither prompted nor reviewed; null where there is none.
 
-    `skip=41,87` leaves out the neighbourhood (up to 12 frames) of frames that were looked at already.
+    `skip=41,87` leaves out the neighbourhood (up to 12 frames) of frames that were already checked.
     """
     frames = _parse_numbers(skip)
     with studio.live.history(video).read() as (session, state):
@@ -299,7 +299,7 @@ def problems(studio: StudioDep, video: str) -> schemas.ProblemList:
 
 @router.put("/reviewed", tags=["confidence and review"])
 def review(studio: StudioDep, requester: RequesterDep, video: str, body: Review) -> schemas.Video:
-    """Mark frames as looked at and right, or take the mark back."""
+    """Mark frames as reviewed, or remove the mark."""
     with studio.live.history(video).change(requester.id) as change:
         _check_range(body.start, body.stop, find_video(change.database, video).frames)
         one = body.stop == body.start + 1
@@ -312,7 +312,7 @@ def review(studio: StudioDep, requester: RequesterDep, video: str, body: Review)
 
 @router.post("/exports", status_code=202, tags=["exports"])
 def add_export(studio: StudioDep, video: str, body: NewExport) -> schemas.Export:
-    """Write a file of the masks as they are now. Finished files are kept for a day.
+    """Write a file of the current masks. Finished files are kept for a day.
 
     `notes` of the finished export say which frames have no masks, which objects are left out because they are
     hidden, and whether the sound is in the file.

@@ -14,7 +14,7 @@
  *
  * @typedef {object} AddedFiles
  * @property {VideoSummary[]} files
- * @property {FailedFile[]} failed  Files that could not be opened, and why.
+ * @property {FailedFile[]} failed  Files that could not be opened, and the reasons.
  *
  * @typedef {object} Audit
  * @property {AuditEntry[]} entries  Newest first.
@@ -40,15 +40,15 @@
  * @property {number} object
  * @property {number} rank
  *
- * @typedef {object} ChangedEvent  Something was done or undone. Fetch the video, and the masks in view if they lie on these frames.
+ * @typedef {object} ChangedEvent  A step was made or undone. Fetch the video, and the shown masks if they are on these frames.
  * @property {"changed"} type
  * @property {number} head
  * @property {string} do
  * @property {string} title
- * @property {"done" | "undone" | "redone"} [how]  Whether the step is new, was taken back, or was done again.
+ * @property {"done" | "undone" | "redone"} [how]  Whether the step is new, was undone, or was redone.
  * @property {string} person
- * @property {string | null} client  The tab that did it.
- * @property {Span[]} frames  Where masks may differ.
+ * @property {string | null} client  The tab that made it.
+ * @property {Span[]} frames  The frames whose masks may differ.
  * @property {number[]} objects
  *
  * @typedef {object} ChangedObject  An object after a change of it.
@@ -82,12 +82,12 @@
  * @property {string} name
  * @property {string[]} [values]  The values to choose from; empty for any text.
  *
- * @typedef {object} ClassChange  A class as it is from now on.
+ * @typedef {object} ClassChange  A class after the change.
  * @property {string} name
  * @property {string} color
  * @property {string | null} [key]  A letter or digit that selects it.
  * @property {ClassAttribute[]} [attributes]
- * @property {string | null} [was]  The name that it had, where it is renamed: its objects follow.
+ * @property {string | null} [was]  The earlier name of a renamed class: its objects are renamed too.
  *
  * @typedef {object} Comment
  * @property {string} id
@@ -104,7 +104,7 @@
  * @typedef {object} CommentList
  * @property {Comment[]} comments
  *
- * @typedef {object} CommentsEvent  Somebody wrote a comment or resolved one. Fetch the comments anew.
+ * @typedef {object} CommentsEvent  A comment was written or resolved. Fetch the comments again.
  * @property {"comments"} type
  *
  * @typedef {object} DoubtfulFrame
@@ -126,7 +126,7 @@
  * @property {string} error
  * @property {string} message  A sentence that can be shown to the user.
  *
- * @typedef {object} ErrorEvent  A message of the client's was not understood.
+ * @typedef {object} ErrorEvent  A message of the client was not understood.
  * @property {"error"} type
  * @property {string} error
  * @property {string} message
@@ -158,14 +158,14 @@
  * @property {string} message
  *
  * @typedef {object} FileList  Files of a project, in the order of their names, numbers by their value.
- * @property {number} total  How many match; the list may hold fewer.
- * @property {Record<string, number>} counts  How many files of the project are in each state.
+ * @property {number} total  The number of matches; the list may be shorter.
+ * @property {Record<string, number>} counts  The number of the project's files in each state.
  * @property {VideoSummary[]} files
  *
  * @typedef {object} FolderEntry
  * @property {string} name
  * @property {string} path
- * @property {"folder" | "video" | "picture" | "pictures"} kind  `pictures`: a folder of pictures. It can be entered, and opened as a video.
+ * @property {"folder" | "video" | "picture" | "pictures"} kind  `pictures`: a folder of pictures, which can be entered, or opened as a video.
  * @property {number} bytes
  * @property {string | null} [video]  Its id in this project, if it is open there.
  *
@@ -177,9 +177,9 @@
  * @property {FolderEntry[]} entries
  *
  * @typedef {object} FolderVideo
- * @property {string} path  As `GET /api/folder` lists it.
+ * @property {string} path  A path from `GET /api/folder`.
  *
- * @typedef {object} FrameEvent  One more frame was tracked.
+ * @typedef {object} FrameEvent  A frame was tracked.
  * @property {"frame"} type
  * @property {number} frame
  * @property {Mask[]} masks  Of the objects that were tracked there.
@@ -239,16 +239,16 @@
  * @typedef {object} Import  Annotations of another tool that are added to a project's files.
  * @property {string} id
  * @property {string} project
- * @property {string} format  What kind of file it is, such as "COCO".
+ * @property {string} format  The kind of file, such as "COCO".
  * @property {"waiting" | "running" | "finished" | "failed"} state
  * @property {number} done
- * @property {number} total  How many annotations the file holds, without those that could not be read.
- * @property {number} masks  How many became masks.
- * @property {number} boxes  How many became box prompts.
+ * @property {number} total  The number of annotations in the file, without those that could not be read.
+ * @property {number} masks  The number that became masks.
+ * @property {number} boxes  The number that became box prompts.
  * @property {string[]} videos  Ids of the files that have new objects.
- * @property {string[]} classes  Names of the classes that were made.
- * @property {SkippedEntry[]} skipped  The first 1000 entries that were not taken.
- * @property {number} skipped_count  How many were not taken in all.
+ * @property {string[]} classes  Names of the created classes.
+ * @property {SkippedEntry[]} skipped  The first 1000 skipped entries.
+ * @property {number} skipped_count  The total number of skipped entries.
  * @property {string[]} notes
  * @property {string | null} message  Why it failed.
  *
@@ -289,7 +289,7 @@
  * @property {boolean} loaded
  * @property {boolean} default  Whether it is the one that the studio was started with.
  * @property {ModelSpeed | null} milliseconds  null until somebody measures it.
- * @property {string | null} note  What is worth knowing about it.
+ * @property {string | null} note  A remark on it.
  *
  * @typedef {object} ModelList
  * @property {Model[]} models
@@ -301,7 +301,7 @@
  * @property {number} click  For a click on a frame that is encoded.
  * @property {number} frame  To track one object through one frame, from encoding on.
  *
- * @typedef {object} Neighbours  The files before and behind one in its project's list.
+ * @typedef {object} Neighbours  The files before and after one in its project's list.
  * @property {string | null} previous
  * @property {string | null} next
  * @property {number} position  From 1; 0 where the file itself does not match.
@@ -313,28 +313,28 @@
  * @property {string} text
  *
  * @typedef {object} NewEdit
- * @property {"fill" | "drop" | "grow" | "shrink" | "smooth" | "copy" | "merge" | "split"} operation  `fill` holes, `drop` islands, `grow` and `shrink` by pixels, `smooth` over time, `copy` the mask of `start` to the frames behind it, `merge` another object into this one, `split` pieces into objects.
+ * @property {"fill" | "drop" | "grow" | "shrink" | "smooth" | "copy" | "merge" | "split"} operation  `fill` holes, `drop` islands, `grow` and `shrink` by pixels, `smooth` over time, `copy` the mask of `start` to the frames after it, `merge` another object into this one, `split` pieces into objects.
  * @property {number} object
  * @property {number} [start]
- * @property {number} [stop]  The frame just behind the last. A merge takes all frames, whatever start and stop are.
- * @property {number | null} [amount]  Fill, drop and split: pixels of the largest hole or island, or smallest piece; by default 1 % of the mask. Grow and shrink: pixels, up to 100. Smooth: frames to either side, up to 10; by default 2.
- * @property {number[]} [others]  Further objects that are edited too, as one step of undo. Of a merge: the objects that become part of this one, and are deleted.
+ * @property {number} [stop]  The frame after the last. A merge uses all frames, regardless of start and stop.
+ * @property {number | null} [amount]  Fill, drop and split: pixels of the largest hole or island, or smallest piece; by default 1 % of the mask. Grow and shrink: pixels, up to 100. Smooth: frames on each side, up to 10; by default 2.
+ * @property {number[]} [others]  Further objects to edit, as one step of undo. For a merge: the objects to merge into this one, which are deleted.
  *
  * @typedef {object} NewExport
  * @property {string} format  One of those that `GET /api/about` lists.
  * @property {number[] | null} [objects]  By default all that are not hidden.
- * @property {boolean} [hidden]  Whether to take hidden objects too, where `objects` names none.
+ * @property {boolean} [hidden]  Whether to include hidden objects, if `objects` is empty.
  * @property {number} [start]
- * @property {number | null} [stop]  The frame just behind the last; by default the end.
- * @property {"all" | "tracked"} [frames]  Which frames a format that shows the pictures has: all, or from the first to the last with masks.
- * @property {boolean} [audio]  Whether to keep the sound, in formats that can.
+ * @property {number | null} [stop]  The frame after the last; by default the end.
+ * @property {"all" | "tracked"} [frames]  The frames in formats that show the pictures: all, or from the first to the last with masks.
+ * @property {boolean} [audio]  Whether to keep the sound, in formats that support it.
  * @property {number} [soft]  Pixels over which the edges of cut-outs fade out: feathered edges.
- * @property {string} [background]  Of a composite: `blur`, or a colour such as `green` or `#00b140`.
+ * @property {string} [background]  The background of a composite: `blur`, or a colour such as `green` or `#00b140`.
  *
  * @typedef {object} NewObject
  * @property {string | null} [name]
  * @property {string | null} [color]  #rrggbb
- * @property {string | null} [label]  The name of one of the project's classes; an empty one takes the class back.
+ * @property {string | null} [label]  The name of one of the project's classes; an empty one removes the class.
  * @property {Record<string, string> | null} [attributes]  Values of the class's attributes, by name.
  *
  * @typedef {object} NewProject
@@ -344,31 +344,31 @@
  *
  * @typedef {object} NewProjectExport
  * @property {"coco" | "yolo" | "cvat-images" | "measures"} format
- * @property {number} [validation]  The share of the files that goes to val, about. A file's name decides: files that are added later move no other one. All frames of a video are in the same split.
- * @property {boolean} [hidden]  Whether to take hidden objects too.
+ * @property {number} [validation]  The approximate fraction of files in val. A file's name determines its split, so adding files does not move others. All frames of a video are in the same split.
+ * @property {boolean} [hidden]  Whether to include hidden objects.
  * @property {boolean} [images]  Whether to add the pictures.
- * @property {boolean} [reviewed_only]  Whether to take reviewed frames only.
+ * @property {boolean} [reviewed_only]  Whether to include only reviewed frames.
  *
  * @typedef {object} NewPrompt
- * @property {Point[]} [positive]  Clicks on the object, in pixels. Of the first pixel give the middle, (0.5, 0.5): other places in it are refused, since they look like parts of width and height.
+ * @property {Point[]} [positive]  Clicks on the object, in pixels. For the first pixel, send its centre, (0.5, 0.5): other positions in it are refused, since they look like fractions of width and height.
  * @property {Point[]} [negative]
  * @property {Box | null} [box]
  * @property {DrawnMask | null} [mask]
  * @property {number} frame
  * @property {number} object
- * @property {boolean} [candidates]  Whether to send the masks that a single click may mean.
- * @property {string | null} [label]  The class of the object, one of the project's, where this prompt makes the object.
- * @property {boolean} [new]  Whether the prompt begins an object: where somebody took its number meanwhile, it gets the next one.
+ * @property {boolean} [candidates]  Whether to send the candidates of a single click.
+ * @property {string | null} [label]  The class of the object, one of the project's, if this prompt creates the object.
+ * @property {boolean} [new]  Whether the prompt creates an object: if its number has been used since, it gets the next one.
  *
  * @typedef {object} NewPropagation
  * @property {"forward" | "backward" | "both"} [direction]
  * @property {number | null} [start]  The first frame; by default the first prompted one, backward the last.
- * @property {number | null} [stop]  Just behind the last frame in the direction of travel; by default the end, backward -1.
+ * @property {number | null} [stop]  The frame after the last one in the direction of tracking; by default the end, backward -1.
  * @property {number[] | null} [objects]  By default all; the others keep their masks.
- * @property {number | null} [frames]  At most so many frames; both ways, so many in each direction.
+ * @property {number | null} [frames]  The maximum number of frames; with both directions, in each.
  * @property {"all" | "affected" | "missing"} [scope]  `affected`: only the objects in the video's `affected`, from there on. `missing`: only frames without a mask, from start to before stop.
  * @property {number | null} [stop_when_doubtful]  Stop at the first mask with a confidence below this.
- * @property {boolean} [resume]  Go on with the video's `unfinished`, after a stop or a crash.
+ * @property {boolean} [resume]  Resume the video's `unfinished`, after a stop or a crash.
  *
  * @typedef {object} Object
  * @property {number} id
@@ -379,13 +379,13 @@
  * @property {Record<string, string>} attributes
  * @property {number[]} prompted  Frames on which the object has a prompt.
  *
- * @typedef {object} ObjectChange  What is left out stays as it is, each attribute too; an empty value takes an attribute away.
+ * @typedef {object} ObjectChange  Omitted fields and attributes are not changed; an empty value removes an attribute.
  * @property {string | null} [name]
  * @property {string | null} [color]  #rrggbb
- * @property {string | null} [label]  The name of one of the project's classes; an empty one takes the class back.
+ * @property {string | null} [label]  The name of one of the project's classes; an empty one removes the class.
  * @property {Record<string, string> | null} [attributes]  Values of the class's attributes, by name.
  * @property {boolean | null} [hidden]
- * @property {number | null} [head]  The video's head at which the person saw the object: the answer says what others changed since then.
+ * @property {number | null} [head]  The video's head when the person saw the object: the answer lists changes by others since then.
  *
  * @typedef {object} ObjectStrip
  * @property {number} object
@@ -393,7 +393,7 @@
  * @property {number[]} absent  The share of the bin in which the object is absent, 0 to 1.
  * @property {number[]} prompted  Frames with prompts.
  *
- * @typedef {object} PeopleEvent  Who has the video open now, and which frame is in view.
+ * @typedef {object} PeopleEvent  The people who have the video open, and the frames that they see.
  * @property {"people"} type
  * @property {Viewer[]} people
  *
@@ -420,7 +420,7 @@
  * @property {number} milliseconds
  *
  * @typedef {object} PreviewPrompt
- * @property {Point[]} [positive]  Clicks on the object, in pixels. Of the first pixel give the middle, (0.5, 0.5): other places in it are refused, since they look like parts of width and height.
+ * @property {Point[]} [positive]  Clicks on the object, in pixels. For the first pixel, send its centre, (0.5, 0.5): other positions in it are refused, since they look like fractions of width and height.
  * @property {Point[]} [negative]
  * @property {Box | null} [box]
  * @property {DrawnMask | null} [mask]
@@ -450,9 +450,9 @@
  * @typedef {object} ProjectChange
  * @property {string | null} [name]
  * @property {string | null} [policy]
- * @property {string | null} [model]  One of those that `GET /api/models` lists; refused once something was prompted.
- * @property {ClassChange[] | null} [classes]  All of them, in their order. Objects keep the names of classes that are gone.
- * @property {Class[] | null} [seen]  The classes as the person saw them. What others changed or added meanwhile stays; where both changed the same, nothing is changed.
+ * @property {string | null} [model]  One of those that `GET /api/models` lists; refused after the first prompt.
+ * @property {ClassChange[] | null} [classes]  All classes, in order. Objects keep the names of removed classes.
+ * @property {Class[] | null} [seen]  The classes that the person saw. Changes and additions by others are kept; if both changed the same field, nothing is changed.
  *
  * @typedef {object} ProjectList
  * @property {Project[]} projects
@@ -493,7 +493,7 @@
  * @property {string} person
  * @property {string | null} message  Why it failed or stopped.
  *
- * @typedef {object} PropagationEvent  A propagation began, waits, stopped, finished or failed.
+ * @typedef {object} PropagationEvent  A propagation started, waits, stopped, finished or failed.
  * @property {"propagation"} type
  * @property {Propagation} propagation
  *
@@ -513,7 +513,7 @@
  * @property {[number, number]} size  Height, width.
  * @property {string} counts
  *
- * @typedef {object} SeenVideo  Fields of a file as a person saw them.
+ * @typedef {object} SeenVideo  Fields of a file that a person saw.
  * @property {string | null} [name]
  * @property {string | null} [assignee]
  * @property {string | null} [reviewer]
@@ -527,7 +527,7 @@
  * @property {number} frame
  * @property {Segment[]} segments
  *
- * @typedef {object} SkippedEntry  An entry of an annotation file that was not taken.
+ * @typedef {object} SkippedEntry  A skipped entry of an annotation file.
  * @property {string} file
  * @property {string} entry  Its place in the file, such as "annotation 7".
  * @property {string} reason
@@ -571,14 +571,14 @@
  * @property {Propagation | null} propagation  What runs now.
  * @property {UnfinishedPropagation | null} unfinished  What was stopped, also by a crash, and can be resumed.
  *
- * @typedef {object} VideoChange  What is left out stays as it is.
+ * @typedef {object} VideoChange  Omitted fields are not changed.
  * @property {string | null} [name]
- * @property {"working" | "reviewed" | "auto" | null} [state]  `auto`: as it follows from what was done and reviewed.
+ * @property {"working" | "reviewed" | "auto" | null} [state]  `auto`: determined by steps and reviews.
  * @property {string | null} [assignee]  Empty for nobody.
  * @property {string | null} [reviewer]
- * @property {number | null} [channel]  The one channel to show of a TIFF; null for all, in colours. Masks that are there stay.
- * @property {string | null} [pixel_size]  Of the sample, such as `0.65um` or `0.2x0.2x1um`, for measures and label TIFFs; empty for what the file says.
- * @property {SeenVideo | null} [seen]  What the person saw. Where somebody else set a field of the change meanwhile, nothing is changed.
+ * @property {number | null} [channel]  The channel of a TIFF to show; null for all, in colours. Existing masks are kept.
+ * @property {string | null} [pixel_size]  The size of a pixel in the sample, such as `0.65um` or `0.2x0.2x1um`, for measurements and label TIFFs; empty for the file's own.
+ * @property {SeenVideo | null} [seen]  The fields that the person saw. If someone else has set a field of the change since, nothing is changed.
  *
  * @typedef {object} VideoSummary  A video in a project's list.
  * @property {string} id
