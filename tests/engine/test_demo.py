@@ -103,7 +103,7 @@ def test_weights_that_are_no_better_than_before_are_not_shipped() -> None:
     assert best_by_more_than_chance({"before": before, "mean": by_chance, "after": before}) == "before"
     assert best_by_more_than_chance({"before": before, "mean": better, "after": by_chance}) == "mean"
     assert "did not help" in WeightChoice("before", "nano", {"before": before, "mean": before}).line()
-    assert "ships mean" in WeightChoice("mean", "x", {"before": before, "mean": better}).line()
+    assert "selects mean" in WeightChoice("mean", "x", {"before": before, "mean": better}).line()
 
 
 BAD = replace(MEASURES, iou=0.1)
@@ -290,9 +290,9 @@ def test_proposals_are_never_mixed_with_others(tmp_path: Path, truth: np.ndarray
     more = ProposalFolder(tmp_path, run)
     more.begin({**contents, "c": "4"})
     assert (tmp_path / "studio").exists() and more.projects == 1 and more.unreviewed == []
-    with pytest.raises(MaskletError, match="proposals of b, which is not among the given videos"):
+    with pytest.raises(MaskletError, match="proposals for b, which is not among the given videos"):
         ProposalFolder(tmp_path, run).begin({"a/clip": "1"})
-    with pytest.raises(MaskletError, match="proposals of b, which has changed since"):
+    with pytest.raises(MaskletError, match="proposals for b, which has changed since"):
         ProposalFolder(tmp_path, run).begin({"b": "other"})
     with pytest.raises(MaskletError, match=r"masklet engine propose with other setting \(exact\): choose"):
         ProposalFolder(tmp_path, proposals_with("fast"))

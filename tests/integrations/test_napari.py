@@ -145,7 +145,7 @@ def test_prompts_lie_where_napari_shows_them_over_the_image() -> None:
 @pytest.mark.parametrize("ids", [["cell"], [float("nan")], [0], [1.5]])
 def test_objects_are_whole_numbers(ids: list) -> None:
     points = Layer(np.array([[20, 30]]), {"object": ids})
-    with pytest.raises(masklet.PromptError, match="whole numbers from 1 on"):
+    with pytest.raises(masklet.PromptError, match="whole numbers from 1"):
         plugin.read_prompts(points, None, None, None)
     points.features["object"] = list(np.array([3.0]))
     assert list(plugin.read_prompts(points, None, None, None)[0]) == [3]

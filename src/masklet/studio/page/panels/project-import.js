@@ -82,7 +82,7 @@ function openProjectImport(project, changed) {
 }
 
 /**
- * One line for entries of a file that were not taken for the same reason.
+ * One line for entries of a file that were skipped for the same reason.
  *
  * @param {T.Import["skipped"]} skipped
  */
@@ -125,7 +125,7 @@ function summary(work) {
             h(
                 "details",
                 { class: "skipped", open: isEmpty },
-                h("summary", {}, `${count(work.skipped_count, "entry", "entries")} not taken`),
+                h("summary", {}, `${count(work.skipped_count, "entry", "entries")} skipped`),
                 h(
                     "ul",
                     {},
