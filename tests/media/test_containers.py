@@ -185,6 +185,16 @@ def test_formats_that_are_not_read_are_called_by_their_names(
         read(path)
 
 
+@pytest.mark.parametrize("form", ["file", "bytes"])
+def test_a_gif_that_gives_no_times_has_all_its_frames(tmp_path: Path, form: str) -> None:
+    """As Pillow writes it where no duration is asked for; FFmpeg takes it for one frame."""
+    pictures = [PIL.Image.fromarray(np.full((12, 16, 3), 60 * number, np.uint8)) for number in range(4)]
+    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:])
+    source = tmp_path / "a.gif" if form == "file" else (tmp_path / "a.gif").read_bytes()
+    frames = open_frames(source)
+    assert [round(frame.mean() / 60) for frame in frames] == [0, 1, 2, 3] and not is_still(source)
+
+
 def test_a_gif_of_one_picture_is_a_picture(tmp_path: Path) -> None:
     PIL.Image.fromarray(numbered(4)).save(tmp_path / "a.gif")
     assert is_still(tmp_path / "a.gif") and is_still((tmp_path / "a.gif").read_bytes())

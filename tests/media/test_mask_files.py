@@ -104,11 +104,14 @@ def test_of_a_scan_in_black_and_white_white_is_the_object(tmp_path: Path) -> Non
     assert ((read_label_map(tmp_path / "mask.tif") == 1) == (mask > 0)).all()
 
 
-def test_the_mask_is_turned_as_its_picture_is(tmp_path: Path) -> None:
-    exif = PIL.Image.Exif()
+@pytest.mark.parametrize("form", ["file", "PIL", "bytes"])
+def test_the_mask_is_turned_as_its_picture_is(tmp_path: Path, form: str) -> None:
+    exif, path = PIL.Image.Exif(), tmp_path / "mask.png"
     exif[0x0112] = 6
-    PIL.Image.fromarray(RING.astype(np.uint8) * 255).save(tmp_path / "mask.png", exif=exif)
-    assert (read_label_map(tmp_path / "mask.png") == np.rot90(RING, 3)).all()
+    PIL.Image.fromarray(RING.astype(np.uint8) * 255).save(path, exif=exif)
+    with PIL.Image.open(path) as picture:
+        source = {"file": path, "PIL": picture, "bytes": path.read_bytes()}[form]
+        assert (read_label_map(source) == np.rot90(RING, 3)).all()
 
 
 def test_arrays_and_tensors() -> None:

@@ -30,7 +30,7 @@ from masklet.media.readers.image_stacks import (
     open_sequence,
 )
 from masklet.media.readers.microscopy import Channel, PixelSize, StackAxes
-from masklet.media.readers.picture_files import is_picture, is_picture_data, refuse_unread
+from masklet.media.readers.picture_files import is_gif, is_picture, is_picture_data, refuse_unread
 from masklet.media.readers.pictures import (
     fetch,
     find_pictures,
@@ -279,7 +279,7 @@ def is_still(source: object) -> bool:
         return may_be and path.is_file() and len(open_frames(path)) == 1
     if hasattr(source, "read") or isinstance(source, bytes | bytearray | memoryview):
         data = read_bytes(source)
-        may_be = data is not None and (is_picture_data(data) or data.startswith(b"GIF8"))
+        may_be = data is not None and (is_picture_data(data) or is_gif(data))
         return may_be and len(open_frames(data)) == 1
     return False
 
@@ -342,9 +342,15 @@ def _open_bytes(data: bytes, name: str, options: ReadingOptions) -> Reader:
     return _open_video(data, options)
 
 
-def _open_video(source: str | bytes, options: ReadingOptions) -> Video:
+def _open_video(source: str | bytes, options: ReadingOptions) -> Video | ImageStack:
     _refuse_channel("a video", options)
-    return Video(source, intensity_range=options.intensity_range)
+    video = Video(source, intensity_range=options.intensity_range)
+    file = source if isinstance(source, bytes) else Path(source)
+    if is_gif(file) and video.count() == 1:
+        stack = open_picture_file(file, video.name, options)
+        if stack.count() > 1:  # FFmpeg merges images between which no time is given
+            return stack
+    return video
 
 
 def _refuse_channel(source: str, options: ReadingOptions) -> None:

@@ -12,7 +12,7 @@ import PIL.Image
 from masklet.arrays import to_array
 from masklet.errors import MediaError
 from masklet.label_maps import NotAMask, to_label_map
-from masklet.media.readers.picture_files import PHOTOMETRIC, WHITE_IS_ZERO, PictureFile
+from masklet.media.readers.picture_files import PHOTOMETRIC, WHITE_IS_ZERO, PictureFile, read_upright
 from masklet.media.readers.pictures import find_file, find_pictures
 from masklet.media.readers.source import printable
 
@@ -49,7 +49,7 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
         return _label_map(np.ma.filled(source, 0), "the mask", white, is_lossy=False)
     if isinstance(source, PIL.Image.Image):
         is_lossy = _is_lossy(source)
-        return _picture_label_map(source, _values(source), "the mask", white, is_lossy)
+        return _picture_label_map(source, read_upright(source, _values), "the mask", white, is_lossy)
     file = find_file(source)
     if file is None:
         raise MediaError(f"a label map must be a path, a picture or an array. Got {type(source).__name__}.")

@@ -28,7 +28,7 @@ _HEAD = 352  # bytes at a file's start that tell its format
 TIFF_MAGIC = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 
 # Formats whose pages are frames. In others, further pictures are previews, depth maps or layers.
-_PAGED = {"TIFF", "WEBP", "PNG", "AVIF", "FLI", "DCX", "SPIDER", "IM"}
+_PAGED = {"TIFF", "GIF", "WEBP", "PNG", "AVIF", "FLI", "DCX", "SPIDER", "IM"}
 # Pillow lists MPEG among its formats but reads only its header. PyAV reads videos.
 _MOVING = {"MPEG", "GIF"}
 _HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2")  # brands of still pictures
@@ -53,6 +53,16 @@ _GREY, _ALPHA = (WHITE_IS_ZERO, 1), (1, 2)  # of PHOTOMETRIC, of _EXTRA_SAMPLES
 File = Path | bytes  # a path, or the whole file in memory
 
 _pillow_limit = Lock()
+
+
+def is_gif(file: File) -> bool:
+    """Whether a file begins like a GIF; what is no file of this machine does not."""
+    if isinstance(file, Path):
+        if not file.is_file():
+            return False
+        with file.open("rb") as stream:
+            file = stream.read(4)
+    return file.startswith(b"GIF8")
 
 
 def is_picture(path: str | os.PathLike[str]) -> bool:
@@ -207,9 +217,7 @@ class PictureFile:
         with self._errors():
             if self.first_page:
                 self._picture.seek(self.first_page)
-            self._picture.load()
-            orientation = self._picture.getexif().get(_ORIENTATION, 1)
-            return turn_upright(RawPicture(read(self._picture)), orientation).values
+            return read_upright(self._picture, read)
 
     @property
     def picture(self) -> PIL.Image.Image:
@@ -274,6 +282,13 @@ class PictureFile:
         except Exception as error:  # damaged files raise nearly every kind of exception in decoders
             reason = str(error) or type(error).__name__
             raise MediaError(f"{self.name} is damaged or cannot be read: {reason.rstrip('.')}.") from error
+
+
+def read_upright(picture: PIL.Image.Image, read: Callable[[PIL.Image.Image], np.ndarray]) -> np.ndarray:
+    """An opened picture, read by a function; rotated upright by its EXIF orientation."""
+    picture.load()
+    orientation = picture.getexif().get(_ORIENTATION, 1)
+    return turn_upright(RawPicture(read(picture)), orientation).values
 
 
 def decode(picture: PIL.Image.Image) -> RawPicture:
