@@ -123,6 +123,13 @@ def test_a_video_that_cannot_be_read_does_not_end_the_others(
     assert "already has the proposals for these videos" in run(*command).out and len(written) == 2
 
 
+def test_an_unknown_model_leaves_no_folder(run: Run, shelf: Path, tmp_path: Path) -> None:
+    """The folder would be of a run with that model, and refuse the same command with another."""
+    answer = run("engine", "propose", shelf / "clip.mp4", "--out", tmp_path / "out", "--model", "nope")
+    assert answer.code == 1 and "there is no model 'nope'" in answer.err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("command", ["propose --max-objects -1 clip.mp4", "demo --size 0", "demo --points 0"])
 def test_numbers_below_the_first_possible_one_are_refused(run: Run, tmp_path: Path, command: str) -> None:
     """A negative number of objects counted from the end of the list."""

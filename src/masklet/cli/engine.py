@@ -77,6 +77,9 @@ def propose(
             "gates": {gate.name: gate.limit for gate in gates},
             "weights": digest(model, [Path(model)]) if Path(model).is_file() else None,
         }
+        network = options.ModelOptions(
+            model, device, dtype, setting
+        ).load()  # an unknown model claims no folder
         folder = ProposalFolder(out, Run("engine propose", str(masklet.__version__), settings, {}))
         failures: Failures = []
         contents: dict[str, str] = {}
@@ -90,7 +93,6 @@ def propose(
                 f"{out} already has the proposals for these videos. Review them, or choose another --out."
             )
             return
-        network = options.ModelOptions(model, device, dtype, setting).load()
         bar.count = len(new)
         for item in new:
             bar.begin(item.title)

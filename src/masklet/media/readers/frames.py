@@ -24,6 +24,7 @@ import torch
 from masklet.byte_cache import ByteCache
 from masklet.errors import MediaError
 from masklet.media.readers.image_stacks import (
+    ImageStack,
     ReadingOptions,
     open_picture_file,
     open_picture_files,
