@@ -106,7 +106,7 @@ def test_a_resumed_run_says_what_has_changed(
     file.write_text("from masklet.train.recipes.finetune import recipe\n")
     list(TrainingRun.begin(str(file), options, out).rows())
     TrainingRun.begin(str(file), replace(options), out)
-    assert "was trained so far" not in caplog.text
+    assert "was trained with other" not in caplog.text
 
     file.write_text(file.read_text() + "# other settings\n")
     index = next(options.data.rglob("*.json"))

@@ -32,7 +32,7 @@ def rename(tensors: Weights, layout: Layout, file: str) -> Weights:
         return to_ours(tensors, layout)
     except (IndexError, RuntimeError) as error:
         raise CheckpointError(
-            f"{file} is no SAM 2 in the layout {layout.name!r}: {first_line(error)}."
+            f"{file} is not a SAM 2 in the layout {layout.name!r}: {first_line(error)}."
         ) from error
 
 

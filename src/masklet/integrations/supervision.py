@@ -73,7 +73,7 @@ def _ids(detections: Detections) -> list[int]:
     given = np.asarray(detections.tracker_id).tolist()
     ids = [id for id in given if isinstance(id, int | float) and id >= 1 and id % 1 == 0]
     if len({*ids}) < len(given):
-        raise PromptError(f"tracker ids must be different whole numbers from 1 on. Got {given}.")
+        raise PromptError(f"tracker ids must be different whole numbers from 1. Got {given}.")
     return [int(id) for id in ids]
 
 

@@ -93,8 +93,8 @@ class GradientGuard:
         """Raise MaskletError after too many skipped steps in a row."""
         if self.skipped >= MAX_SKIPPED_STEPS:
             raise MaskletError(
-                f"{MAX_SKIPPED_STEPS} steps in a row, to step {step}, had no finite gradient. The checkpoint "
-                "holds finite weights: lower the learning rate, or use precision 'no', and resume."
+                f"{MAX_SKIPPED_STEPS} steps in a row, to step {step}, had no finite gradient. The "
+                "checkpoint has finite weights: lower the learning rate, or use precision 'no', and resume."
             )
 
 

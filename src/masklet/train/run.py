@@ -202,7 +202,7 @@ def _warn_of_changes(out: Path, circumstances: Mapping[str, str | int]) -> None:
     changed = [name for name, value in circumstances.items() if before.get(name, value) != value]
     if changed:
         log.warning(
-            "%s was trained so far with other %s, and goes on with those of now. To train anew, choose "
+            "%s was trained with other %s, and continues with the current ones. To train again, choose "
             "another folder.",
             out,
             " and ".join(changed),

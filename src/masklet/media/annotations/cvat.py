@@ -182,5 +182,5 @@ def _number(element: ElementTree.Element, name: str, default: float | None = Non
 def _whole_number(element: ElementTree.Element, name: str) -> int:
     number = _number(element, name)
     if number % 1 or not 0 <= number < 1e9:
-        raise MediaError(f"{name} must be a whole number from 0 on. Got {number:g}")
+        raise MediaError(f"{name} must be a whole number from 0. Got {number:g}")
     return int(number)

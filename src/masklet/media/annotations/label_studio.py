@@ -119,7 +119,7 @@ def _read_region(
         for keyframe in sequence if isinstance(sequence, list) else ():
             number = keyframe.get("frame") if isinstance(keyframe, dict) else None
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise MediaError("a keyframe of its sequence needs a frame from 1 on")
+                raise MediaError("a keyframe of its sequence needs a frame number from 1")
             with file.reading(f"{entry}, frame {number}"):
                 box = BoxShape(_percent_box(keyframe), relative=True)
                 file.add(f"{entry}, frame {number}", source, number - 1, entry, label, box)
