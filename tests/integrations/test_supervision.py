@@ -91,7 +91,7 @@ def test_tracker_ids_that_are_no_whole_numbers_are_refused(ids: list[float]) -> 
     detections = supervision.Detections(
         xyxy=np.array([[0, 1, 3, 5], [0, 0, 8, 6]], float), tracker_id=np.array(ids)
     )
-    with pytest.raises(masklet.PromptError, match="whole numbers from 1 on"):
+    with pytest.raises(masklet.PromptError, match="whole numbers from 1"):
         bridge.to_prompts(detections)
 
 

@@ -115,7 +115,7 @@ def test_a_resumed_run_says_what_has_changed(
     index.write_text(json.dumps(content))
     monkeypatch.setenv("WORLD_SIZE", "2")
     TrainingRun.begin(str(file), replace(options), out)
-    assert "so far with other batches a step and recipe file and labels, and goes on" in caplog.text
+    assert "was trained with other batches a step and recipe file and labels, and continues" in caplog.text
 
 
 def test_random_weights_train_as_a_whole_at_a_high_rate(options: TrainingOptions) -> None:
