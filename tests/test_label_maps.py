@@ -150,7 +150,7 @@ def test_two_objects_of_nearly_black_and_nearly_white_ids_are_labels() -> None:
         assert (to_label_map(labels) == labels).all()
 
 
-@pytest.mark.parametrize("ids", [(16, 240), (72, 140, 213), (152, 212), (0, 16, 240), (25, 255)])
+@pytest.mark.parametrize("ids", [(16, 240), (72, 140, 213), (152, 212), (0, 16, 240)])
 def test_small_objects_that_touch_are_never_one_soft_mask(ids: tuple[int, ...]) -> None:
     """Where few pixels are at edges, grey levels between others do not say that they are an edge."""
     rng = np.random.default_rng(sum(ids))

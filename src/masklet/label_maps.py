@@ -23,7 +23,7 @@ import numpy as np
 
 NEAR_WHITE = 0.75  # of white: a soft mask reaches it somewhere
 SMOOTH_SHARE = 0.4  # of edge pixels, with values between their neighbours'; less is a label map
-SOFT_SHARE = 0.7  # the same: more is a soft mask
+SOFT_SHARE = 0.65  # the same: more is a soft mask
 MIDDLE = 0.25, 0.75  # fractions of white; between them are the edges of a mask
 MANY_VALUES, FLAT_SHARE = 16, 0.2  # more values, or less flat area, mean noise
 FEW_LEVELS = 8  # soft edges with so few values end in white

@@ -52,7 +52,7 @@ def test_strips_track_with_each_policy_once(clip: PngVideo) -> None:
 
 
 def test_a_baseline_has_no_memory(clip: PngVideo) -> None:
-    with pytest.raises(MaskletError, match="need a model, and flow is a baseline: choose a model"):
+    with pytest.raises(MaskletError, match="need a model, but flow is a baseline: choose a model"):
         list(PolicyComparison().run(BASELINES["flow"], clip))
 
 
