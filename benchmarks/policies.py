@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 import masklet
-from masklet.masks import tight_boxes
 from masklet.synthetic.suites import cuts
 from masklet.tracking.bank import MemoryBank
 from masklet.tracking.multi_hypothesis import Offer, track_objects
@@ -23,6 +22,7 @@ from masklet.tracking.policies import POLICIES, find_policy
 from masklet.tracking.policies.sam2long import PATHS, Sam2Long
 from masklet.tracking.step import EncodedFrame, EncodedPrompt, TrackedObject
 from masklet.transforms import frame_to_square
+from masklet.types import tight_boxes
 
 OBJECTS = (1, 5)
 WARM_UP = 17  # frames until the memory is full

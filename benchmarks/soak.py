@@ -35,7 +35,7 @@ from benchmarks.studio_load import Measurements, Person, measure_memory
 from masklet import MaskletError, Prompt
 from masklet.datasets import find_items
 from masklet.media import open_frames, read_image
-from masklet.sessions.events import SavedSession
+from masklet.sessions.saved import SavedSession
 
 FRAMES = 10_000
 SETTLED = 500  # frames after which as many objects are tracked, with as many memories, as ever

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from masklet import checkpoint
-from masklet.checkpoint.layouts import LAYOUTS, ORIGINAL, TRANSFORMERS, to_ours, to_theirs
+from masklet.checkpoint.layouts import LAYOUTS, ORIGINAL, TRANSFORMERS, Layout, to_ours, to_theirs
 from masklet.checkpoint.matching import infer_config
 from masklet.config import SIZES, Sam2Config, toy
 from masklet.errors import CheckpointError, MaskletError
@@ -53,7 +53,7 @@ def kind(config: Sam2Config) -> str:
 
 
 @pytest.mark.parametrize("layout", [ORIGINAL, TRANSFORMERS], ids=lambda layout: layout.name)
-def test_the_tables_are_bijections(model: Sam2, layout: checkpoint.Layout) -> None:
+def test_the_tables_are_bijections(model: Sam2, layout: Layout) -> None:
     weights = model.state_dict()
     assert same(to_ours(to_theirs(weights, layout), layout), weights)
     theirs = {layout.theirs(key) for key in weights}
@@ -63,7 +63,7 @@ def test_the_tables_are_bijections(model: Sam2, layout: checkpoint.Layout) -> No
 
 @pytest.mark.parametrize("config", KINDS, ids=kind)
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=lambda layout: layout.name)
-def test_size_and_revision_are_read_from_the_tensors(config: Sam2Config, layout: checkpoint.Layout) -> None:
+def test_size_and_revision_are_read_from_the_tensors(config: Sam2Config, layout: Layout) -> None:
     with torch.device("meta"):
         weights = Sam2(config).state_dict()
     assert infer_config(weights, layout, "a.pt") == config
