@@ -101,7 +101,7 @@ async function sendInTurn(studio, body, targets) {
     studio.masks.restart();
     await studio.refresh();
     const count = (/** @type {number} */ number) => `${number} ${number === 1 ? "frame" : "frames"}`;
-    const kept = reviewed ? ` ${count(reviewed)} that ${reviewed === 1 ? "is" : "are"} reviewed not changed.` : "";
+    const kept = reviewed ? ` ${count(reviewed)} not changed, since reviewed.` : "";
     const words = frames ? `Changed ${count(frames)}.${kept}` : `Nothing to change.${kept}`;
     toast(words, frames ? { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo") } } : {});
     return true;
