@@ -207,12 +207,20 @@ def check_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
     height, width = size
     if not prompt:
         raise PromptError("a prompt needs a click, a box or a mask. Got an empty one.")
-    for x, y in (*prompt.positive, *prompt.negative):
+    clicks = (*prompt.positive, *prompt.negative)
+    for x, y in clicks:
         if not (0 <= x < width and 0 <= y < height):
             raise PromptError(
                 f"a click must lie in the frame, 0 <= x < {width} and 0 <= y < {height}. Got ({x:g}, {y:g})."
             )
-    _check_pixels(prompt, size)
+    values = [value for click in clicks for value in click]
+    # All clicks are in the first pixel, and not at its corner or centre.
+    if any(value % 0.5 for value in values) and max(values) <= 1 < max(size):
+        raise PromptError(
+            f"clicks must be in pixels of the frame, which is {width} wide and {height} high. Got "
+            f"({values[0]:g}, {values[1]:g}), which looks like fractions of its width and height: multiply "
+            "them, or pass (0, 0) for the first pixel."
+        )
     if prompt.box is not None:
         x0, y0, x1, y1 = prompt.box
         if min(x0, y0) >= 0 and max(x1, y1) <= 1 < max(size):
@@ -233,18 +241,6 @@ def check_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
             f"mask must have shape (H, W) = {size}, the size of the frame. Got {prompt.mask.shape}{swapped}"
         )
     return prompt
-
-
-def _check_pixels(prompt: Prompt, size: tuple[int, int]) -> None:
-    """Raise for clicks that look like fractions of the frame's size: all are in the first pixel, and not at
-    its corner or centre."""
-    values = [value for click in (*prompt.positive, *prompt.negative) for value in click]
-    if any(value % 0.5 for value in values) and max(values) <= 1 < max(size):
-        raise PromptError(
-            f"clicks must be in pixels of the frame, which is {size[1]} wide and {size[0]} high. Got "
-            f"({values[0]:g}, {values[1]:g}), which looks like fractions of its width and height: multiply "
-            "them, or pass (0, 0) for the first pixel."
-        )
 
 
 def check_frame_prompts(prompts: object, size: tuple[int, int]) -> dict[int, Prompt]:
