@@ -99,10 +99,10 @@ def test_what_does_not_change_is_shared() -> None:
 
 def test_prompts_join_the_bank_when_the_object_is_tracked() -> None:
     history = History().after(Prompted(0, 1, click())).after(Prompted(5, 1, click()))
-    assert history.state.objects[1].pending == (0, 5) and not history.state.objects[1].conditioning
+    assert history.state.objects[1].pending == (0, 5) and not history.state.objects[1].bank.conditioning
     history = history.after(Propagated(3, 8, reverse=False))
     obj = history.state.objects[1]
-    assert obj.conditioning == (0, 5) and not obj.pending and obj.position == (7, False)
+    assert obj.bank.conditioning == (0, 5) and not obj.pending and obj.position == (7, False)
     assert obj.forward == ((3, 8),) and obj.answered == ((0, 1), (3, 8))
     assert history.after(Prompted(0, 1, click())).state.objects[1].position is None
 
@@ -112,7 +112,7 @@ def test_an_object_is_passed_from_its_first_prompt_on() -> None:
     forward = apply_event(state, Propagated(2, 9, reverse=False), 2).objects[1]
     assert forward.forward == ((5, 9),)
     before = apply_event(state, Propagated(2, 4, reverse=False), 2).objects[1]
-    assert before.forward == () and before.position is None and before.settled == 2
+    assert before.forward == () and before.position is None and before.bank.settled == 2
 
 
 def test_a_frame_tracked_next_extends_the_last_event() -> None:

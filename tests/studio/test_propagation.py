@@ -186,7 +186,7 @@ def assert_equal_masks(caller: Caller, video: str, session: VideoSession) -> Non
     state = caller.studio.live.history(video.rpartition("/")[2]).state.session
     for id, obj in session.state.objects.items():
         other = state.objects[id]
-        assert (obj.pending, obj.conditioning) == (other.pending, other.conditioning)
+        assert (obj.pending, obj.bank.conditioning) == (other.pending, other.bank.conditioning)
         assert (obj.forward, obj.backward) == (other.forward, other.backward)
 
 

@@ -112,7 +112,7 @@ def to_masks(
 def fill_bank(bank: MemoryBank, obj: ObjectState, records: Mapping[int, MemoryRecord]) -> None:
     """Fill an empty bank with an object's memories: those of its conditioning frames, and the others in
     order."""
-    for frame in obj.conditioning:
+    for frame in obj.bank.conditioning:
         memory = records[frame].memory if frame in records else None
         if memory is not None:
             bank.prompted[frame] = replace(memory, prompted=True)
@@ -314,7 +314,7 @@ class InMemoryStore:
             memory = rebuild(frame, answer, mask)
             version.record = replace(record, memory=memory)
             self._hold(version, version.record)
-            bank.keep(replace(memory, prompted=frame in obj.conditioning))
+            bank.keep(replace(memory, prompted=frame in obj.bank.conditioning))
 
     def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
         enough = POINTERS * len(self.history.state.objects)
@@ -350,7 +350,7 @@ class InMemoryStore:
 
         Until it is recorded, its number may be that of an undone event.
         """
-        return min(obj.settled, self.history.number)
+        return min(obj.bank.settled, self.history.number)
 
     def _saved_policy(self, obj: ObjectState) -> PolicyRecord | None:
         """The policy that was saved when an object was last tracked."""
@@ -362,7 +362,9 @@ class InMemoryStore:
         at, saved = self._settled(obj), self._saved_policy(obj)
         for frame in frames:
             version = self._version_at(obj.id, frame, at)
-            if version is None or version.record is None or version.since < obj.begun or frame in obj.cleared:
+            if version is None or version.record is None or version.since < obj.begun:
+                continue
+            if frame in obj.bank.cleared:
                 continue
             if saved is None or saved.remembers(version):
                 yield version, version.record
@@ -385,7 +387,7 @@ class InMemoryStore:
         while self._superseded and self._superseded[0][0] <= floor.number:
             number, version = self._superseded.popleft()
             obj = floor.state.objects.get(version.id)
-            if obj is not None and version.since <= obj.settled < number:
+            if obj is not None and version.since <= obj.bank.settled < number:
                 remaining.append((number, version))
             else:
                 self._versions[version.id][version.frame].remove(version)

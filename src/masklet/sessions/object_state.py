@@ -26,17 +26,30 @@ Span = tuple[int, int]  # first frame, and the frame after the last
 
 
 @dataclass(frozen=True)
+class BankState:
+    """Which memories an object's bank has: those of the event that last tracked it.
+
+    Attributes:
+        settled: That event; 0 before the first.
+        conditioning: Prompted and reviewed frames, in the order in which they were added.
+        cleared: Frames whose prompts were removed since, and whose memories are gone.
+    """
+
+    settled: int = 0
+    conditioning: tuple[int, ...] = ()
+    cleared: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
 class ObjectState:
     """One object after an event.
 
     Attributes:
         begun: The event that created it. Older results belong to another object with the same id.
         prompts: Its prompts, by frame.
-        settled: The last event that tracked it; 0 before the first. Its bank has the state after that event.
-        conditioning: Prompted and reviewed frames in its memory bank, in the order in which they were added.
+        bank: What is in its memory bank. States between which the bank does not change share it.
         pending: Frames with prompts that are added to the bank when the object is tracked next. As published,
             successive corrections do not attend to each other.
-        cleared: Frames whose prompts were removed since it was last tracked.
         forward: Frames through which it was last tracked forward, in order.
         backward: Frames through which it was last tracked backward, in order.
         reviewed: Frames whose masks were marked as reviewed, in order. They are kept.
@@ -47,10 +60,8 @@ class ObjectState:
     id: int
     begun: int
     prompts: Mapping[int, Prompt] = field(default_factory=dict)
-    settled: int = 0
-    conditioning: tuple[int, ...] = ()
+    bank: BankState = field(default_factory=BankState)
     pending: tuple[int, ...] = ()
-    cleared: frozenset[int] = frozenset()
     forward: tuple[Span, ...] = ()
     backward: tuple[Span, ...] = ()
     reviewed: tuple[Span, ...] = ()
@@ -94,12 +105,12 @@ class ObjectState:
     @property
     def changed(self) -> frozenset[int]:
         """Frames on which its prompts changed since it was last tracked."""
-        return self.cleared.union(self.pending)
+        return self.bank.cleared.union(self.pending)
 
     @property
     def is_settled(self) -> bool:
         """Whether tracking it would not change its conditioning frames."""
-        return not self.pending and self._conditioning() == self.conditioning
+        return not self.pending and self._conditioning() == self.bank.conditioning
 
     def _conditioning(self) -> tuple[int, ...]:
         """The bank's conditioning frames when it is tracked next.
@@ -108,9 +119,8 @@ class ObjectState:
         memorized as tracked ones.
         """
         ends = {end for start, stop in self.reviewed for end in (start, stop - 1)} - self.prompts.keys()
-        stay = [
-            at for at in self.conditioning if at not in self.pending and (at in self.prompts or at in ends)
-        ]
+        before = [at for at in self.bank.conditioning if at not in self.pending]
+        stay = [at for at in before if at in self.prompts or at in ends]
         return (*stay, *self.pending, *sorted(ends.difference(stay)))
 
 
@@ -207,14 +217,14 @@ def apply_event(state: SessionState, event: SessionEvent, number: int) -> Sessio
 
 
 def _clear(obj: ObjectState, event: Cleared) -> ObjectState:
-    frame = event.frame
+    frame, bank = event.frame, obj.bank
     cleared = frame, frame + 1
+    conditioning = tuple(at for at in bank.conditioning if at != frame)
     return replace(
         obj,
         prompts=prompts_after(obj.prompts, event),
-        conditioning=tuple(at for at in obj.conditioning if at != frame),
+        bank=BankState(bank.settled, conditioning, bank.cleared | {frame}),
         pending=tuple(at for at in obj.pending if at != frame),
-        cleared=obj.cleared | {frame},
         forward=cut_spans(obj.forward, cleared),
         backward=cut_spans(obj.backward, cleared),
         reviewed=cut_spans(obj.reviewed, cleared),
@@ -223,7 +233,7 @@ def _clear(obj: ObjectState, event: Cleared) -> ObjectState:
 
 
 def _propagate(obj: ObjectState, event: Propagated, number: int) -> ObjectState:
-    settled = replace(obj, settled=number, conditioning=obj._conditioning(), pending=(), cleared=frozenset())
+    settled = replace(obj, bank=BankState(number, obj._conditioning()), pending=())
     if event.reverse:
         start, stop = event.stop + 1, min(event.start, max(obj.prompts)) + 1
     else:

@@ -14,7 +14,7 @@ from masklet.media import Frames
 from masklet.model import Sam2
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.memory_store import CompactAnswer, MemoryRecord, MemoryStore
-from masklet.sessions.object_state import ObjectState
+from masklet.sessions.object_state import BankState, ObjectState
 from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.bank import WINDOW, MemoryBank
 from masklet.tracking.multi_hypothesis import track_objects
@@ -27,15 +27,15 @@ from masklet.tracking.step import (
     make_memories,
 )
 from masklet.transforms import mask_to_square
-from masklet.types import FrameFeatures, Memory
+from masklet.types import Memory
 
 
 @dataclass(eq=False)
 class Propagator:
     """Tracks objects, with the memory banks and policies that they need.
 
-    A bank belongs to a state of its object. If the state changes by an undo or an edit, the bank is loaded
-    from the store again.
+    A loaded bank belongs to a `BankState`. If an object gets another one by an undo or an edit, its bank is
+    loaded from the store again.
 
     Attributes:
         store: Has the session's state, and stores the results of tracking.
@@ -54,7 +54,7 @@ class Propagator:
     scenes: Scenes | None
     capacity: int | None
     clip_length: int | None
-    _tracked: dict[int, tuple[ObjectState, TrackedObject]] = field(default_factory=dict, init=False)
+    _tracked: dict[int, tuple[BankState, TrackedObject]] = field(default_factory=dict, init=False)
 
     @property
     def tracked(self) -> Mapping[int, TrackedObject]:
@@ -64,17 +64,13 @@ class Propagator:
     def _read(self, frame: int) -> np.ndarray:
         return self.frames[frame] if self.scenes is None else self.scenes.read(frame)
 
-    def features(self, frame: int) -> FrameFeatures:
-        """The encoded frame, from the cache if possible."""
+    def encode(self, frame: int, *, reverse: bool = False) -> EncodedFrame:
+        """A frame with its features, from the cache if possible, for tracking in a direction."""
         features = self.cache.get(frame, self.model.device, self.model.dtype)
         if features is None:
             features = encode_frame(self.model, self._read(frame))
             self.cache.put(frame, features)
-        return features
-
-    def encode(self, frame: int, *, reverse: bool = False) -> EncodedFrame:
-        """The encoded frame, for tracking in a direction."""
-        return EncodedFrame(self.features(frame), frame, reverse, self.clip_length)
+        return EncodedFrame(features, frame, reverse, self.clip_length)
 
     def begin(self, obj: ObjectState, frame: int, *, reverse: bool | None) -> TrackedObject:
         """An object that is about to be prompted on a frame, with a copy of its bank.
@@ -88,18 +84,9 @@ class Propagator:
         self._refill(obj, tracked.bank, frame, reverse=reverse)
         return TrackedObject(obj.id, tracked.bank.copy(), self.policy())
 
-    def carry_over(self, before: ObjectState, after: ObjectState | None) -> TrackedObject | None:
-        """Keep the bank of an object whose state an event changed; None if none fits.
-
-        Args:
-            before: The state that the bank must fit.
-            after: The state for which it is kept; None if the object was removed.
-        """
-        state, tracked = self._tracked.pop(before.id, (None, None))
-        if after is None or tracked is None or state is not before:
-            return None
-        self._tracked[before.id] = after, tracked
-        return tracked
+    def forget(self, id: int) -> None:
+        """Drop the bank of an object, after an edit that changed it."""
+        self._tracked.pop(id, None)
 
     def run(
         self, path: range, ids: tuple[int, ...] | None, *, reverse: bool
@@ -167,7 +154,7 @@ class Propagator:
             self._put(propagated, frame)
         for id, propagated in tracked.items():
             store.save_policy(propagated)
-            self._tracked[id] = self.store.history.state.objects[id], propagated
+            self._tracked[id] = self.store.history.state.objects[id].bank, propagated
         store.make_room(tracked, frame)
 
     def load(self, obj: ObjectState, after: ObjectState, frame: int) -> TrackedObject:
@@ -177,10 +164,10 @@ class Propagator:
         bank.
         """
         state, tracked = self._tracked.get(obj.id, (None, None))
-        if tracked is None or state is not obj or (after is not obj and not obj.is_settled):
+        if tracked is None or state is not obj.bank or (after is not obj and not obj.is_settled):
             bank, policy = self.store.load_bank(after, frame), self.store.load_policy(obj, self.policy)
             tracked = TrackedObject(obj.id, bank, policy)
-            self._tracked[obj.id] = obj, tracked
+            self._tracked[obj.id] = obj.bank, tracked
         elif after is not obj and self.capacity is None and obj.is_fixed(frame):
             bank = tracked.bank
             is_there = frame in bank.prompted or frame in bank.tracked
@@ -214,7 +201,7 @@ class Propagator:
         step = 1 if reverse else -1
         reach = range(frame + WINDOW * step, frame, -step)
         window = [at for at in reach if at not in bank.tracked and obj.direction(at) is not None]
-        absent = [at for at in (*obj.conditioning, *window) if at not in bank.prompted]
+        absent = [at for at in (*obj.bank.conditioning, *window) if at not in bank.prompted]
         if absent:
             self.store.refill(obj, bank, absent, self._rebuild_memory)
 

@@ -133,7 +133,7 @@ class VideoSession:
         Args:
             frame: From 0.
         """
-        return self._propagator.features(frame)
+        return self._propagator.encode(frame).features
 
     def prompt(self, frame: int, id: int, prompt: Prompt) -> Masks:
         """Prompt an object on a frame, or correct its mask. Tracking keeps the answer.
@@ -191,7 +191,6 @@ class VideoSession:
         exact = None if prepared.exact is None else rle.encode(prepared.exact)["counts"]
         self._store.append(event)
         self._store.put(id, frame, MemoryRecord(prepared.prediction(tracked), memory, exact))
-        self._propagator.carry_over(obj, self.state.objects[id])
         return Answer(size, choice, prepared.zoomed)
 
     def preview(self, frame: int, prompt: Prompt) -> ImageCandidates:
@@ -326,9 +325,7 @@ class VideoSession:
         self._store.append(Cleared(frame, id))
         left = self.state.objects.get(id)
         self._store.end(id, None if left is None else frame)
-        tracked = self._propagator.carry_over(obj, left)
-        if tracked is not None:
-            tracked.bank.forget(frame)
+        self._propagator.forget(id)
 
     def remove(self, id: int) -> None:
         """Remove an object with all its prompts and masks.
@@ -342,7 +339,7 @@ class VideoSession:
         obj = self.state.objects[self._existing(id)]
         self._store.append(Removed(obj.id))
         self._store.end(obj.id, None)
-        self._propagator.carry_over(obj, None)
+        self._propagator.forget(obj.id)
 
     def review(self, start: int, stop: int | None = None, *, reviewed: bool = True) -> None:
         """Mark frames as reviewed: tracking keeps their masks and remembers them as prompts.

@@ -144,11 +144,11 @@ class RowStore:
 
     def load_bank(self, obj: ObjectState, frame: int) -> MemoryBank:
         bank = MemoryBank(None)
-        if not obj.settled:
+        if not obj.bank.settled:
             return bank
         near = range(frame - POINTERS, frame + POINTERS + 1)
-        wanted = {*obj.conditioning, *self._find_far_frames(obj.id, near)}
-        settled = min(obj.settled, self.change.state.head)
+        wanted = {*obj.bank.conditioning, *self._find_far_frames(obj.id, near)}
+        settled = min(obj.bank.settled, self.change.state.head)
         rows = self.change.database.scalars(
             select(Result)
             .where(
@@ -158,7 +158,7 @@ class RowStore:
                 Result.since <= settled,
                 or_(Result.until.is_(None), Result.until > settled),
                 or_(Result.frame.between(near.start, near.stop - 1), Result.frame.in_(wanted)),
-                Result.frame.not_in(obj.cleared),
+                Result.frame.not_in(obj.bank.cleared),
             )
             .order_by(Result.id)
         )
