@@ -76,8 +76,8 @@ def main(
         min_contrast=0,
     )
     masks = []
-    for picture in track(find_pictures(pictures, read_names(HELD_BACK)[::every])):
-        image, truths = picture.read()
+    for sample in track(find_pictures(pictures, read_names(HELD_BACK)[::every])):
+        image, truths = sample.read()
         segments = generate_segments(network, image, no_thresholds)
         codes = [rle.encode(truth) for truth in truths.values()]
         overlaps = [rle.overlaps(segments.codes, others) for others in (codes, segments.codes)]

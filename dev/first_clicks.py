@@ -66,13 +66,13 @@ def main(
     cv2.imwrite(str(out), np.vstack(rows)[..., ::-1])
 
 
-def click(network: masklet.Sam2, picture: PictureSample) -> FirstClick:
+def click(network: masklet.Sam2, sample: PictureSample) -> FirstClick:
     """The largest object of a picture, clicked in its middle."""
-    image, masks = picture.read()
+    image, masks = sample.read()
     truth = max(masks.values(), key=lambda mask: mask.sum())
     prompt = next_click(None, truth)
     answer = masklet.ImageSession(network, image).segment(prompt)
-    return FirstClick(picture.name, image, prompt.positive[0], answer[0], truth, float(answer.iou[0]))
+    return FirstClick(sample.name, image, prompt.positive[0], answer[0], truth, float(answer.iou[0]))
 
 
 def draw(one: FirstClick) -> np.ndarray:

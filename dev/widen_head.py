@@ -34,15 +34,15 @@ TRANSPOSED = ("mask_decoder.up1.weight", "mask_decoder.up2.weight")
 TABLES = ("token.weight", "tokens.weight", "labels.weight", "padding.weight", "no_hint.weight")
 
 
-def main(model: str, out: Path, picture: Path, seed: int = 0) -> None:
+def main(model: str, out: Path, image: Path, seed: int = 0) -> None:
     """Write a network with a head of twice the width, in float32, and print what differs."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
     small = masklet.load(model, device="cpu", engine="torch")
     wide = widen(small)
     masklet.save(wide, out)
-    image = frame_to_square(read_image(picture), small.config.image_size)
-    for (name, one), (_, other) in zip(answers(small, image), answers(wide, image), strict=True):
+    square = frame_to_square(read_image(image), small.config.image_size)
+    for (name, one), (_, other) in zip(answers(small, square), answers(wide, square), strict=True):
         typer.echo(f"{name}: differs by {differ(one, other):.2g} of its root mean square")
 
 

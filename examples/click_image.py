@@ -21,8 +21,8 @@ def main(
     model: str = "nano",
     out: Path = Path("out/click_image"),
 ) -> None:
-    picture = open_frames(DEMO)[0] if image is None else read_image(image)
-    session = masklet.ImageSession(masklet.load(model), picture)  # the picture is encoded here, once
+    pixels = open_frames(DEMO)[0] if image is None else read_image(image)
+    session = masklet.ImageSession(masklet.load(model), pixels)  # the picture is encoded here, once
 
     # One click may mean a part or the whole, so there are three answers, best first.
     clicked = Prompt(positive=[point])
@@ -34,8 +34,8 @@ def main(
     corrected = session.segment(clicked | Prompt(negative=[wrong]), hint=offered)
     print(f"corrected: {corrected[0].sum()} pixels, predicted IoU {corrected.iou[0]:.2f}")
 
-    OverlayPng(out / "offered.png").write(picture, offered.as_masks())
-    OverlayPng(out / "corrected.png").write(picture, corrected.as_masks())
+    OverlayPng(out / "offered.png").write(pixels, offered.as_masks())
+    OverlayPng(out / "corrected.png").write(pixels, corrected.as_masks())
     write_label_map(out / "mask.png", corrected[0])
     print(out)
 

@@ -65,8 +65,8 @@ def test_what_a_masked_array_hides_is_black_and_sets_no_range() -> None:
     hidden = np.zeros(values.shape, dtype=bool)
     hidden[20:30, 5:25] = True
     for beneath in (-9999.0, 1e38, 0.5):
-        picture = np.ma.masked_array(np.where(hidden, np.float32(beneath), values), hidden)
-        for image in (read_image(picture), ImageReader().read(picture)):
+        masked = np.ma.masked_array(np.where(hidden, np.float32(beneath), values), hidden)
+        for image in (read_image(masked), ImageReader().read(masked)):
             assert (image[hidden] == 0).all() and (
                 abs(image[~hidden].astype(int) - expected[~hidden]) < 8
             ).all()

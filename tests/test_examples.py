@@ -113,9 +113,9 @@ def test_robot_camera(
 
     def unsteady(source: str) -> masklet.media.Stream:
         calls.append(source)
-        return stream(pictures())
+        return stream(read_camera())
 
-    def pictures() -> Iterator[np.ndarray]:
+    def read_camera() -> Iterator[np.ndarray]:
         if len(calls) == 2:
             raise masklet.MediaError("the camera cannot be opened.")
         yield from images[:2] if len(calls) == 1 else images[2:]

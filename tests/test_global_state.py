@@ -49,9 +49,9 @@ FRAMES = np.stack([picture(x) for x in (65, 67, 69)])
 
 def run_public_face(model: Sam2) -> list[np.ndarray]:
     """The masks of a picture's session, a stream, a video's session and everything."""
-    image = ImageSession(model, FRAMES[0])
-    first = image.segment(CLICK)
-    pictures = [first, image.segment(BOX), image.segment(BOX | CLICK, hint=first)]
+    session = ImageSession(model, FRAMES[0])
+    first = session.segment(CLICK)
+    offered = [first, session.segment(BOX), session.segment(BOX | CLICK, hint=first)]
     answers: list[Masks] = []
 
     tracker = Tracker(model)
@@ -68,7 +68,7 @@ def run_public_face(model: Sam2) -> list[np.ndarray]:
 
     answers.append(masklet.everything(model, FRAMES[0], GRID))
     masks = [masks[id] for masks in answers for id in masks.ids]
-    return [mask for candidates in pictures for mask in candidates] + masks
+    return [mask for candidates in offered for mask in candidates] + masks
 
 
 @cache

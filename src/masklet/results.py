@@ -202,13 +202,13 @@ class MaskResult(ComparesArrays, ABC):
     def _ground(self, image: object) -> Image:
         if image is None:
             image = np.full((*self.size, 3), GROUND, dtype=np.uint8) if self.image is None else self.image()
-        picture = np.asarray(image)
-        if picture.dtype != np.uint8 or picture.shape != (*self.size, 3):
+        pixels = np.asarray(image)
+        if pixels.dtype != np.uint8 or pixels.shape != (*self.size, 3):
             raise OptionError(
                 f"image must be uint8 {(*self.size, 3)}, the picture of these masks. "
-                f"Got {picture.dtype} {picture.shape}."
+                f"Got {pixels.dtype} {pixels.shape}."
             )
-        return picture
+        return pixels
 
     def _repr_png_(self) -> bytes:
         return as_png(as_strip(self._tiles(None)))

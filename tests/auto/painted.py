@@ -22,7 +22,7 @@ RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (150, 150, 150)
 Blot = tuple[tuple[int, int, int], tuple[slice, slice]]
 
 
-def picture(*blots: Blot, size: tuple[int, int] = SIZE) -> np.ndarray:
+def paint(*blots: Blot, size: tuple[int, int] = SIZE) -> np.ndarray:
     """uint8 (H, W, 3); later blots lie on top."""
     image = np.zeros((*size, 3), dtype=np.uint8)
     for color, place in blots:

@@ -24,7 +24,7 @@ from masklet.media import CocoJson, open_frames
 from masklet.rle import encode
 from toy_models import toy_network
 
-from .painted import BLUE, GREEN, GREY, RED, SIZE, Painted, picture
+from .painted import BLUE, GREEN, GREY, RED, SIZE, Painted, paint
 
 LEFT, RIGHT, SMALL = np.s_[8:32, 4:24], np.s_[4:44, 36:60], np.s_[16:28, 44:56]
 COARSE = Grid(points_per_side=12)
@@ -33,7 +33,7 @@ COARSE = Grid(points_per_side=12)
 @pytest.fixture(scope="module")
 def image() -> np.ndarray:
     """A red blot, and a green one with a blue blot on it."""
-    return picture((RED, LEFT), (GREEN, RIGHT), (BLUE, SMALL))
+    return paint((RED, LEFT), (GREEN, RIGHT), (BLUE, SMALL))
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_boxes_miss_duplicates_that_masks_show() -> None:
 
 def test_crops_find_what_is_small() -> None:
     speck = np.s_[40:56, 52:68]
-    image = picture((RED, speck), (GREEN, np.s_[80:180, 110:240]), size=(192, 256))
+    image = paint((RED, speck), (GREEN, np.s_[80:180, 110:240]), size=(192, 256))
     plain = generate_segments(Painted(), image, Grid(points_per_side=4))
     cropped = generate_segments(Painted(), image, Grid(points_per_side=4, crop_n_layers=1))
     assert len(plain) == 1 and len(cropped) == 2
@@ -121,7 +121,7 @@ def test_crops_find_what_is_small() -> None:
 def test_dense_finds_what_balanced_overlooks() -> None:
     """The small blot lies between what the model sees of the whole picture; a crop shows it larger."""
     small, model = np.s_[24:43, 33:57], Painted()
-    image = picture((RED, small), (GREEN, np.s_[300:340, 400:460]), size=(480, 640))
+    image = paint((RED, small), (GREEN, np.s_[300:340, 400:460]), size=(480, 640))
     best = {
         preset: max(overlap(mask, small) for _, mask in everything_in_image(model, image, preset).items())
         for preset in ("fast", "balanced", "dense")
@@ -143,13 +143,13 @@ def test_crops_are_the_picture_in_overlapping_parts() -> None:
 
 
 def test_what_a_crop_cuts_is_left_to_others() -> None:
-    image = picture((RED, np.s_[10:150, 10:310]), size=(160, 320))  # goes through all four crops
+    image = paint((RED, np.s_[10:150, 10:310]), size=(160, 320))  # goes through all four crops
     cropped = generate_segments(Painted(), image, Grid(points_per_side=8, crop_n_layers=1))
     assert cropped.crops.tolist() == [[0, 0, 320, 160]]
 
 
 def test_specks_and_holes_are_cleared() -> None:
-    image = picture((RED, LEFT), (RED, np.s_[40:46, 40:46]), (GREY, np.s_[16:20, 12:16]))
+    image = paint((RED, LEFT), (RED, np.s_[40:46, 40:46]), (GREY, np.s_[16:20, 12:16]))
     plain = generate_segments(Painted(), image, COARSE)
     clean = generate_segments(Painted(), image, Grid(points_per_side=12, min_mask_region_area=60))
     red, cleaned = (max(each.areas.tolist()) for each in (plain, clean))
@@ -197,7 +197,7 @@ def test_a_refinement_gives_each_mask_as_the_hint() -> None:
             hints.append(arguments[4])
             return super().decode(*arguments, **options)
 
-    image = picture((RED, LEFT))
+    image = paint((RED, LEFT))
     generate_segments(Listening(), image, Grid(points_per_side=4, use_m2m=True))
     assert hints[0] is None and [len(hint) for hint in hints[1:]] == [48]  # type: ignore[arg-type]
 
@@ -219,14 +219,14 @@ def test_batches_change_nothing(image: np.ndarray) -> None:
 
 
 def test_nothing_is_found_in_nothing() -> None:
-    found = everything_in_image(Painted(), picture(), COARSE)
+    found = everything_in_image(Painted(), paint(), COARSE)
     assert len(found) == 0 and found.records() == [] and not found.label_map().any()
     assert found.logits.shape == (0, *SIZE) and found.boxes.shape == (0, 4)
 
 
 @pytest.mark.parametrize("blots", [(), ((RED, LEFT), (GREEN, RIGHT), (BLUE, SMALL))], ids=["none", "three"])
 def test_a_partition_covers_every_pixel_once(blots: tuple[Any, ...]) -> None:
-    parts = everything_in_image(Painted(), picture(*blots), COARSE, partition=True)
+    parts = everything_in_image(Painted(), paint(*blots), COARSE, partition=True)
     times = np.sum([mask for _, mask in parts.items()], axis=0)
     assert (times == 1).all()
     assert len(parts) == len(blots) + 1

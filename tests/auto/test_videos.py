@@ -21,7 +21,7 @@ from masklet.auto.tracker import TrackRecords
 from masklet.errors import MaskletError, MediaError
 from masklet.types import FrameFeatures
 
-from .painted import BLUE, GREEN, GREY, RED, Painted, picture
+from .painted import BLUE, GREEN, GREY, RED, Painted, paint
 
 GRID = Grid(points_per_side=12)
 LENGTH = 24
@@ -34,7 +34,7 @@ def frame(time: int, *, blue: bool = True) -> np.ndarray:
         blots.append((GREEN, np.s_[4:20, 40:60]))
     if blue and not 4 <= time < 14:
         blots.append((BLUE, np.s_[28:44, 40:56]))
-    return picture(*blots)
+    return paint(*blots)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_nothing_is_encoded_where_a_detector_is_silent(clip: np.ndarray) -> None
 
 def test_scene_cuts_are_watched_for_on_request() -> None:
     """Red goes on in another place, where only its memory of the first frame is looked at."""
-    other = picture((GREY, np.s_[:24, 32:]), (RED, np.s_[34:46, 4:24]))
+    other = paint((GREY, np.s_[:24, 32:]), (RED, np.s_[34:46, 4:24]))
     scenes = [frame(0)] * 4 + [other] * 3
     cuts = {}
     for wanted in (False, True):
@@ -159,9 +159,9 @@ def test_an_endless_stream_needs_no_more_room(monkeypatch: pytest.MonkeyPatch) -
     def come_and_go() -> Iterator[np.ndarray]:
         for time in range(400):
             here = time // 10 % 4
-            yield picture((RED, np.s_[4:20, 4 + 8 * here : 20 + 8 * here]), (GREEN, np.s_[28:44, 8:24]))
+            yield paint((RED, np.s_[4:20, 4 + 8 * here : 20 + 8 * here]), (GREEN, np.s_[28:44, 8:24]))
             if time % 10 == 9:
-                yield from [picture()] * 6
+                yield from [paint()] * 6
 
     found = everything_in_video(Painted(), come_and_go(), Grid(points_per_side=8), every=4, patience=2)
     auto_tracker = found._frames.__reduce__()[1][0].__self__  # type: ignore[attr-defined]

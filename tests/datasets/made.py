@@ -45,9 +45,9 @@ def write_coco(root: Path, images: str = "", index: str = "instances.json") -> N
         {"id": 13, "image_id": 2, "segmentation": rle.encode(~RIGHT), "iscrowd": 1},
         {"id": 14, "image_id": 2, "segmentation": []},
     ]
-    pictures = [{"id": number, "file_name": f"{number}.png", "height": H, "width": W} for number in (1, 2, 3)]
+    entries = [{"id": number, "file_name": f"{number}.png", "height": H, "width": W} for number in (1, 2, 3)]
     (root / index).parent.mkdir(parents=True, exist_ok=True)
-    (root / index).write_text(json.dumps({"images": pictures, "annotations": annotations, "categories": []}))
+    (root / index).write_text(json.dumps({"images": entries, "annotations": annotations, "categories": []}))
 
 
 def only_masks(footage: DatasetItem, frame: int = 0) -> list[np.ndarray]:

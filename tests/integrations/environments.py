@@ -42,8 +42,8 @@ def export(folder: Path) -> Path:
     """Pictures, and masklet's exports of them as COCO and CVAT for images."""
     (folder / "pictures").mkdir()
     for frame in range(LENGTH):
-        picture = np.full((*SIZE, 3), 40 * frame, dtype=np.uint8)
-        PIL.Image.fromarray(picture).save(folder / "pictures" / f"{frame:05d}.png")
+        pixels = np.full((*SIZE, 3), 40 * frame, dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(folder / "pictures" / f"{frame:05d}.png")
     frames = open_frames(folder / "pictures")
     with writers(["coco", "cvat-images"], folder, frames, {1: "dog", 2: "ball"}) as files:
         for frame, image in enumerate(frames):

@@ -309,9 +309,9 @@ class TestMemory:
         with (tmp_path / "clip.mp4").open("rb") as file:
             assert len(open_frames(file)) == 8
         PIL.Image.fromarray(numbered(9)).save(tmp_path / "a.png")
-        picture = (tmp_path / "a.png").read_bytes()
-        assert number(read_image(picture)) == number(read_image(io.BytesIO(picture))) == 9
-        assert is_still(picture) and is_still(io.BytesIO(picture))
+        data = (tmp_path / "a.png").read_bytes()
+        assert number(read_image(data)) == number(read_image(io.BytesIO(data))) == 9
+        assert is_still(data) and is_still(io.BytesIO(data))
 
     @pytest.mark.parametrize("data", [b"", b"no picture, no video" * 9])
     def test_senseless_bytes(self, data: bytes) -> None:

@@ -46,8 +46,8 @@ class TestCocoJson:
     def test_pictures_keep_their_names(self, tmp_path: Path) -> None:
         for name in ("b.png", "a.png"):
             PIL.Image.fromarray(numbered(1)).save(tmp_path / name)
-        pictures = open_frames(tmp_path)
-        write(CocoJson(tmp_path / "coco.json", pictures), pictures, [made_masks(1, {1: ONE})])
+        frames = open_frames(tmp_path)
+        write(CocoJson(tmp_path / "coco.json", frames), frames, [made_masks(1, {1: ONE})])
         images = json.loads((tmp_path / "coco.json").read_text())["images"]
         assert [image["file_name"] for image in images] == ["b.png"]
 

@@ -49,8 +49,8 @@ class TestReadImage:
             (np.full((4, 6, 4), 255, np.uint8), (255, 255, 255)),
         ],
     )
-    def test_other_kinds_become_rgb(self, picture: object, expected: tuple[int, int, int]) -> None:
-        image = read_image(picture)
+    def test_other_kinds_become_rgb(self, source: object, expected: tuple[int, int, int]) -> None:
+        image = read_image(source)
         assert image.shape == (4, 6, 3) and image.dtype == np.uint8
         assert tuple(image[0, 0]) == expected
 

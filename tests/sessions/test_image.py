@@ -70,11 +70,11 @@ def test_a_picture_is_encoded_once(fake: Fake, frames: np.ndarray) -> None:
 
 
 def test_arrays_pil_images_and_files_are_one(network: Sam2, frames: np.ndarray, tmp_path: Path) -> None:
-    picture = PIL.Image.fromarray(frames[0])
-    picture.save(tmp_path / "picture.png")
+    pil_image = PIL.Image.fromarray(frames[0])
+    pil_image.save(tmp_path / "picture.png")
     expected = ImageSession(network, frames[0]).segment(click())
-    for image in (picture, tmp_path / "picture.png", str(tmp_path / "picture.png")):
-        assert_same(ImageSession(network, image).segment(click()), expected)
+    for source in (pil_image, tmp_path / "picture.png", str(tmp_path / "picture.png")):
+        assert_same(ImageSession(network, source).segment(click()), expected)
 
 
 def test_the_label_map_of_a_first_click_paints_the_object(session: ImageSession) -> None:

@@ -330,10 +330,10 @@ def test_a_pixel_size_that_a_person_gave_is_in_measures_and_labels(caller: Calle
 
 
 def test_an_uploaded_picture_keeps_its_name_in_exports(tmp_path: Path) -> None:
-    picture = make_picture(tmp_path / "Hund 1.png").read_bytes()
+    data = make_picture(tmp_path / "Hund 1.png").read_bytes()
     with Caller(make_studio(tmp_path)) as caller:
         project = f"/projects/{caller.post('/projects', {'name': 'names'})['id']}"
-        made = caller.ask("POST", f"{project}/uploads", files={"file": ("Hund 1.png", picture)})
+        made = caller.ask("POST", f"{project}/uploads", files={"file": ("Hund 1.png", data)})
         video = f"/videos/{made['id']}"
         caller.click(video)
         (image,) = json.loads(caller.exported(video, "coco"))["images"]

@@ -401,8 +401,8 @@ def test_a_whole_project_is_exported_with_pictures_classes_and_a_split(
         data = COCO(str(split))
         assert [entry["name"] for entry in data.loadCats(data.getCatIds())] == ["cat", "dog"]
         for image in data.imgs.values():
-            with PIL.Image.open(tmp_path / image["file_name"]) as picture:
-                assert picture.size == (image["width"], image["height"])
+            with PIL.Image.open(tmp_path / image["file_name"]) as opened:
+                assert opened.size == (image["width"], image["height"])
         for entry in data.anns.values():
             assert data.annToMask(entry).sum() == entry["area"] and entry["category_id"] == 2
         images, annotations = images + len(data.imgs), annotations + len(data.anns)

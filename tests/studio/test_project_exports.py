@@ -98,7 +98,7 @@ def test_measures_and_places_of_a_stack_are_in_exports_of_the_project(caller: Ca
     microns = {"axes": "TZYX", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2.0}
     pages = np.zeros((2, 3, *SIZE), dtype=np.uint8)
     tifffile.imwrite(caller.studio.settings.folder / "cells.ome.tif", pages, ome=True, metadata=microns)
-    project, (stack, picture) = project_of(caller, "cells.ome.tif", "one.png")
+    project, (stack, photo) = project_of(caller, "cells.ome.tif", "one.png")
     mask = {"size": list(SIZE), "counts": [100, 20, SIZE[0] * SIZE[1] - 120]}
     caller.post(f"{stack}/prompts", {"frame": 4, "object": 1, "mask": mask})
     _, archive = exported(caller, project, format="coco", validation=0)
@@ -109,7 +109,7 @@ def test_measures_and_places_of_a_stack_are_in_exports_of_the_project(caller: Ca
         if image["video"] == "cells.ome.tif"
     ] == [(0, 0, 0, [0.5, 0.5, 2]), (4, 1, 1, [0.5, 0.5, 2])]
     assert not any("time" in image for image in images if image["video"] == "one.png")
-    caller.ask("PATCH", picture, json={"pixel_size": "2um"})
+    caller.ask("PATCH", photo, json={"pixel_size": "2um"})
     view = caller.export(project, format="measures")
     assert view["file"] == "exports-measures.csv", view["message"]
     table = caller.export_file(view).decode()

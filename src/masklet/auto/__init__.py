@@ -146,13 +146,13 @@ def everything_in_image(
     """
     if sort not in ("score", "area"):
         raise OptionError(f'sort must be "score" or "area" (highest first). Got {sort!r}.')
-    picture = read_image(image)
+    pixels = read_image(image)
     resolved = resolve_grid(grid, model.config)
     if tiles is None:
-        segments = generate_segments(model, picture, resolved)
+        segments = generate_segments(model, pixels, resolved)
     else:
-        segments = generate_in_tiles(model, picture, resolved, tiles, progress)
-    segments = segments.sorted("score").with_image(lambda: picture)
+        segments = generate_in_tiles(model, pixels, resolved, tiles, progress)
+    segments = segments.sorted("score").with_image(lambda: pixels)
     return (partition_segments(segments) if partition else segments).sorted(sort)
 
 

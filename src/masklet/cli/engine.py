@@ -146,7 +146,7 @@ def demo(
     pictures: Annotated[
         Path | None,
         typer.Option(
-            help="Compose things from labelled images, SET/instances.json; by default from drawn shapes."
+            "--pictures", help="Compose things from labelled images, SET/instances.json; by default from drawn shapes."
         ),
     ] = None,
     base: Annotated[Path | None, typer.Option(help="Labelled data for half of the training batches.")] = None,

@@ -214,7 +214,7 @@ def _write_page(
         results,
         axis=protocol.axis,
         headline=protocol.headline,
-        picture=lambda name, frame: items[name].picture(frame),
+        read_frame=lambda name, frame: items[name].picture(frame),
     )
 
 

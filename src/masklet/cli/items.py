@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Kind(StrEnum):
     """How an input is read."""
 
-    picture = "picture"
+    image = "picture"  # the choice `--as picture`
     video = "video"
 
 

@@ -137,13 +137,13 @@ def write_page(
     *,
     axis: str,
     headline: Sequence[str],
-    picture: Callable[[str, int], np.ndarray],
+    read_frame: Callable[[str, int], np.ndarray],
 ) -> None:
     """Write one HTML file that needs no other files.
 
     Args:
         command: The command that made the report.
-        picture: Maps a sample's name and a frame to the image, (H, W, 3) uint8.
+        read_frame: Maps a sample's name and a frame to the image, (H, W, 3) uint8.
     """
     settings = list(_group(results, lambda result: result.setting))
     groups = {result.group for result in results}
@@ -157,7 +157,7 @@ def write_page(
         else {},
         axis=axis,
         curves={name: mean_curve(results, name) for name in headline},
-        worst=[_paint_worst(result, worst, picture) for result, worst in worst_frames(results)],
+        worst=[_paint_worst(result, worst, read_frame) for result, worst in worst_frames(results)],
     )
     with atomic_write(path) as part:
         part.write_text(text)
@@ -184,10 +184,10 @@ class CaptionedPicture:
 
 
 def _paint_worst(
-    result: ObjectResult, worst: WorstFrame, picture: Callable[[str, int], np.ndarray]
+    result: ObjectResult, worst: WorstFrame, read_frame: Callable[[str, int], np.ndarray]
 ) -> CaptionedPicture:
     truth, answer = rle.decode(worst.truth), rle.decode(worst.answer)
-    painted = paint_errors(picture(result.sample, worst.frame), truth, answer)
+    painted = paint_errors(read_frame(result.sample, worst.frame), truth, answer)
     image = painted[crop_around(truth | answer)]
     frame = "" if "/" in result.sample else f", frame {worst.frame}"  # not for pictures
     caption = f"{100 * worst.score:.1f}: {result.sample}{frame}, object {result.object}, {result.setting}"

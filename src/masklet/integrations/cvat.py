@@ -37,7 +37,7 @@ __all__ = ["ClickFunction", "TrackFunction", "create"]
 class EncodedImage:
     """A picture, encoded once for all shapes on it."""
 
-    picture: np.ndarray
+    pixels: np.ndarray
     features: FrameFeatures
 
 
@@ -59,8 +59,8 @@ class TrackFunction:
 
     def preprocess_image(self, context: cvat.TrackingFunctionContext, image: PIL.Image.Image) -> EncodedImage:
         """Encode a frame, once for all shapes."""
-        picture = read_image(image)
-        return EncodedImage(picture, encode_frame(self._model, picture))
+        pixels = read_image(image)
+        return EncodedImage(pixels, encode_frame(self._model, pixels))
 
     def init_tracking_state(
         self,
@@ -70,8 +70,8 @@ class TrackFunction:
     ) -> ShapeTracker:
         """Begin to track a shape on the frame on which a person drew it."""
         tracker = Tracker(self._model, policy=self._policy)
-        prompt = to_prompt(shape.type, shape.points, pp_image.picture.shape[:2])
-        tracker.step(pp_image.picture, {OBJECT: prompt}, features=pp_image.features)
+        prompt = to_prompt(shape.type, shape.points, pp_image.pixels.shape[:2])
+        tracker.step(pp_image.pixels, {OBJECT: prompt}, features=pp_image.features)
         return ShapeTracker(tracker, shape.type)
 
     def track(
@@ -81,7 +81,7 @@ class TrackFunction:
         state: ShapeTracker,
     ) -> cvat.TrackableShape | None:
         """The shape on the next frame; None where the object is not in it."""
-        masks = state.tracker.step(pp_image.picture, features=pp_image.features)
+        masks = state.tracker.step(pp_image.pixels, features=pp_image.features)
         points = to_points(state.type, masks)
         return None if points is None else cvat.TrackableShape(type=state.type, points=points)
 
@@ -112,8 +112,8 @@ class ClickFunction:
         self, context: cvat.InteractionFunctionContext, image: PIL.Image.Image
     ) -> EncodedImage:
         """Encode a picture, once for all clicks."""
-        picture = read_image(image)
-        return EncodedImage(picture, encode_image(self._model, picture))
+        pixels = read_image(image)
+        return EncodedImage(pixels, encode_image(self._model, pixels))
 
     def process_prompts(
         self,
@@ -130,7 +130,7 @@ class ClickFunction:
         )
         if not prompt:
             return []
-        session = ImageSession(self._model, pp_image.picture, features=pp_image.features)
+        session = ImageSession(self._model, pp_image.pixels, features=pp_image.features)
         candidates = session.segment(prompt)
         if not candidates.best.any():
             return []

@@ -155,15 +155,15 @@ class Tracker:
             PromptError: An id is not a whole number from 1 on, or a prompt lies outside the frame.
             MediaError: The image cannot be read.
         """
-        picture = read_image(image)
-        size = picture.shape[0], picture.shape[1]
+        pixels = read_image(image)
+        size = pixels.shape[0], pixels.shape[1]
         prompts = {} if prompts is None else check_frame_prompts(prompts, size)
         answers: dict[int, Answer] = {}
         if self._banks or prompts:
             if features is None:
-                features = self.network.encode(frame_to_square(picture, self.network.manifest.image_size))
+                features = self.network.encode(frame_to_square(pixels, self.network.manifest.image_size))
             for id in (*self._banks, *(id for id in prompts if id not in self._banks)):
-                answers[id] = self._answer(id, features, prompts.get(id), picture)
+                answers[id] = self._answer(id, features, prompts.get(id), pixels)
         frame, self.frame = self.frame, self.frame + 1
         return self._as_masks(frame, answers, size)
 

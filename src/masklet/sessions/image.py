@@ -333,12 +333,12 @@ def _segment_batches(
     candidates: int | None,
     batch_size: int,
 ) -> Iterator[Answers]:
-    while pictures := [read_image(image) for image in islice(images, batch_size)]:
-        asked = list(islice(prompts, len(pictures)))
-        if len(asked) < len(pictures):
+    while batch := [read_image(image) for image in islice(images, batch_size)]:
+        asked = list(islice(prompts, len(batch)))
+        if len(asked) < len(batch):
             raise PromptError("segment_many needs prompts for each picture. Got more pictures than prompts.")
-        for picture, prompt, features in zip(pictures, asked, encode_images(model, pictures), strict=True):
-            session = ImageSession(model, picture, zoom=zoom, features=features)
+        for pixels, prompt, features in zip(batch, asked, encode_images(model, batch), strict=True):
+            session = ImageSession(model, pixels, zoom=zoom, features=features)
             yield session.segment(prompt, candidates=candidates)
     if next(prompts, None) is not None:
         raise PromptError("segment_many needs prompts for each picture. Got more prompts than pictures.")

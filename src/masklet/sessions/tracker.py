@@ -136,17 +136,17 @@ class Tracker:
             PromptError: An id is not a whole number from 1 on, or a prompt lies outside the frame.
             MediaError: The image cannot be read.
         """
-        picture = self._images.read(image)
-        size = picture.shape[0], picture.shape[1]
+        pixels = self._images.read(image)
+        size = pixels.shape[0], pixels.shape[1]
         prompts = {} if prompts is None else check_frame_prompts(prompts, size)
         exact: dict[int, np.ndarray] = {}
         if self._objects or prompts:
             if self._cuts:
-                self._handle_cut(picture)
+                self._handle_cut(pixels)
             model = self.model
-            features = encode_frame(model, picture) if features is None else check_features(model, features)
+            features = encode_frame(model, pixels) if features is None else check_features(model, features)
             encoded = EncodedFrame(features, self.frame, clip_length=self._clip_length)
-            prepared = self._prepare(encoded, prompts, picture) if prompts else {}
+            prepared = self._prepare(encoded, prompts, pixels) if prompts else {}
             asked = {id: prompt.encoded for id, prompt in prepared.items()}
             track_objects(self.model, encoded, list(self._objects.values()), asked)
             for id, prompt in prepared.items():

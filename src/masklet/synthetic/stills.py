@@ -15,19 +15,19 @@ WHOLE_SHARE, CLOSE_UP_SHARE = 0.3, 0.35  # of augmented stills: the whole pictur
 
 
 def make_augmented_still(
-    rng: Generator, picture: PackedPicture, index: int, size: int, grain: np.ndarray
+    rng: Generator, packed: PackedPicture, index: int, size: int, grain: np.ndarray
 ) -> Clip:
     """A random crop around an instance, resized to the square and augmented, with the instances in it.
 
     The first object is the instance `index`; the others follow in the picture's order.
     """
-    x0, y0, x1, y1 = random_crop(rng, picture, index)
-    image = resize_to_square(picture.pixels[y0:y1, x0:x1], size)
+    x0, y0, x1, y1 = random_crop(rng, packed, index)
+    image = resize_to_square(packed.pixels[y0:y1, x0:x1], size)
     masks = []
-    for instance in (index, *(other for other in range(len(picture)) if other != index)):
-        bx0, by0, bx1, by1 = picture.boxes[instance]
+    for instance in (index, *(other for other in range(len(packed)) if other != index)):
+        bx0, by0, bx1, by1 = packed.boxes[instance]
         if bx0 < x1 and bx1 > x0 and by0 < y1 and by1 > y0:
-            inside = picture.mask(instance)[y0:y1, x0:x1].view(np.uint8) * 255
+            inside = packed.mask(instance)[y0:y1, x0:x1].view(np.uint8) * 255
             masks.append(resize_to_square(inside, size))
     if rng.random() < 0.25:
         half = size / 2
@@ -48,24 +48,24 @@ def make_augmented_still(
     return Clip(image[None], np.ascontiguousarray(objects)[None])
 
 
-def make_still(picture: PackedPicture, size: int, min_area: float = 0.0) -> Clip:
+def make_still(packed: PackedPicture, size: int, min_area: float = 0.0) -> Clip:
     """A whole picture, resized to the square, with its instances: for validation.
 
     Args:
         min_area: Share of the picture that an instance must cover.
     """
-    image = cv2.resize(picture.pixels, (size, size), interpolation=cv2.INTER_AREA)
-    masks = [mask for instance in range(len(picture)) if (mask := picture.mask(instance)).mean() >= min_area]
+    image = cv2.resize(packed.pixels, (size, size), interpolation=cv2.INTER_AREA)
+    masks = [mask for instance in range(len(packed)) if (mask := packed.mask(instance)).mean() >= min_area]
     return Clip(image[None], np.stack([resize_mask(mask, (size, size)) for mask in masks])[None])
 
 
-def random_crop(rng: Generator, picture: PackedPicture, index: int) -> tuple[int, int, int, int]:
+def random_crop(rng: Generator, packed: PackedPicture, index: int) -> tuple[int, int, int, int]:
     """A random window (x0, y0, x1, y1) with most of an instance: the picture, a part of it, or a close-up."""
-    height, width = picture.pixels.shape[:2]
+    height, width = packed.pixels.shape[:2]
     chance = rng.random()
     if chance < WHOLE_SHARE:
         return 0, 0, width, height
-    x0, y0, x1, y1 = picture.boxes[index]
+    x0, y0, x1, y1 = packed.boxes[index]
     if chance < WHOLE_SHARE + CLOSE_UP_SHARE:
         near = motion.log_uniform(rng, 1.2, 3.0)
         sides = [near * motion.log_uniform(rng, 0.8, 1.25) * reach for reach in (x1 - x0, y1 - y0)]

@@ -187,14 +187,14 @@ class Geometry:
     coded_aspect: Fraction = SQUARE
 
     @classmethod
-    def of(cls, picture: VideoFrame, coded_aspect: Fraction | None) -> Geometry:
+    def of(cls, decoded: VideoFrame, coded_aspect: Fraction | None) -> Geometry:
         """Make it from a video's first picture and the container's pixel aspect."""
         aspect = coded_aspect if coded_aspect and coded_aspect > 0 else SQUARE
-        coded = picture.height, picture.width
+        coded = decoded.height, decoded.width
         try:
-            matrix = picture.side_data.get("DISPLAYMATRIX")
+            matrix = decoded.side_data.get("DISPLAYMATRIX")
         except ValueError:  # PyAV does not know all kinds of side data
-            turns = round(picture.rotation / 90) % 4  # counterclockwise; without mirroring
+            turns = round(decoded.rotation / 90) % 4  # counterclockwise; without mirroring
             return cls(coded, turns in (1, 3), turns in (2, 3), turns in (1, 2), aspect)
         if not isinstance(matrix, SideData):
             return cls(coded, coded_aspect=aspect)
@@ -218,37 +218,37 @@ class Geometry:
             array = array[:, ::-1]
         return np.ascontiguousarray(array[::-1] if self.is_upside_down else array)
 
-    def raw(self, picture: VideoFrame, name: str) -> RawPicture:
+    def raw(self, decoded: VideoFrame, name: str) -> RawPicture:
         """A picture's pixels, upright. If the size changes midway, later pictures are resized to the first.
 
         Raises:
             MediaError: Its colours cannot be converted to RGB.
         """
-        if picture.colorspace in RESERVED_MATRICES:
-            picture.colorspace = UNSPECIFIED_MATRIX
-        if picture.color_range not in SUPPORTED_RANGES:
-            picture.color_range = ColorRange.UNSPECIFIED
+        if decoded.colorspace in RESERVED_MATRICES:
+            decoded.colorspace = UNSPECIFIED_MATRIX
+        if decoded.color_range not in SUPPORTED_RANGES:
+            decoded.color_range = ColorRange.UNSPECIFIED
         try:
-            return self._to_rgb(picture)
+            return self._to_rgb(decoded)
         except av.FFmpegError as error:
             raise MediaError(
-                f"{name} has colours that cannot be converted to RGB ({picture.format.name}, matrix "
-                f"{picture.colorspace}): {error.strerror}. Convert the video to BT.709 first."
+                f"{name} has colours that cannot be converted to RGB ({decoded.format.name}, matrix "
+                f"{decoded.colorspace}): {error.strerror}. Convert the video to BT.709 first."
             ) from error
 
-    def _to_rgb(self, picture: VideoFrame) -> RawPicture:
+    def _to_rgb(self, decoded: VideoFrame) -> RawPicture:
         height, width = self.coded
-        pixels = picture.format
+        pixels = decoded.format
         if any(component.bits > 8 for component in pixels.components) and (
             pixels.is_rgb or len(pixels.components) == 1
         ):
             wide = "rgb48le" if pixels.is_rgb else "gray16le"
-            return RawPicture(self.turn(picture.to_ndarray(format=wide, width=width, height=height)))
+            return RawPicture(self.turn(decoded.to_ndarray(format=wide, width=width, height=height)))
         if any(component.is_alpha for component in pixels.components):
-            rgba = self.turn(picture.to_ndarray(format="rgba", width=width, height=height))
+            rgba = self.turn(decoded.to_ndarray(format="rgba", width=width, height=height))
             alpha = rgba[..., 3]
             return RawPicture(rgba[..., :3], None if (alpha == 255).all() else alpha.astype(np.float32) / 255)
-        return RawPicture(self.turn(picture.to_ndarray(format="rgb24", width=width, height=height)))
+        return RawPicture(self.turn(decoded.to_ndarray(format="rgb24", width=width, height=height)))
 
 
 class _OpenFile(io.FileIO):

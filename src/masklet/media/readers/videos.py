@@ -134,47 +134,47 @@ class Video:
     def read(self, frames: Sequence[int]) -> Mapping[int, Image]:
         """The last of these frames, and those of the others that are decoded before it."""
         target = frames[-1]
-        pictures = self._find_decoder(target)
+        decoder = self._find_decoder(target)
         self._cursor = None  # a decoder that failed is not used again
         images = {}
-        for frame, picture in pictures:
-            self._last = frame, picture
+        for frame, decoded in decoder:
+            self._last = frame, decoded
             if frame in frames:
-                images[frame] = self._convert(picture)
+                images[frame] = self._convert(decoded)
             if frame >= target:
                 break
         if target not in images:
             raise self._missing_frame(target)
-        self._cursor = pictures
+        self._cursor = decoder
         return images
 
     def play(self, start: int) -> Iterator[Image]:
-        return (self._convert(picture) for frame, picture in self._decode(start) if frame >= start)
+        return (self._convert(decoded) for frame, decoded in self._decode(start) if frame >= start)
 
     def play_timed(self) -> Iterator[tuple[float, Image]]:
         """All frames with their times in seconds, from one pass that reads every byte once."""
         first = None
-        for frame, picture in self._decode(0):
-            seconds = frame / self.fps if picture.pts is None else picture.pts * self._tick
+        for frame, decoded in self._decode(0):
+            seconds = frame / self.fps if decoded.pts is None else decoded.pts * self._tick
             first = seconds if first is None else first
-            yield seconds - first, self._convert(picture)
+            yield seconds - first, self._convert(decoded)
 
     def play_frames(self, frames: Iterable[int]) -> Iterator[Image]:
         """These frames, whose numbers never decrease, from one decoder, which reads to the video's end."""
-        decoded: Iterator[Decoded] | None = None
-        number, picture = -1, None
+        decoder: Iterator[Decoded] | None = None
+        number, decoded = -1, None
         for frame in frames:
-            decoded = decoded or self._decode(frame)
-            while number < frame and (entry := next(decoded, None)) is not None:
-                number, picture = entry
-            if picture is None or number < frame:
+            decoder = decoder or self._decode(frame)
+            while number < frame and (entry := next(decoder, None)) is not None:
+                number, decoded = entry
+            if decoded is None or number < frame:
                 return
-            yield self._convert(picture)
-        for _ in decoded or ():
+            yield self._convert(decoded)
+        for _ in decoder or ():
             pass
 
-    def _convert(self, picture: VideoFrame) -> Image:
-        return self._converter.convert(self._geometry.raw(picture, self.name))
+    def _convert(self, decoded: VideoFrame) -> Image:
+        return self._converter.convert(self._geometry.raw(decoded, self.name))
 
     def _find_decoder(self, target: int) -> Iterator[Decoded]:
         """A decoder that reaches the target: the current one, or a new one."""
@@ -205,49 +205,49 @@ class Video:
         frame = -1
         if self._threading == "AUTO":
             try:
-                for frame, picture in self._decode_once(target):
-                    yield frame, picture
+                for frame, decoded in self._decode_once(target):
+                    yield frame, decoded
                 return
             except _Damage:  # decoders with several threads lose whole frames after it
                 self._threading = "SLICE"
                 log.warning("%s is damaged: packets that cannot be decoded are skipped.", self.name)
         resume = max(target, frame + 1)
-        pictures = self._decode_once(resume)
+        decoder = self._decode_once(resume)
         if frame < 0:
-            yield from pictures
+            yield from decoder
             return
-        for number, picture in pictures:
+        for number, decoded in decoder:
             if number > frame:
-                yield number, picture
+                yield number, decoded
 
     def _decode_once(self, target: int) -> Iterator[Decoded]:
         key, container, packets = self._packets(target)
         # Where packets are damaged, frames are numbered by their times: their order alone would skip some.
         is_timed = key is not None or (self._threading == "SLICE" and self._is_indexed)
-        frame, last_picture = -1, None
+        frame, last_decoded = -1, None
         with container:
             decoding = DecodingPass(container, packets)
-            for picture in decoding:
+            for decoded in decoding:
                 if decoding.damaged and frame >= 0 and self._threading == "AUTO":
                     raise _Damage
                 number = frame + 1
                 if is_timed:
-                    if picture.pts is None or (key is not None and picture.pts < key):
+                    if decoded.pts is None or (key is not None and decoded.pts < key):
                         continue  # built on frames before the keyframe, which were not decoded
-                    number = self._index.frame_at(picture.pts)
-                    if key is not None and last_picture is None and number > target:
+                    number = self._index.frame_at(decoded.pts)
+                    if key is not None and last_decoded is None and number > target:
                         yield from self._decode_once(0)  # the keyframe is damaged
                         return
-                    if last_picture is not None:
-                        yield from ((gap, last_picture) for gap in range(frame + 1, number))
-                frame, last_picture = number, picture
-                yield frame, picture
+                    if last_decoded is not None:
+                        yield from ((gap, last_decoded) for gap in range(frame + 1, number))
+                frame, last_decoded = number, decoded
+                yield frame, decoded
         if decoding.damaged and frame >= 0 and self._threading == "AUTO":
             raise _Damage
         if self._entries and (decoding.last_dts is None or decoding.last_dts < max(self._entries)):
             raise self._broken_off(frame)
-        if is_timed and decoding.damaged and last_picture is not None:
-            yield from ((gap, last_picture) for gap in range(frame + 1, self._index.count()))
+        if is_timed and decoding.damaged and last_decoded is not None:
+            yield from ((gap, last_decoded) for gap in range(frame + 1, self._index.count()))
 
     def _packets(self, target: int) -> tuple[int | None, InputContainer, Iterator[Packet]]:
         """Packets from a keyframe before the target on, and its pts; or from the start, and None."""
@@ -281,9 +281,9 @@ class Video:
         frames = sorted({round(last * step / (SAMPLED_FRAMES - 1)) for step in range(SAMPLED_FRAMES)})
         samples = []
         for frame in frames:
-            picture = next((picture for number, picture in self._decode(frame) if number >= frame), None)
-            if picture is not None:
-                samples.append(self._geometry.raw(picture, self.name).values)
+            decoded = next((decoded for number, decoded in self._decode(frame) if number >= frame), None)
+            if decoded is not None:
+                samples.append(self._geometry.raw(decoded, self.name).values)
         return estimate_intensity_range(samples)
 
     @cached_property
@@ -303,11 +303,11 @@ class Video:
         """
         with open_container(self._file, self.name, self._threading) as container:
             decoding = DecodingPass(container, container.demux(video_stream(container)))
-            decoded = [picture.pts for picture in islice(decoding, CHECKED)]
+            decoded = [frame.pts for frame in islice(decoding, CHECKED)]
         if decoding.damaged and self._threading == "AUTO":
             with open_container(self._file, self.name, "SLICE") as container:
                 decoding = DecodingPass(container, container.demux(video_stream(container)))
-                decoded = [picture.pts for picture in islice(decoding, CHECKED)]
+                decoded = [frame.pts for frame in islice(decoding, CHECKED)]
         expected = [self._index.pts_of(frame) for frame in range(len(decoded) + decoding.damaged)]
         missing = [pts for pts in expected if pts not in decoded]
         present = [pts for pts in expected if pts in decoded]

@@ -143,9 +143,9 @@ class CutoutPngs(Writer):
 
     def write(self, image: Image, masks: Masks) -> None:
         check_masks(masks)
-        picture = PIL.Image.fromarray(cutout(image, masks, soft=self._soft))
+        rgba = PIL.Image.fromarray(cutout(image, masks, soft=self._soft))
         with atomic_write(self._folder / frame_file_name(masks.frame, ".png")) as part:
-            picture.save(part, format="PNG", compress_level=1)
+            rgba.save(part, format="PNG", compress_level=1)
 
 
 class CutoutVideo(VideoWriter):
@@ -163,7 +163,7 @@ class CutoutVideo(VideoWriter):
         super().__init__(path, source)
         self._soft = soft
 
-    def picture(self, image: Image, masks: Masks) -> UInt8[np.ndarray, "H W 4"]:
+    def draw(self, image: Image, masks: Masks) -> UInt8[np.ndarray, "H W 4"]:
         # In a video, 2 x 2 pixels share their colour: without a margin, edges would become dark.
         return cutout(image, masks, margin=MARGIN, soft=self._soft)
 
@@ -199,7 +199,7 @@ class CompositeVideo(VideoWriter):
         self._soft = soft
         super().__init__(path, source)
 
-    def picture(self, image: Image, masks: Masks) -> Image:
+    def draw(self, image: Image, masks: Masks) -> Image:
         alpha = cutout(image, masks, soft=self._soft)[:, :, 3:].astype(np.float32) / 255
         behind = self._background(masks.frame, image)
         return np.round(image * alpha + behind * (1 - alpha)).astype(np.uint8)
@@ -275,5 +275,5 @@ class OverlayVideo(VideoWriter):
 
     coding = H264
 
-    def picture(self, image: Image, masks: Masks) -> Image:
+    def draw(self, image: Image, masks: Masks) -> Image:
         return overlay(image, masks)

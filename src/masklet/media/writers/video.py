@@ -180,7 +180,7 @@ class VideoWriter(Writer):
         return stream
 
     @abstractmethod
-    def picture(self, image: Image, masks: Masks) -> UInt8[np.ndarray, "H W c"]:
+    def draw(self, image: Image, masks: Masks) -> UInt8[np.ndarray, "H W c"]:
         """Draw a frame of the video.
 
         Args:
@@ -197,13 +197,13 @@ class VideoWriter(Writer):
         check_masks(masks, self._source)
         check_picture(image, masks)
         self._pts = self._next_pts(masks.frame)
-        picture = self.picture(image, masks)
-        if self._size != picture.shape[:2]:
-            picture = cv2.resize(picture, self._size[::-1], interpolation=cv2.INTER_AREA)
-        height, width, channels = picture.shape
+        drawn = self.draw(image, masks)
+        if self._size != drawn.shape[:2]:
+            drawn = cv2.resize(drawn, self._size[::-1], interpolation=cv2.INTER_AREA)
+        height, width, channels = drawn.shape
         if height % 2 or width % 2:
-            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(picture, format="rgba" if channels == 4 else "rgb24").reformat(
+            drawn = np.pad(drawn, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(drawn, format="rgba" if channels == 4 else "rgb24").reformat(
             format=self.coding.pixels, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
         frame.pts, frame.time_base = self._pts, self._tick

@@ -69,9 +69,9 @@ def recipe(options: TrainingOptions) -> Recipe:
             "the recipe nano trains only networks with an EfficientNet-Lite trunk. For others, use the "
             "recipe finetune."
         )
-    images = options.data / "images"
+    image_folder = options.data / "images"
     pictures, held_back = hold_back_pictures(
-        replace(options, data=images if images.is_dir() else options.data).pictures
+        replace(options, data=image_folder if image_folder.is_dir() else options.data).pictures
     )
     assets = AssetLibrary(
         pictures,

@@ -92,7 +92,7 @@ function row(project, entry, enter) {
             "data-path": path,
             onclick: () => void (isFolder ? enter(path) : open(project, path, button)),
         },
-        icon(isFolder ? "folder" : kind === "video" ? "film" : "picture"),
+        icon(isFolder ? "folder" : kind === "video" ? "film" : "image"),
         h("span", {}, name),
         h("small", {}, detail),
     );

@@ -3,7 +3,7 @@
 /**
  * @typedef {[number, number, number, number]} Window  x0, y0, x1, y1 in pixels; x1 and y1 exclusive
  *
- * @typedef {object} Picture
+ * @typedef {object} RgbaImage
  * @property {number} width
  * @property {number} height
  * @property {Uint8ClampedArray} rgba  row after row
@@ -69,7 +69,7 @@ function makeTaps(from, to, filter, reach) {
 /**
  * A part of a picture as the network's square: planes of red, green and blue from 0 to 255.
  *
- * @param {Picture} picture
+ * @param {RgbaImage} picture
  * @param {Window} window
  * @param {number} side
  * @param {"frame" | "still"} kind  frames of a video: bicubic, in whole numbers; stills: bilinear, in floats

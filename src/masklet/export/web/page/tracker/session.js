@@ -6,7 +6,7 @@ import { enlarge, maskToSquare, tightBox, toMask } from "./pixels.js";
 import { View, countCandidates, pointsIn, wholeOf, withBox } from "./zoom.js";
 
 /** @import { Network, Prediction, Selection } from "./network.js" */
-/** @import { Picture, Window } from "./pixels.js" */
+/** @import { RgbaImage, Window } from "./pixels.js" */
 /** @import { Candidate, Hint, Prompt } from "./zoom.js" */
 
 /**
@@ -60,7 +60,7 @@ export class Session {
      * Show the network a frame; everything until the next one is about it.
      *
      * @param {number} frame
-     * @param {Picture} picture
+     * @param {RgbaImage} picture
      */
     async look(frame, picture) {
         this.view = await View.encode(this.network, picture, this.kind === "picture" ? "still" : "frame");

@@ -7,7 +7,7 @@ import { removeSpecks } from "./components.js";
 import { enlarge, resizePlane, tightBox, toMask, toSquare } from "./pixels.js";
 
 /** @import { Features, Network, Points, Prediction } from "./network.js" */
-/** @import { Picture, Window } from "./pixels.js" */
+/** @import { RgbaImage, Window } from "./pixels.js" */
 
 /**
  * @typedef {object} Prompt  what a person points at, in pixels of the picture
@@ -39,7 +39,7 @@ const ROUNDS = 2; // windows for the best answer to a first click; the others ha
 export class View {
     /**
      * @param {Network} network
-     * @param {Picture} picture
+     * @param {RgbaImage} picture
      * @param {Features} features  of the whole picture
      */
     constructor(network, picture, features) {
@@ -54,7 +54,7 @@ export class View {
 
     /**
      * @param {Network} network
-     * @param {Picture} picture
+     * @param {RgbaImage} picture
      * @param {"frame" | "still"} kind
      */
     static async encode(network, picture, kind) {
@@ -359,7 +359,7 @@ export function pointsIn({ positive, negative, box }, window, { image_size, labe
 }
 
 /**
- * @param {Picture} picture
+ * @param {RgbaImage} picture
  * @returns {Window}
  */
 export function wholeOf({ width, height }) {
