@@ -1,6 +1,6 @@
 """From process start to the first mask, in a process of its own.
 
-python -m benchmarks.first_mask NAME WEIGHTS PICTURE
+python -m benchmarks.first_mask NAME WEIGHTS IMAGE
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 
 
-def masklet(weights: Path, picture: np.ndarray, point: tuple[float, float]) -> None:
+def masklet(weights: Path, image: np.ndarray, point: tuple[float, float]) -> None:
     import masklet
 
-    session = masklet.ImageSession(masklet.load(weights, device="cpu"), picture)
+    session = masklet.ImageSession(masklet.load(weights, device="cpu"), image)
     session.segment(masklet.Prompt(positive=[point]))[0]
 
 
-def original(weights: Path, picture: np.ndarray, point: tuple[float, float]) -> None:
+def original(weights: Path, image: np.ndarray, point: tuple[float, float]) -> None:
     from parity.torchvision_stub import torchvision_or_stub
 
     with torchvision_or_stub():
@@ -32,18 +32,18 @@ def original(weights: Path, picture: np.ndarray, point: tuple[float, float]) -> 
     with mock.patch.object(torch.jit, "script", lambda module: module):  # which cannot compile the stub
         predictor = SAM2ImagePredictor(model)
     with torch.inference_mode():
-        predictor.set_image(picture)
+        predictor.set_image(image)
         predictor.predict(np.array([point]), np.array([1]))
 
 
-def transformers(weights: Path, picture: np.ndarray, point: tuple[float, float]) -> None:
+def transformers(weights: Path, image: np.ndarray, point: tuple[float, float]) -> None:
     import torch.nn.functional as F
     from transformers import Sam2VideoModel
 
     model = Sam2VideoModel.from_pretrained(weights).eval()
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     side = model.config.image_size
-    pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
     mean, std = (
         torch.tensor(values)[:, None, None] for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     )

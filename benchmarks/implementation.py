@@ -58,11 +58,11 @@ class Implementation(Protocol):
 
     stopwatch: Stopwatch
 
-    def segment_picture(self) -> None:
-        """Encode a picture and answer one click on it."""
+    def segment_image(self) -> None:
+        """Encode an image and answer one click on it."""
 
     def click(self) -> None:
-        """Answer a click on the picture that is encoded already."""
+        """Answer a click on the image that is encoded already."""
 
     def open(self, objects: int) -> None:
         """Open a video and click so many objects on frame 0."""
@@ -74,7 +74,7 @@ class Implementation(Protocol):
         """Track all objects to a frame, and return the logits of their masks in the size of the source."""
 
     def make_generator(self) -> Callable[[], int]:
-        """A function that segments everything in the picture by GRID, and returns the number of masks."""
+        """A function that segments everything in the image by GRID, and returns the number of masks."""
 
     def propagate_frame(self, frame: int) -> object:
         """The same for object 1, in an interactive session; the second time is after a correction."""

@@ -27,7 +27,7 @@ class Masklet:
         for stage in STAGES:
             self.stopwatch.time_method(self.model, stage, stage)
 
-    def segment_picture(self) -> None:
+    def segment_image(self) -> None:
         self.still = masklet.ImageSession(self.model, self.work.frames[0])
         self.click()
 

@@ -70,7 +70,7 @@ class Original:
         self.stopwatch.time_method(self.model, "_forward_sam_heads", "decode")
         self.stopwatch.time_method(self.model, "_encode_new_memory", "memorize")
 
-    def segment_picture(self) -> None:
+    def segment_image(self) -> None:
         with recommended_context(self.work.device):
             self.predictor.set_image(self.work.frames[0])
         self.click()
@@ -130,13 +130,13 @@ class Transformers:
         self.stopwatch.time_method(self.model, "_single_frame_forward", "decode")
         self.stopwatch.time_method(self.model, "_batch_encode_memories", "memorize")
 
-    def segment_picture(self) -> None:
+    def segment_image(self) -> None:
         with recommended_context(self.work.device):
             self.still = self._session(self.work.frames[:1])
         self.click()
 
     def click(self) -> None:
-        with recommended_context(self.work.device):  # a picture needs no memory
+        with recommended_context(self.work.device):  # an image needs no memory
             self._prompt(self.still, 1, run_mem_encoder=False)
 
     def make_generator(self) -> Callable[[], int]:
@@ -155,12 +155,12 @@ class Transformers:
         pipeline = transformers.pipeline(
             "mask-generation", model=still, image_processor=processor, device=self.work.device
         )
-        picture = Image.fromarray(self.work.frames[0])
+        image = Image.fromarray(self.work.frames[0])
 
         def generate() -> int:
             with recommended_context(self.work.device):
                 output = pipeline(
-                    picture,
+                    image,
                     points_per_crop=GRID.points_per_side,
                     points_per_batch=GRID.points_per_batch,
                     pred_iou_thresh=GRID.pred_iou_thresh,
@@ -229,6 +229,6 @@ def copy_output(output: dict[str, Any], outputs: dict[int, dict[str, Any]], fram
 
 
 def write_frames(folder: str, frames: np.ndarray) -> None:
-    """Write a folder of pictures, the original's input."""
+    """Write a folder of images, the original's input."""
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(Path(folder) / f"{number:05d}.jpg", quality=95)

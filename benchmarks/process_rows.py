@@ -50,15 +50,15 @@ def _time_starts(model: str, weights: Path, video: Path) -> Iterator[Row]:
     implementations = IMPLEMENTATIONS if is_published(weights) else ("masklet",)
     spent: dict[str, list[float]] = {name: [] for name in implementations}
     with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder) / "picture.png"
-        Image.fromarray(open_frames(video)[0]).save(picture)
+        image = Path(folder) / "image.png"
+        Image.fromarray(open_frames(video)[0]).save(image)
         files = {name: weights for name in implementations}
         if "transformers" in implementations:
             files["transformers"] = _write_transformers_layout(weights, Path(folder) / "transformers")
         for _ in range(STARTS):
             for name in implementations:
                 began = time.perf_counter()
-                _run_module("benchmarks.first_mask", name, str(files[name]), str(picture))
+                _run_module("benchmarks.first_mask", name, str(files[name]), str(image))
                 spent[name].append(time.perf_counter() - began)
     yield from (Row(model, "start", name, tuple(values)) for name, values in spent.items())
 

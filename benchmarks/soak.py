@@ -232,17 +232,17 @@ def soak_damaged_files(report: Report, seconds: float, rng: random.Random) -> No
 
 def _seeds(folder: Path) -> list[tuple[str, bytes, Callable[[Path], object]]]:
     """(file name, sound content, what reads it) of each kind that masklet reads."""
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8))
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8))
     seeds: list[tuple[str, bytes, Callable[[Path], object]]] = []
     for kind in ("png", "jpeg", "webp", "tiff", "gif"):
         buffer = io.BytesIO()
-        picture.save(buffer, kind)
-        seeds.append((f"picture.{kind}", buffer.getvalue(), lambda path: read_image(path)))
+        image.save(buffer, kind)
+        seeds.append((f"image.{kind}", buffer.getvalue(), lambda path: read_image(path)))
     clip = (REPO / "examples" / "demo.mp4").read_bytes()
     seeds.append(("clip.mp4", clip[: 1 << 18], lambda path: next(iter(open_frames(path).play(0)))))
     polygon = {"id": 1, "image_id": 1, "segmentation": [[1, 1, 30, 1, 30, 20]]}
-    coco = {"images": [{"id": 1, "file_name": "picture.png"}], "annotations": [polygon]}
-    picture.save(folder / "picture.png")
+    coco = {"images": [{"id": 1, "file_name": "image.png"}], "annotations": [polygon]}
+    image.save(folder / "image.png")
     seeds.append(("annotations.json", json.dumps(coco).encode(), lambda path: find_items(path)[0].open()))
     session = SavedSession("clip.mp4", (40, 60), None, None, masklet.Script())
     session.write(folder / "session.json")

@@ -19,7 +19,7 @@ ROW_NAMES = {
     "decode": "decode",
     "memorize": "memorise",
     "click": "click, once encoded",
-    "picture": "picture: encode and click",
+    "picture": "image: encode and click",
     "follow 1": "track 1 object",
     "follow 3": "track 3 objects",
     "follow 8": "track 8 objects",
@@ -49,7 +49,7 @@ class Benchmark:
     def run(self, keys: set[str]) -> Iterator[Row]:
         """Measure rows of ROW_NAMES."""
         if keys & {"picture", "click"}:
-            yield from self._time_row("picture", lambda implementation, _: implementation.segment_picture())
+            yield from self._time_row("picture", lambda implementation, _: implementation.segment_image())
             yield from self._time_row("click", lambda implementation, _: implementation.click(), warm_up=True)
         if "attend 1" in keys:
             self._open("attend 1", 1)

@@ -1,9 +1,9 @@
-"""Which thresholds suit nano's `everything`: objects found in held-back pictures, by number of masks.
+"""Which thresholds suit nano's `everything`: objects found in held-back images, by number of masks.
 
-python dev/everything_thresholds.py PICTURES
+python dev/everything_thresholds.py IMAGES
 
-PICTURES is the folder of image sets that nano was trained on: only those that docs/nano-held-back.txt names
-are used. Each picture is segmented once, without thresholds; the effect of thresholds is computed from that.
+IMAGES is the folder of image sets that nano was trained on: only those that docs/nano-held-back.txt names
+are used. Each image is segmented once, without thresholds; the effect of thresholds is computed from that.
 The annotations are not complete, so a mask that matches none need not be wrong.
 """
 
@@ -26,7 +26,7 @@ from masklet.auto import generate_segments
 from masklet.auto.contrast import measure_contrasts
 from masklet.auto.generator import SURE_IOU, suppress_overlaps
 from masklet.auto.grid import NANO_PRESETS
-from masklet.evaluate.samples import find_pictures, read_names
+from masklet.evaluate.samples import find_images, read_names
 
 HELD_BACK = Path(__file__).parents[1] / "docs" / "nano-held-back.txt"
 IOUS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
@@ -37,8 +37,8 @@ FOUND_IOU = 0.5  # with a true mask
 
 
 @dataclass(frozen=True)
-class PictureMasks:
-    """All masks that a grid offers on a picture, and how they overlap.
+class ImageMasks:
+    """All masks that a grid offers on an image, and how they overlap.
 
     agreement : (masks, true masks), IoU
     overlaps : (masks, masks), IoU
@@ -61,9 +61,9 @@ class PictureMasks:
 
 
 def main(
-    pictures: Path,
+    images: Path,
     model: str = "nano",
-    every: Annotated[int, typer.Option(help="take one picture of so many")] = 4,
+    every: Annotated[int, typer.Option(help="take one image of so many")] = 4,
 ) -> None:
     """Print a line for each choice of thresholds; the one with most objects found comes first."""
     network, preset = masklet.load(model, device="cpu"), NANO_PRESETS["fast"]
@@ -76,15 +76,15 @@ def main(
         min_contrast=0,
     )
     masks = []
-    for sample in track(find_pictures(pictures, read_names(HELD_BACK)[::every])):
+    for sample in track(find_images(images, read_names(HELD_BACK)[::every])):
         image, truths = sample.read()
         segments = generate_segments(network, image, no_thresholds)
         codes = [rle.encode(truth) for truth in truths.values()]
         overlaps = [rle.overlaps(segments.codes, others) for others in (codes, segments.codes)]
-        masks.append(PictureMasks(segments, *overlaps, measure_contrasts(image, segments.codes)))
+        masks.append(ImageMasks(segments, *overlaps, measure_contrasts(image, segments.codes)))
     console = Console(highlight=False)
-    console.print(f"{len(masks)} pictures, {sum(of.agreement.shape[1] for of in masks)} objects")
-    console.print("| IoU above | stability | overlap | contrast | found | best mask | masks a picture |")
+    console.print(f"{len(masks)} images, {sum(of.agreement.shape[1] for of in masks)} objects")
+    console.print("| IoU above | stability | overlap | contrast | found | best mask | masks per image |")
     console.print("| --- | --- | --- | --- | --- | --- | --- |")
     lines = [(*score(masks, grid), grid) for grid in make_grids(preset)]
     for recall, best_iou, count, grid in sorted(lines, key=lambda line: -line[0]):
@@ -105,9 +105,9 @@ def make_grids(preset: Grid) -> Iterator[Grid]:
         yield replace(preset, pred_iou_thresh=iou, stability_score_thresh=stability, box_nms_thresh=overlap)
 
 
-def score(masks: Sequence[PictureMasks], grid: Grid) -> tuple[float, float, float]:
-    """The fraction of objects that are found, their best masks' mean IoU, and masks a picture."""
-    agreements = [of_picture.select(grid) for of_picture in masks]
+def score(masks: Sequence[ImageMasks], grid: Grid) -> tuple[float, float, float]:
+    """The fraction of objects that are found, their best masks' mean IoU, and masks per image."""
+    agreements = [of_image.select(grid) for of_image in masks]
     best = np.concatenate([agreement.max(axis=0, initial=0.0) for agreement in agreements])
     count = float(np.mean([len(agreement) for agreement in agreements]))
     return float((best >= FOUND_IOU).mean()), float(best.mean()), count

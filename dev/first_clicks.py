@@ -1,8 +1,8 @@
-"""Draw nano's answers to first clicks on pictures that it never saw, good ones and bad ones.
+"""Draw nano's answers to first clicks on images that it never saw, good ones and bad ones.
 
-python dev/first_clicks.py PICTURES --out runs/first-clicks.png
+python dev/first_clicks.py IMAGES --out runs/first-clicks.png
 
-PICTURES is the folder of image sets that nano was trained on; only those that docs/nano-exam.txt names are
+IMAGES is the folder of image sets that nano was trained on; only those that docs/nano-exam.txt names are
 used. In each the largest object is clicked in its middle, once. The answers are sorted by their IoU with the
 truth, and the twelve that are shown lie at equal distances in that order, so nobody chose them. The sheet
 shows the click, the answer that nano believes (red) and the truth (green); a table of the same is printed.
@@ -20,7 +20,7 @@ import typer
 
 import masklet
 from masklet.evaluate.metrics import jaccard
-from masklet.evaluate.samples import PictureSample, find_pictures, read_names
+from masklet.evaluate.samples import ImageSample, find_images, read_names
 from masklet.simulated_user import next_click
 
 EXAM = Path(__file__).parents[1] / "docs" / "nano-exam.txt"
@@ -32,7 +32,7 @@ RED, GREEN = (235, 50, 50), (40, 200, 80)
 
 @dataclass(frozen=True)
 class FirstClick:
-    """One picture, its click, the answer and the truth."""
+    """One image, its click, the answer and the truth."""
 
     name: str
     image: np.ndarray
@@ -47,17 +47,17 @@ class FirstClick:
 
 
 def main(
-    pictures: Path,
+    images: Path,
     model: str = "nano",
     out: Annotated[Path, typer.Option(help="A PNG.")] = Path("runs/first-clicks.png"),
 ) -> None:
-    """Click once in every picture, and show twelve."""
+    """Click once in every image, and show twelve."""
     network = masklet.load(model)
-    answered = [click(network, picture) for picture in find_pictures(pictures, read_names(EXAM))]
+    answered = [click(network, image) for image in find_images(images, read_names(EXAM))]
     answered.sort(key=lambda one: -one.iou)
     places = [round((index + 0.5) / SHOWN * len(answered) - 0.5) for index in range(SHOWN)]
     shown = [answered[place] for place in places]
-    typer.echo("| picture | IoU | predicted |\n| --- | --- | --- |")
+    typer.echo("| image | IoU | predicted |\n| --- | --- | --- |")
     for one in shown:
         typer.echo(f"| {one.name} | {one.iou:.2f} | {one.predicted:.2f} |")
     typer.echo(f"| mean of all {len(answered)} | {np.mean([one.iou for one in answered]):.2f} | |")
@@ -66,8 +66,8 @@ def main(
     cv2.imwrite(str(out), np.vstack(rows)[..., ::-1])
 
 
-def click(network: masklet.Sam2, sample: PictureSample) -> FirstClick:
-    """The largest object of a picture, clicked in its middle."""
+def click(network: masklet.Sam2, sample: ImageSample) -> FirstClick:
+    """The largest object of an image, clicked in its middle."""
     image, masks = sample.read()
     truth = max(masks.values(), key=lambda mask: mask.sum())
     prompt = next_click(None, truth)

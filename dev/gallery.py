@@ -1,9 +1,9 @@
-"""Run the examples with nano, and keep a small picture of what each of them makes in docs/images/gallery.
+"""Run the examples with nano, and keep a small image of what each of them makes in docs/images/gallery.
 
     python dev/gallery.py               all
     python dev/gallery.py camera        some of them
 
-docs/gallery.md shows the pictures. The demo clip is cut to a frame in four, which takes less time.
+docs/gallery.md shows the images. The demo clip is cut to a frame in four, which takes less time.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ import PIL.Image
 from masklet.media import open_frames
 
 ROOT = Path(__file__).parents[1]
-PICTURES = ROOT / "docs" / "images" / "gallery"
+IMAGES = ROOT / "docs" / "images" / "gallery"
 WIDTH = 480
 STEP = 4  # one frame in so many is kept
 
@@ -34,7 +34,7 @@ SHOWN: dict[str, tuple[str, int, dict[str, Any]]] = {
 
 
 def cut_clip(folder: Path) -> None:
-    """The demo clip as a folder of pictures, one frame in `STEP`."""
+    """The demo clip as a folder of images, one frame in `STEP`."""
     folder.mkdir(parents=True)
     frames = open_frames(ROOT / "examples" / "demo.mp4")
     for number, frame in enumerate(range(0, len(frames), STEP)):
@@ -50,7 +50,7 @@ def run_example(name: str, **options: Any) -> None:
 
 
 def main(names: list[str]) -> None:
-    PICTURES.mkdir(parents=True, exist_ok=True)
+    IMAGES.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         clip, out = Path(temporary, "clip"), Path(temporary, "out")
         cut_clip(clip)
@@ -59,14 +59,14 @@ def main(names: list[str]) -> None:
             source = {"camera": {"source": str(clip)}, "click_image": {}}.get(name, {"video": str(clip)})
             run_example(name, **source, **options, out=out / name)
             path = out / name / file
-            picture = (
+            image = (
                 PIL.Image.fromarray(open_frames(path)[frame])
                 if path.suffix == ".mp4"
                 else PIL.Image.open(path)
             )
-            picture = picture.convert("RGB")
-            picture.thumbnail((WIDTH, WIDTH))
-            picture.save(PICTURES / f"{name}.jpg", quality=80)
+            image = image.convert("RGB")
+            image.thumbnail((WIDTH, WIDTH))
+            image.save(IMAGES / f"{name}.jpg", quality=80)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 python dev/mean_weights.py DATA SHIPPED END --out nano.safetensors
 
 Means of the ends of training rounds are better than the ends. DATA is what the recipe `nano` was trained on;
-its held-back pictures and clips decide, so the clips of a later measurement choose nothing.
+its held-back images and clips decide, so the clips of a later measurement choose nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Measure the numbers of docs/nano.md again, from the shipped weights, and print its tables.
 
-python dev/nano_card.py PICTURES CLIPS
+python dev/nano_card.py IMAGES CLIPS
 
-PICTURES is the folder of image sets that nano was trained on: only those that docs/nano-exam.txt names
+IMAGES is the folder of image sets that nano was trained on: only those that docs/nano-exam.txt names
 are evaluated. CLIPS is a folder of NAME/frames beside NAME/masks, or DAVIS. Results of the same weights stay
 in runs/card, so a killed run resumes, and baselines run once.
 """
@@ -25,7 +25,7 @@ from masklet.evaluate.predictors import ModelPredictor
 from masklet.evaluate.protocols import ImageClicks, SemiSupervised
 from masklet.evaluate.report import ObjectResult, TableRow, summarize, summarize_groups
 from masklet.evaluate.runner import Evaluation, PredictorSpec
-from masklet.evaluate.samples import find_clips, find_pictures, read_names
+from masklet.evaluate.samples import find_clips, find_images, read_names
 
 REPO = Path(__file__).parents[1]
 EXAM = REPO / "docs" / "nano-exam.txt"
@@ -34,7 +34,7 @@ ResultsByName = Mapping[str, Sequence[ObjectResult]]
 
 
 def main(
-    pictures: Path,
+    images: Path,
     clips: Path,
     model: str = "nano",
     out: Path = Path("runs/card"),
@@ -47,9 +47,9 @@ def main(
     assert isinstance(predictor, ModelPredictor)
     digest = predictor.digest
 
-    samples = find_pictures(pictures, read_names(EXAM))
-    on_pictures = {
-        name: Evaluation(ImageClicks((1, 3)), spec, str(pictures.resolve()), out / f"pictures-{folder}").run(
+    samples = find_images(images, read_names(EXAM))
+    on_images = {
+        name: Evaluation(ImageClicks((1, 3)), spec, str(images.resolve()), out / f"images-{folder}").run(
             samples, jobs
         )
         for name, spec, folder in (
@@ -57,8 +57,8 @@ def main(
             ("without zoom", without_zoom, f"{digest}-without-zoom"),
         )
     }
-    console.print(*_picture_table(on_pictures), sep="\n", end="\n\n", soft_wrap=True)
-    for row in summarize(on_pictures["nano"]):
+    console.print(*_image_table(on_images), sep="\n", end="\n\n", soft_wrap=True)
+    for row in summarize(on_images["nano"]):
         error, bias = row.scores["IoU error"], row.scores["IoU bias"]
         console.print(f"predicted IoU, {row.label}: mean error {error:.3f}, bias {bias:+.3f}")
 
@@ -74,13 +74,13 @@ def main(
         on_clips[name] = evaluation.run(videos, jobs)
     console.print(*_clip_table(on_clips), sep="\n", end="\n\n", soft_wrap=True)
 
-    card = {**_scores(on_pictures), **_scores(on_clips), "demo, 1 click": score_demo(model)}
+    card = {**_scores(on_images), **_scores(on_clips), "demo, 1 click": score_demo(model)}
     console.print(f"| demo clip, from one click: mean J | {card['demo, 1 click']:.3f} |")
     (out / f"card-{digest}.json").write_text(json.dumps(card, indent=1))
 
 
-def _picture_table(by_name: ResultsByName) -> list[str]:
-    """The pictures' table: over all objects, and over the sets, each of which counts once."""
+def _image_table(by_name: ResultsByName) -> list[str]:
+    """The images' table: over all objects, and over the sets, each of which counts once."""
     heads = (
         "",
         "nano, 1 click, best of 3",

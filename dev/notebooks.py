@@ -19,7 +19,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 TUTORIALS = ROOT / "docs" / "tutorials"
-WIDTH = 480  # pixels of a picture that is kept
+WIDTH = 480  # pixels of an image that is kept
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 BAR = re.compile(r"[━╸╺]|(^| )\d+/(\d+|\?) +[-:\d]+( |$)|(^| )\d+/(\d+|\?)$")  # lines of a progress bar
 SECONDS = 600  # that a cell may take
@@ -67,25 +67,25 @@ def join_texts(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNo
 
 
 def tidy(output: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
-    """An output with small pictures, and without progress bars, control characters and temporary paths."""
+    """An output with small images, and without progress bars, control characters and temporary paths."""
     if "text" in output:
         lines = CONTROL.sub("", output.text).replace(f"{folder}/docs/tutorials/", "").splitlines()
         kept = [line.rsplit("\r", 1)[-1].rstrip() for line in lines if not BAR.search(line.rstrip())]
         output.text = "".join(f"{line}\n" for line in kept if line)
     data = output.get("data", {})
     if "image/png" in data:
-        data.pop("text/html", None)  # the same picture again
+        data.pop("text/html", None)  # the same image again
         data["image/jpeg"] = shrink(base64.b64decode(data.pop("image/png")))
-        data["text/plain"] = "<picture>"
+        data["text/plain"] = "<image>"
     return output
 
 
 def shrink(png: bytes) -> str:
-    """A picture as a JPEG of at most `WIDTH` pixels, in base64."""
-    picture = PIL.Image.open(io.BytesIO(png)).convert("RGB")
-    picture.thumbnail((WIDTH, WIDTH))
+    """An image as a JPEG of at most `WIDTH` pixels, in base64."""
+    image = PIL.Image.open(io.BytesIO(png)).convert("RGB")
+    image.thumbnail((WIDTH, WIDTH))
     file = io.BytesIO()
-    picture.save(file, format="JPEG", quality=75)
+    image.save(file, format="JPEG", quality=75)
     return base64.b64encode(file.getvalue()).decode()
 
 

@@ -1,9 +1,9 @@
-"""Make the table and the pictures of docs/policies.md again, from the shipped weights.
+"""Make the table and the images of docs/policies.md again, from the shipped weights.
 
 python dev/policies_page.py CLIPS
 
 CLIPS is a folder of NAME/frames beside NAME/masks, or DAVIS. Results of the same weights stay in
-runs/policies, so a killed run resumes. Pictures are of synthetic clips only.
+runs/policies, so a killed run resumes. Images are of synthetic clips only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from masklet.evaluate.runner import PredictorSpec
 
 REPO = Path(__file__).parents[1]
 PAGE = REPO / "docs" / "policies.md"
-PICTURES = REPO / "docs" / "images" / "policies"
+IMAGES = REPO / "docs" / "images" / "policies"
 MARKS = re.compile(r"(<!-- policies -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -31,14 +31,14 @@ def main(
     jobs: Annotated[int, typer.Option(help="processes")] = 2,
     out: Path = REPO / "runs" / "policies",
 ) -> None:
-    """Compare all policies, and write table and pictures into the page."""
+    """Compare all policies, and write table and images into the page."""
     spec = PredictorSpec(model, device="cpu")
     predictor = spec.load()
     assert isinstance(predictor, ModelPredictor)
     place = out / predictor.digest
     compare(clips, None, place, spec, jobs, "python dev/policies_page.py CLIPS")
-    shutil.rmtree(PICTURES, ignore_errors=True)
-    shutil.copytree(place / "strips", PICTURES)
+    shutil.rmtree(IMAGES, ignore_errors=True)
+    shutil.copytree(place / "strips", IMAGES)
     table = (place / "table.md").read_text().replace("(strips/", "(images/policies/")
     text = PAGE.read_text()
     PAGE.write_text(MARKS.sub(lambda match: f"{match[1]}{table}{match[2]}", text))

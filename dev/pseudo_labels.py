@@ -138,11 +138,11 @@ def write(folder: Path, frames: np.ndarray, masks: np.ndarray) -> None:
         labels = np.zeros(frame.shape[:2], dtype=np.uint8)
         for row in order:
             labels[masks[row, t]] = row + 1
-        picture = Image.fromarray(labels, "P")
-        picture.putpalette(
+        image = Image.fromarray(labels, "P")
+        image.putpalette(
             [0, 0, 0, 200, 40, 40, 40, 200, 40, 40, 40, 200, 200, 200, 40, 200, 40, 200, 40, 200, 200]
         )
-        picture.save(folder / "masks" / f"{t:05d}.png")
+        image.save(folder / "masks" / f"{t:05d}.png")
         cv2.imwrite(str(folder / "frames" / f"{t:05d}.jpg"), frame[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 95))
 
 

@@ -19,7 +19,7 @@ NOTEBOOK = re.compile(r"(\]\([\w./-]+)\.ipynb\)")
 SHIM = re.compile(r'<script src="?https://unpkg\.com/iframe-worker/shim"?></script>')
 SEARCH_FROM_DISK = "javascripts/search_from_disk.js"
 LANGUAGES = {".py": "python", ".md": "markdown", ".toml": "toml", ".sh": "bash"}
-PICTURES = {"image/png": "png", "image/jpeg": "jpg"}
+IMAGES = {"image/png": "png", "image/jpeg": "jpg"}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -27,13 +27,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     texts = {file.src_uri: file.content_string for file in files.documentation_pages()}
     for file in list(files):
         if file.src_uri.endswith(".ipynb"):
-            page, pictures = notebook_page(file.content_string, Path(file.src_uri).stem)
+            page, images = notebook_page(file.content_string, Path(file.src_uri).stem)
             uri = file.src_uri.removesuffix(".ipynb") + ".md"
             texts[uri] = page
             files.append(File.generated(config, uri, content=page))
-            for name, data in pictures.items():
-                picture = posixpath.join(posixpath.dirname(uri), name)
-                files.append(File.generated(config, picture, content=data))
+            for name, data in images.items():
+                image = posixpath.join(posixpath.dirname(uri), name)
+                files.append(File.generated(config, image, content=data))
     for path in sorted({path for uri, text in texts.items() for path in outside_paths(uri, text)}):
         files.append(File.generated(config, source_uri(path), content=source_page(path)))
     return files
@@ -94,9 +94,9 @@ def source_page(path: str) -> str:
 
 
 def notebook_page(source: str, name: str) -> tuple[str, dict[str, bytes]]:
-    """A notebook's cells and outputs as Markdown, and its pictures by file name."""
+    """A notebook's cells and outputs as Markdown, and its images by file name."""
     parts: list[str] = []
-    pictures: dict[str, bytes] = {}
+    images: dict[str, bytes] = {}
     for cell in nbformat.reads(source, as_version=4).cells:
         if cell.cell_type == "markdown":
             parts.append(cell.source)
@@ -104,12 +104,12 @@ def notebook_page(source: str, name: str) -> tuple[str, dict[str, bytes]]:
         parts.append(f"```python\n{cell.source}\n```")
         for output in cell.outputs:
             data = output.get("data", {})
-            kind = next((kind for kind in PICTURES if kind in data), None)
+            kind = next((kind for kind in IMAGES if kind in data), None)
             if kind is not None:
-                picture = f"{name}-{len(pictures) + 1}.{PICTURES[kind]}"
-                pictures[picture] = base64.b64decode(data[kind])
-                parts.append(f"![What the cell shows]({picture})")
+                image = f"{name}-{len(images) + 1}.{IMAGES[kind]}"
+                images[image] = base64.b64decode(data[kind])
+                parts.append(f"![What the cell shows]({image})")
             elif text := output.get("text") or data.get("text/plain"):
                 parts.append(f'<div class="output" markdown>\n\n```text\n{text.rstrip()}\n```\n\n</div>')
     download = f'<a href="{name}.ipynb" download>Download this page as a notebook</a>'
-    return "\n\n".join([*parts, download, ""]), pictures
+    return "\n\n".join([*parts, download, ""]), images

@@ -38,7 +38,7 @@ TAGS = (
     "propagation",
     "confidence and review",
     "exports",
-    "pictures",
+    "images",
 )
 # Forms that only Label Studio sends; that tool's own pages describe them.
 LABEL_STUDIO_FORMS = {"PredictRequest", "Parameters", "Context", "Task"}

@@ -1,8 +1,8 @@
 """What held clicks and removed specks bring: the table of docs/nano.md, section "Post-processing".
 
-python dev/what_follows.py PICTURES
+python dev/what_follows.py IMAGES
 
-PICTURES is the folder of image sets that nano was trained on. Of its held-back pictures, those are segmented
+IMAGES is the folder of image sets that nano was trained on. Of its held-back images, those are segmented
 that the exam does not show, up to three objects of each.
 """
 
@@ -24,7 +24,7 @@ import masklet
 from masklet import Prompt
 from masklet.boxes import tight_box
 from masklet.evaluate.metrics import measure_agreement
-from masklet.evaluate.samples import find_pictures, read_names
+from masklet.evaluate.samples import find_images, read_names
 from masklet.sessions.image import ImageSession
 from masklet.simulated_user import click_image, select_closest, select_first
 
@@ -38,7 +38,7 @@ SETTINGS = {  # whether clicks hold, whether specks go
 
 
 def main(
-    pictures: Path, model: str = "nano", objects: Annotated[int, typer.Option(help="of a picture")] = 3
+    images: Path, model: str = "nano", objects: Annotated[int, typer.Option(help="of an image")] = 3
 ) -> None:
     """Print J and F of each setting, and how far the predicted IoU is off."""
     network = masklet.load(model)
@@ -46,7 +46,7 @@ def main(
     names = [name for name in read_names(DOCS / "nano-held-back.txt") if name not in exam]
     scores: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
     iou_errors: list[float] = []
-    for sample in find_pictures(pictures, names):
+    for sample in find_images(images, names):
         image, masks = sample.read()
         ids = [id for id, mask in masks.items() if mask.any()]
         random.Random(sample.name).shuffle(ids)

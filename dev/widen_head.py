@@ -1,6 +1,6 @@
 """Double the width of a trained network's head, so that it computes the same as before.
 
-    OMP_NUM_THREADS=1 python dev/widen_head.py nano nano-wide.safetensors PICTURE
+    OMP_NUM_THREADS=1 python dev/widen_head.py nano nano-wide.safetensors IMAGE
 
 The trunk stays. Every channel of the head becomes two of the same value (Net2Net, arXiv 1511.05641), and
 whatever reads it weighs each half as much. So that training tells the two apart, a random number is added to
@@ -8,7 +8,7 @@ the weight of one and subtracted from that of the other, which changes nothing a
 
 Exact but for two things. The sines that the memory attention adds to features, a tenth of their size, have
 other periods in every second pair. Pointers become four memory tokens in place of two, the new ones nearly
-zero. Both networks segment PICTURE, then look at it again with that as memory; what differs is printed.
+zero. Both networks segment IMAGE, then look at it again with that as memory; what differs is printed.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def keep_pointers(weights: dict[str, Tensor], small: dict[str, Tensor]) -> None:
 
 @torch.no_grad()
 def answers(model: masklet.Sam2, image: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """What a network says of a click in the middle of a picture, and of that picture as the next frame."""
+    """What a network says of a click in the middle of an image, and of that image as the next frame."""
     features = model.encode(image)
     yield from zip(("coarse map", "map at stride 8", "map at stride 4"), features, strict=True)
     points, labels = torch.full((1, 1, 2), image.shape[-1] / 2), torch.ones(1, 1, dtype=torch.int64)

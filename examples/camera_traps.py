@@ -1,6 +1,6 @@
-"""Camera traps: everything in a folder of pictures, as a table for R or a spreadsheet and as COCO.
+"""Camera traps: everything in a folder of images, as a table for R or a spreadsheet and as COCO.
 
-python examples/camera_traps.py                     pictures of the demo clip
+python examples/camera_traps.py                     images of the demo clip
 python examples/camera_traps.py --folder traps/     your own; the largest objects, below --max-area
 """
 
@@ -14,7 +14,7 @@ import PIL.Image
 import masklet
 from masklet.auto import resolve_grid
 from masklet.cli import run_script
-from masklet.media import find_pictures, open_frames, read_image
+from masklet.media import find_images, open_frames, read_image
 
 
 def make_folder(folder: Path) -> Path:
@@ -38,7 +38,7 @@ def main(
     network = masklet.load(model)
     chosen = replace(resolve_grid(grid, network.config), max_area=max_area)
     rows, images, annotations = [], [], []
-    for number, path in enumerate(find_pictures(folder or make_folder(out / "pictures")), 1):
+    for number, path in enumerate(find_images(folder or make_folder(out / "images")), 1):
         everything = masklet.everything(network, read_image(path), chosen, sort="area")
         found, (height, width) = everything.select(*everything.ids[:most]), everything.size
         for id, box, area, iou in zip(found.ids, found.boxes.tolist(), found.areas, found.iou, strict=True):

@@ -1,4 +1,4 @@
-"""Click in a picture, look at what is offered, and correct it.
+"""Click in an image, look at what is offered, and correct it.
 
 python examples/click_image.py
 python examples/click_image.py --image mine.jpg --point 320 180 --wrong 300 260
@@ -22,7 +22,7 @@ def main(
     out: Path = Path("out/click_image"),
 ) -> None:
     pixels = open_frames(DEMO)[0] if image is None else read_image(image)
-    session = masklet.ImageSession(masklet.load(model), pixels)  # the picture is encoded here, once
+    session = masklet.ImageSession(masklet.load(model), pixels)  # the image is encoded here, once
 
     # One click may mean a part or the whole, so there are three answers, best first.
     clicked = Prompt(positive=[point])

@@ -1,4 +1,4 @@
-"""Everything in a picture and in a video, without pointing: masks, a partition, objects over time.
+"""Everything in an image and in a video, without pointing: masks, a partition, objects over time.
 
 python examples/find_everything.py
 """

@@ -33,7 +33,7 @@ def main(
         for masks in show_progress(tracked, "tracking"):
             files.write(frames[masks.frame], masks)
             doubtful += [event.since for event in monitor.step(masks) if event.kind in ("doubtful", "lost")]
-    print(f"make a task or project of the pictures in {out / 'frames'}, and import there")
+    print(f"make a task or project of the images in {out / 'frames'}, and import there")
     print(f"CVAT (Actions > Upload annotations > CVAT for video): {out / 'cvat_tracks.xml'}")
     print(f"Label Studio (Import): {out / 'label_studio.json'}")
     print(f"look first at the frames {doubtful or 'that matter most to you: none is doubtful'}")

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from demo_scene.balloon import RED, WHITE, YELLOW, Pose, balloon
 from demo_scene.landscape import forest, mountains, noise, pine, sky, water
-from demo_scene.light import FOCAL, MARGIN, WATERLINE, H, Picture, W, blend, over, ramp
+from demo_scene.light import FOCAL, MARGIN, WATERLINE, H, Image, W, blend, over, ramp
 
 from masklet import rle
 
@@ -52,7 +52,7 @@ def frames() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield develop(light, grain), cv2.resize(share, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) > 0.5
 
 
-def develop(light: Picture, rng: np.random.Generator) -> np.ndarray:
+def develop(light: Image, rng: np.random.Generator) -> np.ndarray:
     """From linear light to a frame: exposure, bloom, vignette, a film's curve, half the size, grain."""
     rgb = light[..., :3] * 0.85
     rgb = rgb + 0.25 * cv2.GaussianBlur(np.clip(rgb - 0.8, 0, 3), (0, 0), 14)
@@ -77,7 +77,7 @@ class Scene:
         self.cloud_shadow = cv2.GaussianBlur(noise(rng, 300, W + 4 * MARGIN, (170, 420), 3), (0, 0), 8)
         self.pines = [cv2.GaussianBlur(pine(rng, 1150), (0, 0), 1.6) for _ in range(3)]  # out of focus
 
-    def frame(self, index: int) -> tuple[Picture, np.ndarray]:
+    def frame(self, index: int) -> tuple[Image, np.ndarray]:
         """A frame in linear light, and how much of each pixel is the red balloon."""
         time, second = index / (FRAMES - 1), index / FPS
         camera = Camera(time, second)
@@ -87,7 +87,7 @@ class Scene:
         view = over(front, water(view, camera.x, second))
         return camera.hold(view), camera.hold(red[..., 3] * (1 - front[..., 3]))
 
-    def distance(self, camera: Camera, time: float, second: float) -> Picture:
+    def distance(self, camera: Camera, time: float, second: float) -> Image:
         """Everything behind the red balloon, from the sky to the shore and the yellow balloon."""
         hills = camera.panorama(self.mountains, 9000, 0)
         shadow = camera.panorama(self.cloud_shadow, 9000, 180, drift=60 * second - MARGIN)
@@ -105,7 +105,7 @@ class Scene:
         yellow = Pose(camera.across(55 + 22 * time, 190), 236 - 20 * time, 62, lean=-0.03, spin=-0.3 * time)
         return over(balloon(YELLOW, yellow, haze=0.14), view)
 
-    def foreground(self, camera: Camera, second: float) -> Picture:
+    def foreground(self, camera: Camera, second: float) -> Image:
         """The pines of the near shore, swaying; the second one passes in front of the red balloon."""
         front = np.zeros((H, W, 4), np.float32)
         for tree, x, z, top in zip(
@@ -133,21 +133,21 @@ class Camera:
         """The column at which a thing is seen."""
         return float(W / 2 + (x - self.x) * FOCAL / z - self.pan)
 
-    def panorama(self, picture: Picture, z: float, top: float, drift: float = 0.0) -> Picture:
+    def panorama(self, image: Image, z: float, top: float, drift: float = 0.0) -> Image:
         """The frame that shows a panorama at a distance, its first row at top."""
         left = self.across(0, z) - W / 2 - MARGIN + drift
-        return cv2.warpAffine(picture, np.array([[1, 0, left], [0, 1, top]], np.float32), (W, H))
+        return cv2.warpAffine(image, np.array([[1, 0, left], [0, 1, top]], np.float32), (W, H))
 
-    def hold(self, picture: np.ndarray) -> np.ndarray:
+    def hold(self, image: np.ndarray) -> np.ndarray:
         """The hand's nodding; enlarged by so much that no edge shows."""
         zoom = 1.014
         place = np.array(
             [[zoom, 0, (1 - zoom) * W / 2], [0, zoom, (1 - zoom) * H / 2 + self.nod]], np.float32
         )
-        return cv2.warpAffine(picture, place, (W, H))
+        return cv2.warpAffine(image, place, (W, H))
 
 
-def red_balloon(camera: Camera, time: float, second: float) -> Picture:
+def red_balloon(camera: Camera, time: float, second: float) -> Image:
     """It nears, climbs, turns, swings below its own lift, and burns twice."""
     pose = Pose(
         x=camera.across(-34.5 + 66 * time, 100),

@@ -27,7 +27,7 @@ def main(
     out: Path = Path("out/replace_background"),
 ) -> None:
     frames = open_frames(video)
-    look = Look(background=background, soft=soft)  # "blur", a colour, a picture or a video; pixels
+    look = Look(background=background, soft=soft)  # "blur", a colour, an image or a video; pixels
     with writers(["cutout-prores", "composite"], out, frames, look=look) as files:
         tracked = masklet.track(masklet.load(model), frames, {0: {1: Prompt(positive=[point])}})
         for masks in show_progress(tracked, "cutting out"):

@@ -27,7 +27,7 @@ def watch(source: str, pause: float) -> Iterator[tuple[np.ndarray, Stream]]:
             for image in camera:
                 yield image, camera
         except MediaError as error:
-            print(f"no picture: {error}")
+            print(f"no image: {error}")
         time.sleep(pause)
 
 
@@ -48,9 +48,9 @@ def main(
             print("stop: the object is lost")
             continue
         center = np.flatnonzero(mask.any(axis=0)).mean()
-        turn = 2 * center / mask.shape[1] - 1  # -1 is the picture's left edge, 1 its right
+        turn = 2 * center / mask.shape[1] - 1  # -1 is the image's left edge, 1 its right
         late = f"{camera.age():.2f} s old, {camera.skipped} frames skipped"
-        print(f"steer {turn:+.2f}, {mask.mean():.1%} of the picture, {late}")
+        print(f"steer {turn:+.2f}, {mask.mean():.1%} of the image, {late}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def main(
     model: str = "nano",
     out: Path = Path("out/track_clip"),
 ) -> None:
-    frames = open_frames(video)  # a file, a folder or glob of pictures, an array
+    frames = open_frames(video)  # a file, a folder or glob of images, an array
     prompts = {0: {1: Prompt(positive=[point])}}  # frame -> object id -> prompt
 
     writers = Writers(

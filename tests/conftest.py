@@ -67,7 +67,7 @@ def chromium() -> Iterator[object]:
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real pictures and clips that lies beside the repository, never in it."""
+    """The folder of real images and clips that lies beside the repository, never in it."""
     folder = REPO.parent / "shared" / "data" / "open"
     if not folder.is_dir():
         pytest.skip(f"needs the data in {folder.relative_to(REPO.parent)}, beside the repository")

@@ -75,8 +75,8 @@ def test_what_a_masked_array_hides_is_black_and_sets_no_range() -> None:
         assert (image[hidden] == 0).all() and (image[~hidden] == 90).all()
 
 
-def test_a_matrix_is_a_grey_picture() -> None:
+def test_a_matrix_is_a_grey_image() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        picture = np.matrix(np.arange(48 * 64).reshape(48, 64) % 256, dtype=np.uint8)
-    assert (read_image(picture) == np.asarray(picture)[..., None]).all()
+        image = np.matrix(np.arange(48 * 64).reshape(48, 64) % 256, dtype=np.uint8)
+    assert (read_image(image) == np.asarray(image)[..., None]).all()

@@ -83,7 +83,7 @@ def test_it_is_hidden_in_part_and_never_lost(masks: list[np.ndarray]) -> None:
 def test_the_script_renders_this_clip(
     images: list[np.ndarray], masks: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Up to compression, which costs a few grey levels; another picture costs many more."""
+    """Up to compression, which costs a few grey levels; another image costs many more."""
     monkeypatch.syspath_prepend(EXAMPLES)
     image, mask = next(importlib.import_module("render_demo").frames())
     assert np.abs(image.astype(int) - images[0]).mean() < 6

@@ -38,7 +38,7 @@ def main_of(name: str) -> Callable[..., None]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The demo clip's first frames, as a folder of pictures."""
+    """The demo clip's first frames, as a folder of images."""
     folder, frames = tmp_path_factory.mktemp("clip"), open_frames(EXAMPLES / "demo.mp4")
     for frame in range(LENGTH):
         PIL.Image.fromarray(frames[frame]).save(folder / f"{frame}.jpg")
@@ -84,7 +84,7 @@ def test_click_image(clip: str, model: str, tmp_path: Path, capsys: pytest.Captu
     assert {path.name for path in tmp_path.iterdir()} == {"offered.png", "corrected.png", "mask.png"}
 
 
-def test_click_image_without_a_picture(model: str, tmp_path: Path) -> None:
+def test_click_image_without_an_image(model: str, tmp_path: Path) -> None:
     main_of("click_image")(model=model, out=tmp_path)
     with PIL.Image.open(tmp_path / "mask.png") as mask:
         assert mask.size == (640, 360)
@@ -125,9 +125,9 @@ def test_robot_camera(
     main_of("robot_camera")(source="rtsp://camera", frames=LENGTH, pause=0.0, model=model)
     lines = capsys.readouterr().out.splitlines()
     assert calls == ["rtsp://camera"] * 3
-    assert [line for line in lines if line.startswith("no picture")] == [
-        "no picture: the camera gave no frame.",
-        "no picture: the camera cannot be opened.",
+    assert [line for line in lines if line.startswith("no image")] == [
+        "no image: the camera gave no frame.",
+        "no image: the camera cannot be opened.",
     ]
     assert sum(line.startswith("steer") or line == "stop: the object is lost" for line in lines) == LENGTH
 

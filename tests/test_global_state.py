@@ -34,7 +34,7 @@ CLICK = Prompt(positive=[(64, 36)])
 GRID = Grid(points_per_side=2, pred_iou_thresh=0.1, stability_score_thresh=0.1)
 
 
-def picture(x: int = 65, y: int = 35) -> np.ndarray:
+def image(x: int = 65, y: int = 35) -> np.ndarray:
     """A red disc on a noisy ground."""
     height, width = 96, 128
     rows, columns = np.mgrid[:height, :width]
@@ -44,11 +44,11 @@ def picture(x: int = 65, y: int = 35) -> np.ndarray:
     return ground.clip(0, 255).astype(np.uint8)
 
 
-FRAMES = np.stack([picture(x) for x in (65, 67, 69)])
+FRAMES = np.stack([image(x) for x in (65, 67, 69)])
 
 
 def run_public_face(model: Sam2) -> list[np.ndarray]:
-    """The masks of a picture's session, a stream, a video's session and everything."""
+    """The masks of an image's session, a stream, a video's session and everything."""
     session = ImageSession(model, FRAMES[0])
     first = session.segment(CLICK)
     offered = [first, session.segment(BOX), session.segment(BOX | CLICK, hint=first)]

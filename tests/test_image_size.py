@@ -23,7 +23,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("size", [96])
-def test_pictures_and_videos_run_at_another_size(checkpoint: Path, size: int) -> None:
+def test_images_and_videos_run_at_another_size(checkpoint: Path, size: int) -> None:
     model = masklet.load(checkpoint, device="cpu", image_size=size)
     video = np.random.default_rng(0).integers(0, 255, (3, 48, 80, 3), dtype=np.uint8)
     prompt = masklet.Prompt(positive=[(20, 24)])
@@ -73,10 +73,10 @@ def test_results_at_another_size_are_another_runs() -> None:
 
 
 def test_nano_finds_the_same_object_at_another_size(tmp_path: Path) -> None:
-    picture = np.full((240, 320, 3), 90, dtype=np.uint8)
-    picture[80:160, 100:220] = (220, 60, 40)
-    Image.fromarray(picture).save(tmp_path / "box.png")
-    truth = (picture[:, :, 0] == 220).astype(bool)
+    image = np.full((240, 320, 3), 90, dtype=np.uint8)
+    image[80:160, 100:220] = (220, 60, 40)
+    Image.fromarray(image).save(tmp_path / "box.png")
+    truth = (image[:, :, 0] == 220).astype(bool)
     for size in (192, 384):
         model = masklet.load(device="cpu", image_size=size)
         mask = masklet.ImageSession(model, tmp_path / "box.png").segment(

@@ -62,7 +62,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             masks = masklet.Masks(frame, (), torch.zeros(0, 1, 1), source.size, nothing, nothing)
             video.write(image, masks)
     (tmp_path / "examples" / "demo_masks.json").symlink_to(REPO / "examples" / "demo_masks.json")
-    PIL.Image.fromarray(film[0]).save(tmp_path / "picture.jpg")
+    PIL.Image.fromarray(film[0]).save(tmp_path / "image.jpg")
 
     model = masklet.Sam2(toy()).eval()
     torch.nn.init.constant_(model.mask_decoder.score_head.layers[-1].bias, 10.0)  # it always finds something
@@ -88,7 +88,7 @@ def test_the_python_runs(place: Path, capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize(("page", "package"), [("results.md", "tqdm"), ("integrations.md", "supervision")])
 def test_the_pages_about_results_run(place: Path, page: str, package: str) -> None:
     pytest.importorskip(package)
-    (place / "photo.jpg").symlink_to(place / "picture.jpg")
+    (place / "photo.jpg").symlink_to(place / "image.jpg")
     (place / "clip.mp4").symlink_to(place / "examples" / "demo.mp4")
     names = run(page)
     if page == "results.md":
@@ -112,7 +112,7 @@ def test_the_page_about_microscopes_runs(place: Path) -> None:
     sizes = {f"PhysicalSize{axis}": size for axis, size in (("X", 0.5), ("Y", 0.5), ("Z", 2))}
     axes = {"axes": "ZCYX", "Channel": {"Name": ["DAPI", "GFP"]}, **sizes}
     tifffile.imwrite(place / "stack.ome.tif", stack, ome=True, metadata=axes)
-    (place / "slide.tif").symlink_to(place / "picture.jpg")
+    (place / "slide.tif").symlink_to(place / "image.jpg")
     names = run("microscopy.md")
     labels, volume = names["labels"], names["volume"]
     assert isinstance(volume, float) and volume == sum(int(row["area"]) for row in names["rows"]) * 0.5
@@ -134,13 +134,13 @@ def test_every_dependency_has_its_reason() -> None:
     assert sorted(name for name in names if name not in said) == []
 
 
-def test_the_first_screen_shows_install_python_and_a_picture() -> None:
+def test_the_first_screen_shows_install_python_and_an_image() -> None:
     first = "\n".join(README.splitlines()[:20])
     assert "`pip install .`" in first and "`make demo`" in first
     [(_, block)] = blocks(first, "python")
     assert len([line for line in block.splitlines() if line]) <= 6
-    [picture] = re.findall(r"!\[.+\]\((.+)\)", first)
-    assert (REPO / picture).stat().st_size <= 150_000
+    [image] = re.findall(r"!\[.+\]\((.+)\)", first)
+    assert (REPO / image).stat().st_size <= 150_000
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -1,4 +1,4 @@
-"""Masks as arrays, polygons, COCO and pictures: for a frame, a picture's candidates, and a video."""
+"""Masks as arrays, polygons, COCO and images: for a frame, an image's candidates, and a video."""
 
 import copy
 import io
@@ -121,19 +121,19 @@ def test_pycocotools_evaluates_the_annotations() -> None:
     assert evaluation.stats[0] == pytest.approx(1.0)
 
 
-def test_the_masks_are_painted_over_the_picture_in_the_colours_of_their_objects() -> None:
-    picture = Masks.from_arrays(0, {2: LEFT}, SIZE).with_image(lambda: IMAGE).draw()
-    assert (picture[:, 7] == IMAGE[:, 7]).all()
-    assert picture[3, 0, 1] > picture[3, 0, 0], "object 2 is green"
+def test_the_masks_are_painted_over_the_image_in_the_colours_of_their_objects() -> None:
+    image = Masks.from_arrays(0, {2: LEFT}, SIZE).with_image(lambda: IMAGE).draw()
+    assert (image[:, 7] == IMAGE[:, 7]).all()
+    assert image[3, 0, 1] > image[3, 0, 0], "object 2 is green"
     assert (IMAGE == 200).all()
 
 
-def test_a_picture_of_another_size_is_refused() -> None:
+def test_an_image_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match=r"image must be uint8 \(6, 8, 3\).*Got uint8 \(8, 6, 3\)"):
         two_objects().draw(np.zeros((8, 6, 3), dtype=np.uint8))
 
 
-def test_a_notebook_gets_a_picture() -> None:
+def test_a_notebook_gets_an_image() -> None:
     for shown in (two_objects(), candidates()):
         png = PIL.Image.open(io.BytesIO(shown._repr_png_()))
         assert png.format == "PNG"
@@ -175,7 +175,7 @@ def test_a_stream_has_no_length_and_its_frames_are_not_kept() -> None:
     assert tracked and [masks.image for masks in tracked] == [None] * 3
 
 
-def test_everything_shows_its_picture_and_its_filmstrip() -> None:
+def test_everything_shows_its_image_and_its_filmstrip() -> None:
     segments = everything(model(), IMAGE.repeat(8, 0).repeat(8, 1), "fast")
     assert isinstance(segments, masklet.Segments) and segments.image is not None
     found = everything(model(), np.zeros((3, 48, 64, 3), dtype=np.uint8), "fast")
@@ -243,7 +243,7 @@ def test_hints_that_do_not_fit_several_prompts_are_refused() -> None:
 
 
 @pytest.mark.parametrize("batch", [None, 1, 2, 5])
-def test_many_pictures_are_segmented_as_each_alone(batch: int | None) -> None:
+def test_many_images_are_segmented_as_each_alone(batch: int | None) -> None:
     network, random = model(), np.random.default_rng(0)
     images = [random.integers(0, 255, (40 + 8 * row, 64, 3), dtype=np.uint8) for row in range(3)]
     prompts = [{1: masklet.Prompt(positive=[(20, 24)])}, masklet.Prompt(box=(4, 4, 30, 30)), []]
@@ -254,10 +254,10 @@ def test_many_pictures_are_segmented_as_each_alone(batch: int | None) -> None:
     assert second.image is not None and (second.image() == images[1]).all()
 
 
-@pytest.mark.parametrize(("pictures", "prompts"), [(2, 1), (1, 2)])
-def test_as_many_prompts_as_pictures_are_needed(pictures: int, prompts: int) -> None:
-    answers = masklet.segment_many(model(), [IMAGE] * pictures, [masklet.Prompt(positive=[(1, 1)])] * prompts)
-    with pytest.raises(masklet.PromptError, match="prompts for each picture"):
+@pytest.mark.parametrize(("images", "prompts"), [(2, 1), (1, 2)])
+def test_as_many_prompts_as_images_are_needed(images: int, prompts: int) -> None:
+    answers = masklet.segment_many(model(), [IMAGE] * images, [masklet.Prompt(positive=[(1, 1)])] * prompts)
+    with pytest.raises(masklet.PromptError, match="prompts for each image"):
         list(answers)
 
 

@@ -117,7 +117,7 @@ def test_an_outline_that_cannot_be_filled_is_a_sentence(polygon: Any) -> None:
         rle.from_polygons([polygon], (10, 10))
 
 
-def test_an_outline_may_leave_the_picture() -> None:
+def test_an_outline_may_leave_the_image() -> None:
     assert rle.from_polygons([[-20, -20, 30, -20, 30, 30, -20, 30]], (10, 10)).all()
 
 
@@ -126,11 +126,11 @@ def test_an_outline_may_be_pairs() -> None:
     assert flat.any() and (rle.from_polygons([[[1, 1], [5, 1], [5, 5], [1, 5]]], (10, 10)) == flat).all()
 
 
-def test_an_outline_reaches_four_sides_beyond_the_picture_and_no_further() -> None:
+def test_an_outline_reaches_four_sides_beyond_the_image_and_no_further() -> None:
     side = 300
     reach = 5 * side
     rle.from_polygons([[0, 0, reach, 0, reach, reach]], (side, side))
-    with pytest.raises(MediaError, match="near its picture"):
+    with pytest.raises(MediaError, match="near its image"):
         rle.from_polygons([[0, 0, reach + 1, 0, reach, reach]], (side, side))
 
 

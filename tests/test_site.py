@@ -78,12 +78,12 @@ def test_every_public_name_is_in_the_reference(site: Path) -> None:
 
 
 @pytest.mark.slow
-def test_tutorials_are_pages_with_their_pictures(site: Path) -> None:
+def test_tutorials_are_pages_with_their_images(site: Path) -> None:
     for notebook in TUTORIALS:
         page = (site / "tutorials" / f"{notebook.stem}.html").read_text("utf-8")
         assert f"{notebook.stem}.ipynb" in page
-        for picture in re.findall(rf"{notebook.stem}-\d+\.\w+", page):
-            assert (site / "tutorials" / picture).is_file()
+        for image in re.findall(rf"{notebook.stem}-\d+\.\w+", page):
+            assert (site / "tutorials" / image).is_file()
 
 
 def test_every_page_is_in_the_navigation() -> None:

@@ -23,7 +23,7 @@ TO_SQUARE = [frame_to_square, still_to_square]
 
 @pytest.mark.parametrize("to_square", TO_SQUARE)
 @pytest.mark.parametrize("size", [(32, 32), (20, 50), (90, 40)])
-def test_a_plain_picture_stays_plain(to_square, size: tuple[int, int]) -> None:
+def test_a_plain_image_stays_plain(to_square, size: tuple[int, int]) -> None:
     square = to_square(np.full((*size, 3), (200, 100, 0), dtype=np.uint8), 32)
     expected = (torch.tensor([200, 100, 0]) / 255 - torch.tensor(IMAGENET_MEAN)) / torch.tensor(IMAGENET_STD)
     assert square.shape == (1, 3, 32, 32)
@@ -33,7 +33,7 @@ def test_a_plain_picture_stays_plain(to_square, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("to_square", TO_SQUARE)
 @pytest.mark.parametrize("size", [(32, 32), (24, 48)])
 def test_any_layout_in_memory_will_do(to_square, size: tuple[int, int]) -> None:
-    """OpenCV's colours turned around, mirrored pictures, and arrays that must not be written to."""
+    """OpenCV's colours turned around, mirrored images, and arrays that must not be written to."""
     image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     for view in (image[:, :, ::-1], image[:, ::-1], np.rot90(image, 2)):
         assert torch.equal(to_square(view, 32), to_square(view.copy(), 32))
@@ -44,7 +44,7 @@ def test_any_layout_in_memory_will_do(to_square, size: tuple[int, int]) -> None:
 
 
 @pytest.mark.parametrize("to_square", TO_SQUARE)
-def test_a_resized_picture_shows_the_same(to_square) -> None:
+def test_a_resized_image_shows_the_same(to_square) -> None:
     image = np.zeros((40, 80, 3), dtype=np.uint8)
     image[20:, :40] = 255
     bright = to_square(image, 32)[0].mean(dim=0) > 0

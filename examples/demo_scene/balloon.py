@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from demo_scene.light import SKYLIGHT, SUN, SUNLIGHT, Colour, H, Picture, W, blend, cover, hazy, over, ramp
+from demo_scene.light import SKYLIGHT, SUN, SUNLIGHT, Colour, H, Image, W, blend, cover, hazy, over, ramp
 
 TANGENT = np.radians(38)  # where the cone leaves the sphere, below the equator
 JOINT, MOUTH = -np.sin(TANGENT), -1.36  # heights of the cone's ends
@@ -47,7 +47,7 @@ def girth(height: np.ndarray) -> np.ndarray:
     return np.where(height > JOINT, sphere, np.cos(TANGENT) + (height - JOINT) * np.tan(TANGENT))
 
 
-def balloon(paint: Paint, pose: Pose, *, flame: float = 0.0, haze: float) -> Picture:
+def balloon(paint: Paint, pose: Pose, *, flame: float = 0.0, haze: float) -> Image:
     """A frame with one balloon and nothing else. flame : 0 to 1, how strongly the burner burns"""
     r = pose.radius
     left, right = max(int(pose.x - 1.3 * r), 0), min(int(pose.x + 1.3 * r), W)
@@ -56,9 +56,9 @@ def balloon(paint: Paint, pose: Pose, *, flame: float = 0.0, haze: float) -> Pic
     dx, dy = (column + 0.5 - pose.x) / r, (pose.y - row - 0.5) / r
     u = dx * np.cos(pose.lean) + dy * np.sin(pose.lean)
     v = dy * np.cos(pose.lean) - dx * np.sin(pose.lean)
-    picture = over(_envelope(paint, u, v, pose, flame), _mouth(paint, u, v, r, flame))
+    image = over(_envelope(paint, u, v, pose, flame), _mouth(paint, u, v, r, flame))
     frame = np.zeros((H, W, 4), np.float32)
-    frame[top:bottom, left:right] = hazy(over(_basket(u, v, r, flame), picture), haze)
+    frame[top:bottom, left:right] = hazy(over(_basket(u, v, r, flame), image), haze)
     return frame
 
 
@@ -71,7 +71,7 @@ def _glow(flame: float) -> np.ndarray:
     return np.array([1.5, 0.75, 0.22], np.float32) * flame
 
 
-def _mouth(paint: Paint, u: np.ndarray, v: np.ndarray, radius: float, flame: float) -> Picture:
+def _mouth(paint: Paint, u: np.ndarray, v: np.ndarray, radius: float, flame: float) -> Image:
     """The opening below, through which one looks at the far inner side."""
     wide = float(girth(np.array(MOUTH)))
     high = wide * np.sin(PITCH)
@@ -79,7 +79,7 @@ def _mouth(paint: Paint, u: np.ndarray, v: np.ndarray, radius: float, flame: flo
     return cover(np.array(paint.cloth, np.float32) * (0.07 + 1.2 * _glow(flame)), _soft(ring * high, radius))
 
 
-def _envelope(paint: Paint, u: np.ndarray, v: np.ndarray, pose: Pose, flame: float) -> Picture:
+def _envelope(paint: Paint, u: np.ndarray, v: np.ndarray, pose: Pose, flame: float) -> Image:
     depth = np.zeros_like(u)
     for _ in range(4):  # the near side stands higher than the axis, by as much as it is nearer
         height = (v - depth * np.sin(PITCH)) / np.cos(PITCH)
@@ -127,7 +127,7 @@ def _cloth(paint: Paint, gore: np.ndarray, height: np.ndarray, pixel: float) -> 
     return colour * ((0.95 + 0.10 * shade) * (1 - seams))[..., None]
 
 
-def _basket(u: np.ndarray, v: np.ndarray, radius: float, flame: float) -> Picture:
+def _basket(u: np.ndarray, v: np.ndarray, radius: float, flame: float) -> Image:
     """Ropes, burner, flame, two people and their wicker basket."""
 
     def box(middle: float, half: float, low: float, high: float) -> np.ndarray:
@@ -136,23 +136,21 @@ def _basket(u: np.ndarray, v: np.ndarray, radius: float, flame: float) -> Pictur
         )
 
     rim = float(girth(np.array(MOUTH)))
-    picture = np.zeros((*u.shape, 4), np.float32)
+    image = np.zeros((*u.shape, 4), np.float32)
     for start, end in ((-rim, -0.17), (-rim / 2, -0.13), (rim / 2, 0.13), (rim, 0.17)):
         rope = np.abs(u - start - (end - start) * (v - MOUTH) / (-1.80 - MOUTH)) - 0.009
-        picture = over(
-            cover((0.05, 0.04, 0.04), _soft(np.maximum(rope, np.abs(v + 1.56) - 0.22), radius)), picture
+        image = over(
+            cover((0.05, 0.04, 0.04), _soft(np.maximum(rope, np.abs(v + 1.56) - 0.22), radius)), image
         )
-    picture = over(cover((0.10, 0.10, 0.11), box(0, 0.075, -1.585, -1.54)), picture)
+    image = over(cover((0.10, 0.10, 0.11), box(0, 0.075, -1.585, -1.54)), image)
     fire = _soft((np.hypot(u / 0.035, (v + 1.42) / 0.12) - 1) * 0.035, radius) * min(1.5 * flame, 1)
-    picture = over(cover((3.0, 1.7, 0.6), fire), picture)
+    image = over(cover((3.0, 1.7, 0.6), fire), image)
     for place, coat in ((-0.085, (0.08, 0.13, 0.27)), (0.07, (0.40, 0.34, 0.10))):
-        picture = over(cover(coat, box(place, 0.045, -1.85, -1.72)), picture)
-        picture = over(
-            cover((0.50, 0.30, 0.20), _soft(np.hypot(u - place, v + 1.685) - 0.036, radius)), picture
-        )
+        image = over(cover(coat, box(place, 0.045, -1.85, -1.72)), image)
+        image = over(cover((0.50, 0.30, 0.20), _soft(np.hypot(u - place, v + 1.685) - 0.036, radius)), image)
     weave = (0.75 + 0.25 * np.sin(130 * v) * np.sin(110 * u)) * np.clip(0.75 - 2.6 * u, 0.2, 1.2)
-    picture = over(
+    image = over(
         cover(weave[..., None] * np.array([0.50, 0.25, 0.10], np.float32), box(0, 0.175, -2.06, -1.80)),
-        picture,
+        image,
     )
-    return over(cover((0.16, 0.07, 0.03), box(0, 0.185, -1.825, -1.785)), picture)
+    return over(cover((0.16, 0.07, 0.03), box(0, 0.185, -1.825, -1.785)), image)

@@ -18,7 +18,7 @@ from demo_scene.light import (
     SUNLIGHT,
     WATERLINE,
     H,
-    Picture,
+    Image,
     W,
     blend,
     cover,
@@ -43,7 +43,7 @@ def noise(
     return total
 
 
-def sky(rng: np.random.Generator) -> Picture:
+def sky(rng: np.random.Generator) -> Image:
     """A panorama of the morning sky with streaks of high cloud; the sun is beyond its left edge."""
     x = np.linspace(0, 1, WIDE, dtype=np.float32)[None, :]
     up = ((HORIZON - np.arange(H, dtype=np.float32)) / HORIZON)[:, None]
@@ -59,7 +59,7 @@ def sky(rng: np.random.Generator) -> Picture:
     )
 
 
-def mountains(rng: np.random.Generator) -> Picture:
+def mountains(rng: np.random.Generator) -> Image:
     """A panorama of snowy mountains: a height field, lit once, then met by one ray for each half pixel."""
     cells, cell = 2048, 4.5
     away = np.linspace(0, 1, cells, dtype=np.float32)[:, None]
@@ -78,9 +78,9 @@ def mountains(rng: np.random.Generator) -> Picture:
     first = np.stack([np.searchsorted(column, rays) for column in skyline.T], axis=1)
     met = (first < len(distance)).astype(np.float32)
     at = np.minimum(first, len(distance) - 1), np.arange(WIDE * fine)[None, :]
-    picture = cv2.remap(ground, x[at], z[at], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
-    picture = cover(blend(picture, HAZE, 1 - np.exp(-distance[at[0], 0] / 9000)), met)
-    return cv2.resize(picture, (WIDE, len(rays) // fine), interpolation=cv2.INTER_AREA)
+    image = cv2.remap(ground, x[at], z[at], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    image = cover(blend(image, HAZE, 1 - np.exp(-distance[at[0], 0] / 9000)), met)
+    return cv2.resize(image, (WIDE, len(rays) // fine), interpolation=cv2.INTER_AREA)
 
 
 def _worn(rng: np.random.Generator, cells: int) -> np.ndarray:
@@ -112,12 +112,12 @@ def _lit(rng: np.random.Generator, height: np.ndarray, cell: float) -> np.ndarra
     return (colour * (direct + SKYLIGHT * (0.4 + 0.4 * normal[..., 1:2]))).astype(np.float32)
 
 
-def pine(rng: np.random.Generator, height: int) -> Picture:
+def pine(rng: np.random.Generator, height: int) -> Image:
     """A spruce, needle by needle from the back to the front, light on the sunny side."""
     width, branches, unit = int(height * 0.46), 340, height / 900
-    picture = np.zeros((height, width, 4), np.float32)
+    image = np.zeros((height, width, 4), np.float32)
     trunk = ((width // 2, height), (width // 2, int(height * 0.03)))
-    cv2.line(picture, *trunk, (0.030, 0.021, 0.016, 1), int(10 * unit))
+    cv2.line(image, *trunk, (0.030, 0.021, 0.016, 1), int(10 * unit))
     down = np.linspace(0.015, 1, branches) ** 0.9
     turn = rng.uniform(0, 2 * np.pi, branches)
     for place, angle in sorted(
@@ -134,19 +134,19 @@ def pine(rng: np.random.Generator, height: int) -> Picture:
             shine = light * rng.uniform(0.1, 1) * (0.35 + 0.65 * out)
             colour = [0.016 + 0.140 * shine, 0.032 + 0.118 * shine, 0.022 + 0.034 * shine, 1]
             cv2.line(
-                picture,
+                image,
                 (int(x), int(y)),
                 (int(x + needle[0]), int(y + needle[1])),
                 colour,
                 round(2 * unit) or 1,
             )
-    return picture
+    return image
 
 
-def forest(rng: np.random.Generator, trees: list[Picture], low: float, high: float, haze: float) -> Picture:
+def forest(rng: np.random.Generator, trees: list[Image], low: float, high: float, haze: float) -> Image:
     """A panorama of pines on a far shore, its last row at the water. low, high : heights in pixels"""
     rows = 240
-    picture = np.zeros((rows, WIDE, 4), np.float32)
+    image = np.zeros((rows, WIDE, 4), np.float32)
     swell = noise(rng, 1, WIDE, (1, 420), 3)[0]
     for x in rng.permutation(np.arange(60, WIDE - 60, 7)):
         size = int(np.clip(rng.uniform(low, high) + 14 * swell[x], 16, rows))
@@ -155,11 +155,11 @@ def forest(rng: np.random.Generator, trees: list[Picture], low: float, high: flo
         )
         tree[..., :3] = tree[..., :3] * np.float32(rng.uniform(0.7, 1.3))
         left = x - tree.shape[1] // 2 + rng.integers(-3, 4)
-        place = picture[rows - size :, left : left + tree.shape[1]]
+        place = image[rows - size :, left : left + tree.shape[1]]
         place[:] = over(hazy(tree, haze), place)
     above_water = np.arange(rows, 0, -1, dtype=np.float32)[:, None]
     bank = ramp(12 + 5 * swell - above_water + 3 * noise(rng, rows, WIDE, (4, 6), 2), -4, 4)
-    return over(hazy(cover((0.030, 0.036, 0.026), bank), haze), picture)
+    return over(hazy(cover((0.030, 0.036, 0.026), bank), haze), image)
 
 
 # length in metres, direction, steepness
@@ -173,7 +173,7 @@ WAVES = (
 )
 
 
-def water(scene: Picture, eye_x: float, second: float) -> Picture:
+def water(scene: Image, eye_x: float, second: float) -> Image:
     """The scene with its lake: a mirror broken by ripples, darker where one looks into it."""
     top = int(WATERLINE)
     column, row = np.meshgrid(np.arange(W, dtype=np.float32), np.arange(top, H, dtype=np.float32))

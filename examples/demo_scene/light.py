@@ -1,6 +1,6 @@
-"""What all parts of the demo scene share: its measures, its light, and a few ways to mix pictures.
+"""What all parts of the demo scene share: its measures, its light, and a few ways to mix images.
 
-Colours are linear light. A Picture is float32 (h, w, 4): red, green, blue premultiplied by alpha. Lengths are
+Colours are linear light. An Image is float32 (h, w, 4): red, green, blue premultiplied by alpha. Lengths are
 metres: x to the right, y up, z away from the camera.
 """
 
@@ -19,7 +19,7 @@ SUNLIGHT = np.array([1.90, 1.18, 0.66], np.float32)
 SKYLIGHT = np.array([0.22, 0.32, 0.56], np.float32)
 HAZE = np.array([0.42, 0.38, 0.46], np.float32)
 
-Picture = np.ndarray
+Image = np.ndarray
 Colour = tuple[float, ...]
 
 
@@ -33,16 +33,16 @@ def blend(below: np.ndarray, above: np.ndarray | Colour, share: np.ndarray) -> n
     return below + (np.asarray(above, np.float32) - below) * share[..., None]
 
 
-def cover(colour: np.ndarray | Colour, alpha: np.ndarray) -> Picture:
-    """A picture of this colour where alpha is 1."""
+def cover(colour: np.ndarray | Colour, alpha: np.ndarray) -> Image:
+    """An image of this colour where alpha is 1."""
     rgb = np.broadcast_to(np.asarray(colour, np.float32), (*alpha.shape, 3))
     return np.dstack([rgb * alpha[..., None], alpha]).astype(np.float32)
 
 
-def over(above: Picture, below: Picture) -> Picture:
+def over(above: Image, below: Image) -> Image:
     return above + below * (1 - above[..., 3:])
 
 
-def hazy(picture: Picture, haze: float) -> Picture:
-    """The picture behind a share of haze."""
-    return np.dstack([picture[..., :3] * (1 - haze) + HAZE * haze * picture[..., 3:], picture[..., 3]])
+def hazy(image: Image, haze: float) -> Image:
+    """The image behind a share of haze."""
+    return np.dstack([image[..., :3] * (1 - haze) + HAZE * haze * image[..., 3:], image[..., 3]])

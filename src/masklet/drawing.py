@@ -1,4 +1,4 @@
-"""Draws masks on pictures: colours and outlines. Depends on arrays only, not on `Masks` or files."""
+"""Draws masks on images: colours and outlines. Depends on arrays only, not on `Masks` or files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TOLERANCE = 0.75  # pixels by which an outline may differ from the mask, to have
 
 Color = tuple[int, int, int]  # RGB
 
-FILL = 0.4  # share of the colour inside a mask; the rest is the picture
+FILL = 0.4  # share of the colour inside a mask; the rest is the image
 SHADE = 0.45  # darkness along the outlines, for contrast with any background
 
 # The hues of DAVIS's first six colours, brighter, and orange for its grey.
@@ -52,12 +52,12 @@ def color(id: int) -> Color:
 def paint_objects(
     image: Image, masks: Iterable[tuple[int, Bool[np.ndarray, "H W"]]], boxes: Float[np.ndarray, "n 4"]
 ) -> Image:
-    """Draw objects on a picture, each with its colour and an outline.
+    """Draw objects on an image, each with its colour and an outline.
 
     Args:
-        image: The picture.
+        image: The image.
         masks: By object id; later ones are drawn on top.
-        boxes: Tight boxes of the masks, so that only the part of the picture around them is drawn.
+        boxes: Tight boxes of the masks, so that only the part of the image around them is drawn.
     """
     boxes = boxes[boxes.any(axis=1)]
     if not len(boxes):
@@ -73,10 +73,10 @@ def paint_objects(
 def paint_masks(
     image: Image, masks: Iterable[tuple[Bool[np.ndarray, "H W"], Color]], *, fill: float = FILL, outline: int
 ) -> Image:
-    """Draw masks on a picture. All drawing in masklet uses this function.
+    """Draw masks on an image. All drawing in masklet uses this function.
 
     Args:
-        image: The picture.
+        image: The image.
         masks: Each with its colour; later ones are drawn on top.
         fill: Share of the colour inside a mask, 0 to 1.
         outline: Width of the outlines in pixels; 0 for none.
@@ -99,10 +99,10 @@ def paint_masks(
 
 
 def paint_labels(image: Image, labels: Int[np.ndarray, "H W"]) -> Image:
-    """Draw a label map on a picture, in one pass for all objects.
+    """Draw a label map on an image, in one pass for all objects.
 
     Args:
-        image: The picture.
+        image: The image.
         labels: The object id of each pixel, or 0.
     """
     ids, rows = np.unique(labels, return_inverse=True)
@@ -117,13 +117,13 @@ def paint_labels(image: Image, labels: Int[np.ndarray, "H W"]) -> Image:
 
 
 def resize_to_width(image: Image, width: int) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture that is so many pixels wide, of the same shape."""
+    """An image that is so many pixels wide, of the same shape."""
     scale = width / image.shape[1]
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def encode_jpeg(image: Image) -> str:
-    """A picture as the data of a data: URL: a JPEG in base64."""
+    """An image as the data of a data: URL: a JPEG in base64."""
     _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     return base64.b64encode(jpeg.tobytes()).decode("ascii")
 

@@ -4,7 +4,7 @@ MaskletError
 ├── PromptError     (ValueError)   an invalid click, box, mask or object id
 ├── OptionError     (ValueError)   another argument with an invalid type or value
 ├── CheckpointError                weights that are not SAM 2's, are damaged, or cannot be fetched
-├── MediaError                     pictures and videos that cannot be read or written
+├── MediaError                     images and videos that cannot be read or written
 └── MissingExtra    (ImportError)  a part of masklet whose dependencies are not installed
 
 Every message says what was expected, what came, and what to do.
@@ -33,7 +33,7 @@ class CheckpointError(MaskletError):
 
 
 class MediaError(MaskletError):
-    """A picture, video or folder cannot be read or written."""
+    """An image, video or folder cannot be read or written."""
 
 
 class MissingExtra(MaskletError, ImportError):

@@ -1,6 +1,6 @@
 """The rules by which numbers become masks: object ids, soft edges and noise.
 
-Every mask that a user passes, as an array or a picture, is read by these rules:
+Every mask that a user passes, as an array or an image, is read by these rules:
 
 * Two values, one of them 0: one object. Its id is the other value; 1 if that is white (255 or 65535).
 * A few flat values, such as 0, 1, 2, 3: a label map. 0 is the background, every other value an object's id.
@@ -27,9 +27,9 @@ SOFT_SHARE = 0.65  # the same: more is a soft mask
 MIDDLE = 0.25, 0.75  # fractions of white; between them are the edges of a mask
 MANY_VALUES, FLAT_SHARE = 16, 0.2  # more values, or less flat area, mean noise
 FEW_LEVELS = 8  # soft edges with so few values end in white
-WHITE_SHARE = 0.35  # of the pixels that are not dark, at least, are white in a noisy picture
+WHITE_SHARE = 0.35  # of the pixels that are not dark, at least, are white in a noisy image
 NOISE_FLAT_SHARE = 0.05  # of the noise, at most, is flat
-NOISE_SHARE = 0.2  # of the pixels that are not dark may be neither black nor white, in a picture with noise
+NOISE_SHARE = 0.2  # of the pixels that are not dark may be neither black nor white, in an image with noise
 EDGE_SHARE = 0.6  # of the pixels that are not dark, at most, are edges of a mask
 NOISE = 12  # of 255: the error of a JPEG at black and white
 VIDEO_BLACK, VIDEO_WHITE = 16, 235  # black and white in video range, of 255
@@ -65,7 +65,7 @@ def to_label_map(values: np.ndarray, *, white: int = 1, is_lossy: bool = False) 
 
     Args:
         values: (H, W), of any real type.
-        white: The id of the object in a picture that is black and white.
+        white: The id of the object in an image that is black and white.
         is_lossy: Whether the values went through a format such as JPEG, which keeps no labels.
 
     Raises:

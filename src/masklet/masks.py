@@ -1,4 +1,4 @@
-"""The masks that a user gets: those of a frame's objects, and the candidates for a prompt in a picture."""
+"""The masks that a user gets: those of a frame's objects, and the candidates for a prompt in an image."""
 
 from __future__ import annotations
 
@@ -163,10 +163,10 @@ class Masks(MaskResult):
         )
 
     def with_image(self, image: ReadImage) -> Self:
-        """Attach the picture, so that a notebook shows the masks over it.
+        """Attach the image, so that a notebook shows the masks over it.
 
         Args:
-            image: Reads the picture when it is called.
+            image: Reads the image when it is called.
         """
         return replace(self, image=image)
 
@@ -246,7 +246,7 @@ class Candidate(ComparesArrays):
         logits: Float32 (h, w) within the window.
         iou: Predicted quality, 0 to 1.
         score: Object score.
-        window: The part of the picture that the network saw; None for the whole. The object is inside it.
+        window: The part of the image that the network saw; None for the whole. The object is inside it.
     """
 
     logits: Float[Tensor, "h4 w4"] = field(repr=False)
@@ -256,7 +256,7 @@ class Candidate(ComparesArrays):
     _computed: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False, kw_only=True)
 
     def bare(self) -> Candidate:
-        """The candidate without the masks and logits that were computed in the size of a picture."""
+        """The candidate without the masks and logits that were computed in the size of an image."""
         return replace(self, _computed={})
 
     def __getstate__(self) -> dict[str, Any]:
@@ -276,7 +276,7 @@ class Candidate(ComparesArrays):
         return replace(self, logits=torch.where(differs, -self.logits, self.logits), _computed={})
 
     def full(self, size: tuple[int, int]) -> Float[Tensor, "H W"]:
-        """The logits over a picture of `size` (H, W)."""
+        """The logits over an image of `size` (H, W)."""
         if size not in self._computed:
             whole = (0, 0, size[1], size[0])
             full = enlarge(self.logits[None], size)[0] if self.window is None else self.part(whole)
@@ -284,11 +284,11 @@ class Candidate(ComparesArrays):
         return cast(Tensor, self._computed[size])
 
     def mask(self, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
-        """The mask over a picture of `size` (H, W)."""
+        """The mask over an image of `size` (H, W)."""
         if ("mask", size) not in self._computed:
             if self.window is None:
                 mask = (self.full(size) > 0).cpu().numpy()
-            else:  # the object is inside the window: a large picture costs no more than the window
+            else:  # the object is inside the window: a large image costs no more than the window
                 x0, y0, x1, y1 = self.window
                 mask = np.zeros(size, dtype=np.bool_)
                 mask[y0:y1, x0:x1] = (self.part(self.window) > 0).cpu().numpy()
@@ -296,7 +296,7 @@ class Candidate(ComparesArrays):
         return cast(np.ndarray, self._computed["mask", size])
 
     def part(self, part: Window) -> Float[Tensor, "h w"]:
-        """The logits of a windowed candidate over a part of the picture, equal to those of `full`."""
+        """The logits of a windowed candidate over a part of the image, equal to those of `full`."""
         assert self.window is not None
         x0, y0, x1, y1 = self.window
         inside = enlarge(self.logits[None], (y1 - y0, x1 - x0))[0]
@@ -312,7 +312,7 @@ class Candidate(ComparesArrays):
         return logits
 
     def low_res(self, size: tuple[int, int]) -> Float[Tensor, "h4 w4"]:
-        """The logits over a picture of `size` (H, W), with the same number of cells as in the window."""
+        """The logits over an image of `size` (H, W), with the same number of cells as in the window."""
         if self.window is None:
             return self.logits
         x0, y0, x1, y1 = self.window
@@ -329,15 +329,15 @@ class Candidate(ComparesArrays):
 
 @dataclass(frozen=True, eq=False)
 class ImageCandidates(MaskResult):
-    """The candidate masks for a prompt in a picture, best first.
+    """The candidate masks for a prompt in an image, best first.
 
     `candidates[0]` is the best mask, bool (H, W). Pass the candidates as the hint for the next prompt to
     correct the best one, or `candidates.select(2)` to correct another.
 
     Attributes:
-        size: (H, W) of the picture.
+        size: (H, W) of the image.
         ranked: The candidates, by predicted IoU, the highest first.
-        image: Reads the picture, to show it with its masks.
+        image: Reads the image, to show it with its masks.
 
     Example:
         >>> logits, one = torch.full((2, 2), 3.0), torch.tensor(1.0)
@@ -356,7 +356,7 @@ class ImageCandidates(MaskResult):
         """Sort candidates by predicted IoU.
 
         Args:
-            size: (H, W) of the picture.
+            size: (H, W) of the image.
             candidates: In any order; at least one.
         """
         order = torch.stack([candidate.iou for candidate in candidates]).argsort(descending=True, stable=True)
@@ -379,7 +379,7 @@ class ImageCandidates(MaskResult):
 
     @cached_property
     def low_res(self) -> Float[Tensor, "m h4 w4"]:
-        """Mask logits at stride 4 over the whole picture."""
+        """Mask logits at stride 4 over the whole image."""
         return torch.stack([candidate.low_res(self.size) for candidate in self.ranked])
 
     @property
@@ -389,7 +389,7 @@ class ImageCandidates(MaskResult):
 
     @property
     def zoomed(self) -> bool:
-        """Whether any of the masks was segmented in a window of the picture."""
+        """Whether any of the masks was segmented in a window of the image."""
         return any(candidate.window is not None for candidate in self.ranked)
 
     @cached_property
@@ -398,10 +398,10 @@ class ImageCandidates(MaskResult):
         return self.ranked[0].full(self.size)
 
     def best_part(self, part: Window) -> Float[Tensor, "h w"]:
-        """Mask logits of the best candidate in a part of the picture. Only that part is enlarged.
+        """Mask logits of the best candidate in a part of the image. Only that part is enlarged.
 
         Args:
-            part: x0, y0, x1, y1 in pixels of the picture, x1 and y1 exclusive.
+            part: x0, y0, x1, y1 in pixels of the image, x1 and y1 exclusive.
         """
         if self.ranked[0].window is None:
             x0, y0, x1, y1 = part
@@ -416,10 +416,10 @@ class ImageCandidates(MaskResult):
         return np.stack(list(self))
 
     def draw(self, image: object = None) -> Image:
-        """The picture with the best mask painted in; see `Masks.draw`.
+        """The image with the best mask painted in; see `Masks.draw`.
 
         Args:
-            image: The picture, if masklet does not have it.
+            image: The image, if masklet does not have it.
         """
         return self.as_masks().draw(image)
 

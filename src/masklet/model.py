@@ -31,7 +31,7 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 STABLE_MARGIN, STABLE_RATIO = 0.05, 0.98
 HELD_LOGIT = 2.0  # minimum logit at a held click
-HELD_REACH = 1 / 20  # standard deviation of a held click's effect, as a part of the picture's side
+HELD_REACH = 1 / 20  # standard deviation of a held click's effect, as a part of the image's side
 HELD_ROUNDS = 3  # nearby clicks of both kinds are applied alternately
 
 

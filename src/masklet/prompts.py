@@ -256,15 +256,15 @@ def check_frame_prompts(prompts: object, size: tuple[int, int]) -> dict[int, Pro
     return {check_id(id): check_prompt(prompt, size) for id, prompt in prompts.items()}
 
 
-def check_picture_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
-    """A prompt on a picture of `size` (H, W), which must select an object.
+def check_image_prompt(prompt: object, size: tuple[int, int]) -> Prompt:
+    """A prompt on an image of `size` (H, W), which must select an object.
 
     Raises:
-        PromptError: It does not fit the picture, or is an empty mask.
+        PromptError: It does not fit the image, or is an empty mask.
     """
     checked = check_prompt(prompt, size)
     if checked.is_mask_only and checked.mask is not None and not checked.mask.any():
-        raise PromptError("the mask is empty: in a picture, a prompt must select an object.")
+        raise PromptError("the mask is empty: in an image, a prompt must select an object.")
     return checked
 
 
@@ -279,19 +279,19 @@ def check_candidates(candidates: object) -> None:
 
 
 def check_hint_size(hint: Sequence[int], size: tuple[int, int]) -> None:
-    """Raise for a hint whose masks have another size than the picture, (H, W).
+    """Raise for a hint whose masks have another size than the image, (H, W).
 
     Raises:
         PromptError: The sizes differ.
     """
     if tuple(hint) != size:
         raise PromptError(
-            f"hint must be masks of this picture, with (H, W) = {size}. Got masks of {tuple(hint)}."
+            f"hint must be masks of this image, with (H, W) = {size}. Got masks of {tuple(hint)}."
         )
 
 
 def count_candidates(prompt: Prompt) -> int:
-    """The number of candidates for a prompt on a picture: three for a single click, which is ambiguous."""
+    """The number of candidates for a prompt on an image: three for a single click, which is ambiguous."""
     return 3 if prompt.clicks == 1 and prompt.box is None else 1
 
 

@@ -1,4 +1,4 @@
-"""Conversions of masks: arrays, polygons, COCO, supervision and pictures."""
+"""Conversions of masks: arrays, polygons, COCO, supervision and images."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 ReadImage = Callable[[], Image]
 
-GROUND = 40  # the grey background of masks without a picture
-TILE, STRIP_TILE = 640, 240  # the longest side of a picture in a notebook, alone and in a strip
+GROUND = 40  # the grey background of masks without an image
+TILE, STRIP_TILE = 640, 240  # the longest side of an image in a notebook, alone and in a strip
 STRIP = 8  # frames of a filmstrip
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture of a filmstrip, with what is written below it."""
+    """One image of a filmstrip, with what is written below it."""
 
-    picture: Image
+    image: Image
     caption: str
 
 
@@ -45,10 +45,10 @@ class MaskResult(ComparesArrays, ABC):
     """The conversions that `Masks` and `ImageCandidates` share.
 
     Attributes:
-        size: (H, W) of the picture.
+        size: (H, W) of the image.
         iou: (n,) predicted quality, 0 to 1.
         score: (n,) object score.
-        image: Reads the picture, if masklet has it.
+        image: Reads the image, if masklet has it.
     """
 
     size: tuple[int, int]
@@ -98,7 +98,7 @@ class MaskResult(ComparesArrays, ABC):
         """COCO annotations, one for each mask that is not empty. They serve as COCO results too.
 
         Args:
-            image_id: The picture's id in the data set.
+            image_id: The image's id in the data set.
             category_ids: The class of each object, by its id. By default 1.
 
         Returns:
@@ -160,32 +160,32 @@ class MaskResult(ComparesArrays, ABC):
         )
 
     def draw(self, image: object = None) -> Image:
-        """The picture with the masks painted in, each in its own colour.
+        """The image with the masks painted in, each in its own colour.
 
         Args:
-            image: The picture, uint8 (H, W, 3) RGB. By default the one that was segmented, where masklet can
+            image: The image, uint8 (H, W, 3) RGB. By default the one that was segmented, where masklet can
                 read it again; frames that were given one by one are not kept, and a grey ground is painted.
 
         Returns:
             Uint8 (H, W, 3) RGB.
 
         Raises:
-            ValueError: The picture has another size than the masks.
+            ValueError: The image has another size than the masks.
         """
         numbered = list(self._numbered())
         boxes = rle.boxes([rle.encode(mask) for _, mask in numbered]) if numbered else np.zeros((0, 4))
         return paint_objects(self._ground(image), numbered, boxes)
 
     def show(self, image: object = None) -> None:
-        """Show the picture with its masks: below the cell of a notebook, otherwise in the system's viewer.
+        """Show the image with its masks: below the cell of a notebook, otherwise in the system's viewer.
 
         Args:
             image: See `draw`.
         """
-        show_picture(as_strip(self._tiles(image)))
+        show_image(as_strip(self._tiles(image)))
 
     def plot(self, image: object = None, ax: Axes | None = None) -> Axes:
-        """Draw the picture with its masks on Matplotlib axes.
+        """Draw the image with its masks on Matplotlib axes.
 
         Args:
             image: See `draw`.
@@ -197,7 +197,7 @@ class MaskResult(ComparesArrays, ABC):
         Raises:
             MissingExtra: Matplotlib is not installed.
         """
-        return plot_picture(self.draw(image), ax)
+        return plot_image(self.draw(image), ax)
 
     def _ground(self, image: object) -> Image:
         if image is None:
@@ -205,7 +205,7 @@ class MaskResult(ComparesArrays, ABC):
         pixels = np.asarray(image)
         if pixels.dtype != np.uint8 or pixels.shape != (*self.size, 3):
             raise OptionError(
-                f"image must be uint8 {(*self.size, 3)}, the picture of these masks. "
+                f"image must be uint8 {(*self.size, 3)}, the image of these masks. "
                 f"Got {pixels.dtype} {pixels.shape}."
             )
         return pixels
@@ -280,11 +280,11 @@ class MaskIterator(Iterator["Masks"]):
 
     def show(self) -> None:
         """Show the filmstrip: below the cell of a notebook, otherwise in the system's viewer."""
-        show_picture(self.filmstrip())
+        show_image(self.filmstrip())
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Draw the filmstrip on Matplotlib axes, by default the current ones."""
-        return plot_picture(self.filmstrip(), ax)
+        return plot_image(self.filmstrip(), ax)
 
     def _tiles(self) -> list[Tile]:
         rows = np.linspace(0, len(self._sample) - 1, min(STRIP, len(self._sample))).round().astype(int)
@@ -297,35 +297,35 @@ class MaskIterator(Iterator["Masks"]):
 
 
 def as_strip(tiles: Sequence[Tile]) -> Image:
-    """Pictures side by side, scaled down for a notebook."""
+    """Images side by side, scaled down for a notebook."""
     if not tiles:
         return np.full((STRIP_TILE, STRIP_TILE, 3), GROUND, dtype=np.uint8)
-    pictures = [reduce_picture(tile.picture, STRIP_TILE if len(tiles) > 1 else TILE) for tile in tiles]
-    height = max(len(picture) for picture in pictures)
-    padded = [np.pad(picture, ((0, height - len(picture)), (0, 4), (0, 0))) for picture in pictures]
+    images = [reduce_image(tile.image, STRIP_TILE if len(tiles) > 1 else TILE) for tile in tiles]
+    height = max(len(image) for image in images)
+    padded = [np.pad(image, ((0, height - len(image)), (0, 4), (0, 0))) for image in images]
     return np.concatenate(padded, axis=1)[:, :-4]
 
 
-def reduce_picture(picture: Image, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-    """The picture with a longest side of at most this many pixels."""
-    reduced = PIL.Image.fromarray(picture)
+def reduce_image(image: Image, longest: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with a longest side of at most this many pixels."""
+    reduced = PIL.Image.fromarray(image)
     reduced.thumbnail((longest, longest))
     return np.asarray(reduced)
 
 
-def as_png(picture: Image) -> bytes:
+def as_png(image: Image) -> bytes:
     """The bytes of a PNG file."""
     file = io.BytesIO()
-    PIL.Image.fromarray(picture).save(file, format="PNG")
+    PIL.Image.fromarray(image).save(file, format="PNG")
     return file.getvalue()
 
 
 def as_html(tiles: Sequence[Tile]) -> str:
-    """HTML of pictures with captions, for a notebook. The pictures are embedded."""
+    """HTML of images with captions, for a notebook. The images are embedded."""
     side = STRIP_TILE if len(tiles) > 1 else TILE
     figures = []
     for tile in tiles:
-        data = base64.b64encode(as_png(reduce_picture(tile.picture, side))).decode("ascii")
+        data = base64.b64encode(as_png(reduce_image(tile.image, side))).decode("ascii")
         figures.append(
             '<figure style="display:inline-block;margin:2px">'
             f'<img src="data:image/png;base64,{data}" alt="{html.escape(tile.caption)}">'
@@ -342,9 +342,9 @@ def is_notebook() -> bool:
     return shell is not None and hasattr(shell, "kernel")
 
 
-def show_picture(picture: Image) -> None:
-    """Show a picture below the cell of a notebook, otherwise in the system's viewer."""
-    shown = PIL.Image.fromarray(picture)
+def show_image(image: Image) -> None:
+    """Show an image below the cell of a notebook, otherwise in the system's viewer."""
+    shown = PIL.Image.fromarray(image)
     if is_notebook():
         from IPython.display import display
 
@@ -353,14 +353,14 @@ def show_picture(picture: Image) -> None:
         shown.show()
 
 
-def plot_picture(picture: Image, ax: Axes | None) -> Axes:
-    """Show a picture on Matplotlib axes; by default the current ones."""
+def plot_image(image: Image, ax: Axes | None) -> Axes:
+    """Show an image on Matplotlib axes; by default the current ones."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
         raise MissingExtra("notebook", "matplotlib") from error
 
     axes = plt.gca() if ax is None else ax
-    axes.imshow(picture)
+    axes.imshow(image)
     axes.set_axis_off()
     return axes

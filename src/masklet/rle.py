@@ -24,7 +24,7 @@ from masklet.arrays import to_array
 from masklet.errors import MediaError
 
 MAX_PIXELS = 2**29  # pixels of one mask: a frame of 23,000 x 23,000
-FAR = 4  # maximum distance of a polygon's corners from the picture, in picture sides
+FAR = 4  # maximum distance of a polygon's corners from the image, in image sides
 
 
 class RLE(TypedDict):
@@ -66,7 +66,7 @@ def decode(rle: object) -> Bool[np.ndarray, "H W"]:
         rle: `size` (H, W), and `counts` as text, bytes or a list of runs.
 
     Raises:
-        MediaError: The size is not that of a picture, or the runs do not fill it exactly.
+        MediaError: The size is not that of an image, or the runs do not fill it exactly.
     """
     return coco.decode(pack(rle)).astype(bool)
 
@@ -97,10 +97,10 @@ def from_polygons(polygons: Sequence[Any], size: tuple[int, int]) -> Bool[np.nda
     Args:
         polygons: Outlines, each a flat list x0, y0, x1, y1, ... in pixels. Outlines of fewer than three
             points cover nothing.
-        size: (H, W) of the picture.
+        size: (H, W) of the image.
 
     Raises:
-        MediaError: An outline is not a list of finite numbers, or is far from the picture.
+        MediaError: An outline is not a list of finite numbers, or is far from the image.
     """
     height, width = _check_size(size)
     outlines = [_outline(polygon, height, width) for polygon in polygons]
@@ -116,7 +116,7 @@ def encode_at(mask: Bool[np.ndarray, "h w"], corner: tuple[int, int], size: tupl
     Args:
         mask: The mask in the window; it is empty elsewhere.
         corner: (x, y) of the window's upper left pixel.
-        size: (H, W) of the picture.
+        size: (H, W) of the image.
 
     >>> window = np.ones((2, 1), dtype=bool)
     >>> decode(encode_at(window, (2, 1), (3, 4))).astype(int).tolist()
@@ -182,7 +182,7 @@ def paint(codes: Sequence[RLE], values: Sequence[int], size: tuple[int, int]) ->
     Args:
         codes: The masks.
         values: One for each.
-        size: (H, W) of the picture.
+        size: (H, W) of the image.
     """
     height, width = size
     columns = np.zeros(height * width, dtype=np.int32)
@@ -271,7 +271,7 @@ def _unpack(counts: str) -> Int[np.ndarray, " runs"]:
     first = np.concatenate([[0], last[:-1] + 1]) if len(last) else last
     digits = last - first + 1
     if len(digits) and digits.max() > 7:  # 7 digits of 5 bits hold more than MAX_PIXELS
-        raise MediaError(f"a mask's counts contain a run longer than any picture. Got {_shorten(counts)}.")
+        raise MediaError(f"a mask's counts contain a run longer than any image. Got {_shorten(counts)}.")
     place = np.arange(len(codes)) - np.repeat(first, digits)
     values = np.add.reduceat((codes & 31) << (5 * place), first) if len(first) else first
     negative = codes[last] & 16 > 0
@@ -293,7 +293,7 @@ def _outline(polygon: Any, height: int, width: int) -> list[float]:
     reach = (FAR + 1) * max(height, width, 256)
     if (np.abs(corners) > reach).any():
         raise MediaError(
-            f"an outline must be near its picture, which is {width} wide and {height} high. Got "
+            f"an outline must be near its image, which is {width} wide and {height} high. Got "
             f"{_shorten(polygon)}."
         )
     return corners.tolist()

@@ -1,6 +1,6 @@
 """Transforms between source pixels and the model's square: images and masks.
 
-The square does not keep the picture's aspect ratio, as in the training of the published weights.
+The square does not keep the image's aspect ratio, as in the training of the published weights.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def frame_to_square(
 def still_to_square(
     image: UInt8[np.ndarray, "H W 3"], side: int, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "1 3 S S"]:
-    """A picture, resized as the published image predictor does it: antialiased bilinear, in floats."""
+    """An image, resized as the published image predictor does it: antialiased bilinear, in floats."""
     pixels = to_device(torch.from_numpy(image.copy()), device).float().permute(2, 0, 1)[None]
     if image.shape[:2] != (side, side):
         pixels = F.interpolate(pixels, (side, side), mode="bilinear", align_corners=False, antialias=True)
@@ -36,7 +36,7 @@ def still_to_square(
 
 
 def normalize(images: Real[Tensor, "*n S S 3"]) -> Float[Tensor, "n 3 S S"]:
-    """Normalise pictures with values from 0 to 255 for the network, one at a time."""
+    """Normalise images with values from 0 to 255 for the network, one at a time."""
     mean, std = (tensor_on(images.device, values, torch.float32) for values in (IMAGENET_MEAN, IMAGENET_STD))
     planes = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).contiguous()  # 3 times as fast
     return (planes.float() / 255).sub_(mean[:, None, None]).div_(std[:, None, None])

@@ -1,8 +1,8 @@
 """Zoom: segment an object a second time in a window, for one more encoding.
 
-If a network resizes a picture to 256 x 256 pixels, an object of 1/25 of the picture's side is ten pixels
+If a network resizes an image to 256 x 256 pixels, an object of 1/25 of the image's side is ten pixels
 wide. In a window of twice the object's side, it is over a hundred pixels wide. An object that is too large
-for a window is also segmented in the mirrored picture, and the answer is the mean of both. Sessions pass the
+for a window is also segmented in the mirrored image, and the answer is the mean of both. Sessions pass the
 segmenter; this module does not need torch.
 """
 
@@ -22,7 +22,7 @@ from masklet.errors import OptionError, check_count
 from masklet.prompts import Prompt
 
 SHARED = 0.5  # IoU of windows above which one is used for both
-TEMPER = 0.45  # chosen on validation pictures: the predicted IoU of a first click is then not biased
+TEMPER = 0.45  # chosen on validation images: the predicted IoU of a first click is then not biased
 FAR = 2.0  # factor of the area of a mask's box: clicks that enlarge it further are on another object
 MOVED = 0.5  # IoU of windows below which the best answer is segmented again
 
@@ -61,7 +61,7 @@ AnswersOut = TypeVar("AnswersOut", bound=RankedMasks, covariant=True)
 
 
 class Segmenter(Protocol[AnswersOut]):
-    """Answers a prompt in a window of its picture."""
+    """Answers a prompt in a window of its image."""
 
     size: tuple[int, int]
 
@@ -69,10 +69,10 @@ class Segmenter(Protocol[AnswersOut]):
         """Encode windows together, since `segment_in` is about to be called with each."""
 
     def segment_in(self, window: Window | None, prompt: Prompt, hint: Any, candidates: int) -> AnswersOut:
-        """Masks for a prompt in the picture's pixels, segmented in a window; None for the whole picture."""
+        """Masks for a prompt in the image's pixels, segmented in a window; None for the whole image."""
 
     def segment_both_ways(self, prompt: Prompt, hint: Any, candidates: int) -> AnswersOut:
-        """Masks for a prompt in the whole picture: the mean with those of its mirror image."""
+        """Masks for a prompt in the whole image: the mean with those of its mirror image."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ class Zoom:
     Args:
         margin: The side of a window as a multiple of the object's side.
         narrowest: The shortest side of a window, in pixels.
-        largest: The largest window, as a part of the picture. A larger one shows little more than all of it.
+        largest: The largest window, as a part of the image. A larger one shows little more than all of it.
         rounds: Windows for the best answer to a first click; the others have one. The second is used only if
-            the first shows that the object's position or size differs from the answer in the whole picture.
-        mirrored: Segment an object that is too large for a window in the mirrored picture too. Sessions of
+            the first shows that the object's position or size differs from the answer in the whole image.
+        mirrored: Segment an object that is too large for a window in the mirrored image too. Sessions of
             videos and streams do not.
-        tile: For large pictures: a prompt is first answered in a window of this side in pixels around it,
-            instead of the whole picture. A window whose edge cuts the best mask is doubled, up to the whole
-            picture. Small objects in it are then refined in their own windows, as above.
+        tile: For large images: a prompt is first answered in a window of this side in pixels around it,
+            instead of the whole image. A window whose edge cuts the best mask is doubled, up to the whole
+            image. Small objects in it are then refined in their own windows, as above.
 
     Example:
         >>> Zoom().window((40, 30, 60, 50), (120, 160))
@@ -217,7 +217,7 @@ class Zoom:
         return answers.rank(answers.size, [replace(answer, iou=answer.iou * tempered) for answer in refined])
 
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
-        """The window around a box in a picture of `size` (H, W); None if it would not help."""
+        """The window around a box in an image of `size` (H, W); None if it would not help."""
         height, width = size
         wide, high = (max(self.margin * (box[i + 2] - box[i]), self.narrowest) for i in (0, 1))
         wide, high = max(wide, high / 2), max(high, wide / 2)  # an object distorted more is not recognised
@@ -255,7 +255,7 @@ def remove_candidates_specks(answers: Answers, prompt: Prompt) -> Answers:
 def _cells(
     points: Iterable[tuple[float, float]], size: tuple[int, int], grid: tuple[int, int]
 ) -> list[tuple[int, int]]:
-    """The cells of a grid (rows, columns) over a picture of `size` (H, W) that contain points."""
+    """The cells of a grid (rows, columns) over an image of `size` (H, W) that contain points."""
     (height, width), (rows, columns) = size, grid
     return [(int(y / height * rows), int(x / width * columns)) for x, y in points]
 
@@ -301,7 +301,7 @@ def add_tracked_box(prompt: Prompt, tracked: np.ndarray) -> Prompt:
 
     A window is segmented without memory. There, one click may select only a part, and a negative click alone
     selects nothing; the box identifies the object to correct. Clicks far from the mask mean that the mask is
-    on another object. In a picture the box does not help: the answer to a first click is too often the wrong
+    on another object. In an image the box does not help: the answer to a first click is too often the wrong
     object.
     """
     box, around = tight_box(tracked), box_of_mask(tracked, prompt)
@@ -324,7 +324,7 @@ def _box_of_clicks(prompt: Prompt) -> Box:
 
 
 def _square_around(box: Box, side: float, size: tuple[int, int]) -> Window | None:
-    """A square window around a box, moved into the picture; None if it would be the whole picture."""
+    """A square window around a box, moved into the image; None if it would be the whole image."""
     height, width = size
     x0, x1 = _centred(box[0] + box[2], side, width)
     y0, y1 = _centred(box[1] + box[3], side, height)
@@ -332,7 +332,7 @@ def _square_around(box: Box, side: float, size: tuple[int, int]) -> Window | Non
 
 
 def _is_cut(mask: np.ndarray, window: Window) -> bool:
-    """Whether a mask reaches an edge of the window that is not an edge of the picture."""
+    """Whether a mask reaches an edge of the window that is not an edge of the image."""
     box, (height, width) = tight_box(mask), mask.shape
     if box is None:
         return False
@@ -377,7 +377,7 @@ def crop_prompt(prompt: Prompt, window: Window) -> Prompt:
 
 
 def mirror_prompt(prompt: Prompt, width: int) -> Prompt:
-    """A prompt in pixels of the mirrored picture, which is `width` pixels wide."""
+    """A prompt in pixels of the mirrored image, which is `width` pixels wide."""
 
     def mirrored(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
         return [(width - x, y) for x, y in points]

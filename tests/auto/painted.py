@@ -1,4 +1,4 @@
-"""A model that takes everything of one colour for one object, and its pictures: black is the background."""
+"""A model that takes everything of one colour for one object, and its images: black is the background."""
 
 from __future__ import annotations
 

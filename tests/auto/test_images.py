@@ -1,4 +1,4 @@
-"""Everything in a picture: what is found, how it is ordered, parted, written, and what is refused."""
+"""Everything in an image: what is found, how it is ordered, parted, written, and what is refused."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_result_reads_like_masks(found: Segments) -> None:
     assert set(np.unique(labels)) == {0, 1, 2, 3} and (labels[found[3]] == 3).all()
 
 
-def test_a_picture_may_have_no_masks() -> None:
+def test_an_image_may_have_no_masks() -> None:
     empty = Segments.empty(0, (4, 6))
     assert (len(empty), empty.records(), empty.label_map().tolist()) == (0, [], [[0] * 6] * 4)
 
@@ -119,7 +119,7 @@ def test_crops_find_what_is_small() -> None:
 
 
 def test_dense_finds_what_balanced_overlooks() -> None:
-    """The small blot lies between what the model sees of the whole picture; a crop shows it larger."""
+    """The small blot lies between what the model sees of the whole image; a crop shows it larger."""
     small, model = np.s_[24:43, 33:57], Painted()
     image = paint((RED, small), (GREEN, np.s_[300:340, 400:460]), size=(480, 640))
     best = {
@@ -131,7 +131,7 @@ def test_dense_finds_what_balanced_overlooks() -> None:
     assert (np.sum([mask for _, mask in parts.items()], axis=0) == 1).all()
 
 
-def test_crops_are_the_picture_in_overlapping_parts() -> None:
+def test_crops_are_the_image_in_overlapping_parts() -> None:
     crops = Grid(crop_n_layers=2).crops((90, 160))
     assert [crop.layer for crop in crops] == [0] + [1] * 4 + [2] * 16
     for layer in (1, 2):
@@ -156,7 +156,7 @@ def test_specks_and_holes_are_cleared() -> None:
     assert overlap(clean[1 + int(clean.areas.argmax())], LEFT) > 0.85 and cleaned != red
 
 
-def test_masks_of_more_than_a_share_of_the_picture_are_left_out(image: np.ndarray, found: Segments) -> None:
+def test_masks_of_more_than_a_share_of_the_image_are_left_out(image: np.ndarray, found: Segments) -> None:
     shares = found.areas / (SIZE[0] * SIZE[1])
     for limit in (shares[0] - 0.01, shares[1] - 0.01):
         kept = everything_in_image(Painted(), image, replace(COARSE, max_area=limit), sort="area")
@@ -165,7 +165,7 @@ def test_masks_of_more_than_a_share_of_the_picture_are_left_out(image: np.ndarra
 
 @pytest.mark.parametrize("haze", [1.0, 0.1])
 def test_patches_of_the_background_are_left_out(haze: float) -> None:
-    """Also in a picture of little contrast: what counts is the picture's own range."""
+    """Also in an image of little contrast: what counts is the image's own range."""
     scene = np.full((*SIZE, 3), 60, dtype=np.uint8)
     scene[LEFT] = 200  # a thing; the right half is wall, of which the network takes a patch for a thing
     noise = np.random.default_rng(0).integers(0, 12, scene.shape)
@@ -268,20 +268,20 @@ def test_coco_files_hold_what_was_found(found: Segments, image: np.ndarray, tmp_
     assert len(COCO(tmp_path / "coco.json").anns) == 3
 
 
-def test_everything_takes_pictures_of_any_form(image: np.ndarray, tmp_path: Path) -> None:
-    PIL.Image.fromarray(image).save(tmp_path / "picture.png")
+def test_everything_takes_images_of_any_form(image: np.ndarray, tmp_path: Path) -> None:
+    PIL.Image.fromarray(image).save(tmp_path / "image.png")
     for source in (
         image,
         PIL.Image.fromarray(image),
-        tmp_path / "picture.png",
-        str(tmp_path / "picture.png"),
+        tmp_path / "image.png",
+        str(tmp_path / "image.png"),
     ):
         assert isinstance(masklet.everything(Painted(), source, COARSE), Segments)
     with pytest.raises(ValueError, match="every, patience can be used only with a video"):
         masklet.everything(Painted(), image, every=3, patience=2)
     with pytest.raises(ValueError, match="policy, cuts can be used only with a video"):
         masklet.everything(Painted(), image, policy="gated", cuts=True)
-    with pytest.raises(ValueError, match="partition can be used only with a picture"):
+    with pytest.raises(ValueError, match="partition can be used only with an image"):
         masklet.everything(Painted(), image[None], partition=True)
 
 
@@ -302,7 +302,7 @@ def test_everything_takes_pictures_of_any_form(image: np.ndarray, tmp_path: Path
         ({"box_nms_thresh": 7}, "box_nms_thresh must be a fraction"),
         ({"crop_nms_thresh": float("nan")}, "crop_nms_thresh must be a fraction"),
         ({"crop_overlap_ratio": 1}, "crop_overlap_ratio must be from 0 to below 1"),
-        ({"max_area": 25}, "max_area must be a fraction of the picture, above 0 and at most 1. Got 25"),
+        ({"max_area": 25}, "max_area must be a fraction of the image, above 0 and at most 1. Got 25"),
         ({"min_contrast": 5}, "min_contrast must be a fraction from 0 to 1. Got 5"),
         ({"stability_score_offset": 0}, "stability_score_offset must be above 0"),
         ({"points_per_side": None, "point_grids": []}, "1 in all. Got 0"),

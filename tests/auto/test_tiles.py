@@ -1,4 +1,4 @@
-"""Large pictures in tiles: objects on seams are found once, whole, and memory stays bounded."""
+"""Large images in tiles: objects on seams are found once, whole, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Disc = tuple[int, int, int]  # x, y, radius
 
 
 def paint(discs: list[Disc], size: tuple[int, int]) -> tuple[np.ndarray, list[np.ndarray]]:
-    """A picture of discs, and the mask of each."""
+    """An image of discs, and the mask of each."""
     image, masks = np.zeros((*size, 3), dtype=np.uint8), []
     for number, (x, y, radius) in enumerate(discs):
         mask = np.zeros(size, dtype=np.uint8)
@@ -51,7 +51,7 @@ def assert_found(discs: list[Disc], size: tuple[int, int]) -> None:
 
 @st.composite
 def apart(draw: st.DrawFn) -> list[Disc]:
-    """Discs that do not touch, in a picture of 500 x 600."""
+    """Discs that do not touch, in an image of 500 x 600."""
     discs: list[Disc] = []
     for _ in range(draw(st.integers(1, 12))):
         radius = draw(st.integers(16, 90))
@@ -71,7 +71,7 @@ def test_an_object_larger_than_a_tile_is_one_mask() -> None:
     assert_found([(300, 300, 260), (640, 60, 30)], (600, 700))
 
 
-def test_the_largest_share_is_of_the_picture_and_not_of_a_tile() -> None:
+def test_the_largest_share_is_of_the_image_and_not_of_a_tile() -> None:
     image, truth = paint([(300, 300, 260), (640, 60, 40)], (600, 700))
     grid = replace(GRID, max_area=truth[1].mean() + 0.01)  # the small disc is a twelfth of a tile
     segments = masklet.everything(Connected(), image, grid, tiles=TILE)
@@ -104,7 +104,7 @@ def test_a_part_and_the_whole_stay_two_masks_across_a_seam() -> None:
     assert iou(segments[1], whole) > 0.9 and iou(segments[2], part) > 0.9
 
 
-def test_a_picture_smaller_than_a_tile_is_searched_as_without_tiles() -> None:
+def test_an_image_smaller_than_a_tile_is_searched_as_without_tiles() -> None:
     image, _ = paint([(90, 80, 30), (180, 160, 40)], (200, 240))
     tiled, plain = (masklet.everything(Connected(), image, GRID, tiles=tiles) for tiles in (TILE, None))
     assert len(tiled) == len(plain) == 2
@@ -125,7 +125,7 @@ def test_progress_comes_tile_by_tile() -> None:
     assert shares == [(number + 1) / len(tiles) for number in range(len(tiles))]
 
 
-def test_memory_does_not_grow_with_the_picture_times_its_objects() -> None:
+def test_memory_does_not_grow_with_the_image_times_its_objects() -> None:
     """36 masks of 0.8 million pixels would be 29 MB."""
     side = 894
     image, _ = paint([(x, y, 40) for x in range(80, side, 150) for y in range(80, side, 150)], (side, side))
@@ -142,12 +142,12 @@ def test_tiles_that_make_no_sense_are_refused() -> None:
     image = np.zeros((300, 300, 3), np.uint8)
     with pytest.raises(ValueError, match=r"at least 64 pixels\. Got 8"):
         masklet.everything(Connected(), image, GRID, tiles=8)
-    with pytest.raises(ValueError, match="tiles can be used only with a picture"):
+    with pytest.raises(ValueError, match="tiles can be used only with an image"):
         masklet.everything(Connected(), [image, image], GRID, tiles=TILE)
 
 
 @given(st.tuples(st.integers(1, 3000), st.integers(1, 3000)), st.integers(64, 1500))
-def test_tiles_cover_the_picture_and_overlap(size: tuple[int, int], side: int) -> None:
+def test_tiles_cover_the_image_and_overlap(size: tuple[int, int], side: int) -> None:
     tiles = split_into_tiles(size, side)
     for axis in (0, 1):
         ends = sorted({(tile[axis], tile[axis + 2]) for tile in tiles})

@@ -42,7 +42,7 @@ class FakeImplementation:
     def decode(self) -> None: ...
     def memorize(self) -> None: ...
 
-    def segment_picture(self) -> None:
+    def segment_image(self) -> None:
         self.calls.append(("picture", 0))
 
     def click(self) -> None:
@@ -152,7 +152,7 @@ def test_kinds_of_machines_have_tables_of_their_own() -> None:
 def test_masklet_runs_every_action_with_full_memory() -> None:
     """What is called on sessions and trackers is there, and their banks are as full as the rows claim."""
     masklet = Masklet(Workload(Path("nano"), clip(FULL + 4), CPU))
-    masklet.segment_picture()
+    masklet.segment_image()
     masklet.open(2)
     masklet.fill_memory()
     masklet.track_frame(FULL)
@@ -180,10 +180,10 @@ def test_process_rows_have_names(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_the_original_starts_in_a_process_of_its_own(tmp_path: Path) -> None:
     """Its image predictor once could not, since it compiles what stands in for torchvision."""
-    Image.new("RGB", (64, 48)).save(tmp_path / "picture.png")
+    Image.new("RGB", (64, 48)).save(tmp_path / "image.png")
     weights = make_weights("tiny", tmp_path)
     subprocess.run(
-        [sys.executable, "-m", "benchmarks.first_mask", "original", weights, tmp_path / "picture.png"],
+        [sys.executable, "-m", "benchmarks.first_mask", "original", weights, tmp_path / "image.png"],
         cwd=REPO,
         check=True,
     )

@@ -44,7 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """clip.mp4, the same as pictures in frames/, and toy.safetensors."""
+    """clip.mp4, the same as images in frames/, and toy.safetensors."""
     shelf = tmp_path_factory.mktemp("shelf")
     images = clip(LENGTH)
     write_video(shelf / "clip.mp4", images)

@@ -19,7 +19,7 @@ BAD = {
     "an empty file": (("track", "empty.mp4", *CLICK), "empty.mp4 is empty"),
     "no video": (("track", "text.mp4", *CLICK), "text.mp4 is not a video, or is truncated"),
     "a file cut short in its head": (("track", "stump.mp4", *CLICK), "not a video, or is truncated"),
-    "an empty folder": (("track", "nothing", *CLICK), "contains no pictures"),
+    "an empty folder": (("track", "nothing", *CLICK), "contains no images"),
     "a folder of folders": (("segment", "shelves", *CLICK), "not searched: pass them, such as shelves/upper"),
     "a click outside": (("track", "clip.mp4", "--point", "64,3"), "0 <= x < 64 and 0 <= y < 48. Got (64, 3)"),
     "a box without area": (("track", "clip.mp4", "--box", "9,9,9,20"), "box must have an area"),
@@ -118,10 +118,10 @@ BAD = {
         ("track", "clip.mp4", *CLICK, "--script", "session.json"),
         "remove the options for prompts",
     ),
-    "pictures have no times": (("track", "frames", *CLICK, "--fps", "5"), "frames have times, and"),
-    "no picture": (("segment", "text.mp4", *CLICK), "text.mp4"),
-    "a click beside the picture": (("segment", "frames/0.png", "--point", "3,48"), "Got (3, 48)"),
-    "nothing pointed at in a picture": (("segment", "frames/0.png"), "a prompt is needed"),
+    "images have no times": (("track", "frames", *CLICK, "--fps", "5"), "frames have times, and"),
+    "no image": (("segment", "text.mp4", *CLICK), "text.mp4"),
+    "a click beside the image": (("segment", "frames/0.png", "--point", "3,48"), "Got (3, 48)"),
+    "nothing pointed at in an image": (("segment", "frames/0.png"), "a prompt is needed"),
 }
 
 
@@ -183,7 +183,7 @@ DETECTIONS = ("everything", "clip.mp4", "--detections")
 COMPOSITE = ("clip.mp4", "--format", "composite", "--background")
 MISSING = {  # beside a model that is missing too
     "a background": (("track", *CLICK, *COMPOSITE, "no.png"), "no file 'no.png'"),
-    "a background that is no picture": (("track", *CLICK, *COMPOSITE, "text.mp4"), "text.mp4 is not a video"),
+    "a background that is no image": (("track", *CLICK, *COMPOSITE, "text.mp4"), "text.mp4 is not a video"),
     "a background of everything": (("everything", *COMPOSITE, "no.png"), "no file 'no.png'"),
     "tiles of no size": (("segment", "frames/0.png", *CLICK, "--tiles", "0"), "--tiles"),
     "detections": ((*DETECTIONS, "no.json"), "detections no.json does not exist"),
@@ -199,11 +199,11 @@ MISSING = {  # beside a model that is missing too
         ("everything", "clip.mp4", "--detections", "long.json"),
         "image for frame 999",
     ),
-    "detections in a picture": (
+    "detections in an image": (
         ("everything", "frames/0.png", "--detections", "big.json"),
         "can be used only with a video",
     ),
-    "tiles of a video": (("everything", "clip.mp4", "--tiles", "64"), "can be used only with a picture"),
+    "tiles of a video": (("everything", "clip.mp4", "--tiles", "64"), "can be used only with an image"),
     "a grid of no points": (("everything", "frames/0.png", "--points-per-side", "0"), "points_per_side"),
     "training data": (("train", "finetune", "no"), "no data set no"),
     "validation data": (("train", "finetune", "frames", "--validation", "no"), "no data set no"),

@@ -26,13 +26,13 @@ from .conftest import Run, loaded
 CLICK = ("--point", "20,24")
 
 
-def test_a_picture(run: Run, shelf: Path, tmp_path: Path) -> None:
+def test_an_image(run: Run, shelf: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    picture = shelf / "frames" / "0.png"
-    answer = run("segment", picture, *CLICK, "--model", shelf / "toy.safetensors", "--out", out)
+    image = shelf / "frames" / "0.png"
+    answer = run("segment", image, *CLICK, "--model", shelf / "toy.safetensors", "--out", out)
     assert answer.code == 0
     assert answer.out.split() == [str(out / mask) for mask in ("mask.png", "masks.json", "overlay.png")]
-    expected = masklet.ImageSession(loaded(shelf), picture).segment(Prompt(positive=[(20, 24)]))
+    expected = masklet.ImageSession(loaded(shelf), image).segment(Prompt(positive=[(20, 24)]))
     assert (read_label_map(out / "mask.png") == expected[0]).all()
     content = json.loads((out / "masks.json").read_text())
     assert content["image"] == "0.png" and content["size"] == list(SIZE)
@@ -44,7 +44,7 @@ def test_a_picture(run: Run, shelf: Path, tmp_path: Path) -> None:
         assert overlay.size == SIZE[::-1]
 
 
-def test_several_objects_in_a_picture(run: Run, shelf: Path, tmp_path: Path) -> None:
+def test_several_objects_in_an_image(run: Run, shelf: Path, tmp_path: Path) -> None:
     labels = np.zeros(SIZE, dtype=np.uint8)
     labels[5:20, 5:20], labels[30:, 40:] = 2, 9
     PIL.Image.fromarray(labels).save(tmp_path / "labels.png")

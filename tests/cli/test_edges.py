@@ -211,7 +211,7 @@ def test_an_input_that_the_results_would_replace_is_refused(
     assert {path: path.read_bytes() for path in Path("out").rglob("*.*")} == before
 
 
-def test_results_never_go_among_the_input_s_pictures(
+def test_results_never_go_among_the_input_s_images(
     run: Run, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There the next run would take them for input."""
@@ -222,12 +222,12 @@ def test_results_never_go_among_the_input_s_pictures(
         answer = run(
             "track", source, *CLICK, "--model", shelf / "toy.safetensors", "--out", "frames/../frames"
         )
-        assert answer.code == 1 and "is the folder of the input's pictures" in answer.err
+        assert answer.code == 1 and "is the folder of the input's images" in answer.err
     assert sorted(Path("frames").iterdir()) == before
 
 
 @pytest.mark.parametrize("command", ["track", "everything"])
-def test_a_folder_of_pictures_and_a_video_is_not_guessed_at(
+def test_a_folder_of_images_and_a_video_is_not_guessed_at(
     run: Run, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

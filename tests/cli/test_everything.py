@@ -1,4 +1,4 @@
-"""masklet everything: a picture, a video, a detector; and what is refused in one sentence."""
+"""masklet everything: an image, a video, a detector; and what is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .conftest import LENGTH, Run
 LOOSE = ("--points-per-side", 4, "--pred-iou-thresh", 0, "--stability-score-thresh", 0)
 
 
-def test_a_picture(run: Run, shelf: Path, tmp_path: Path) -> None:
+def test_an_image(run: Run, shelf: Path, tmp_path: Path) -> None:
     model = ("--model", shelf / "toy.safetensors")
     answer = run(
         "everything", shelf / "frames" / "0.png", *LOOSE, *model, "--sort", "area", "--out", tmp_path
@@ -82,7 +82,7 @@ def test_a_video_from_detections(run: Run, shelf: Path, tmp_path: Path) -> None:
     [
         (("--points-per-side", 0), "points_per_side must be at least 1. Got 0"),
         (("--pred-iou-thresh", 80), "pred_iou_thresh must be a fraction from 0 to 1. Got 80"),
-        (("--every", 5), "every can be used only with a video. Got a picture"),
+        (("--every", 5), "every can be used only with a video. Got an image"),
         (("--preset", "slow"), "slow"),
     ],
 )
@@ -107,28 +107,28 @@ def test_more_ids_than_a_palette_holds(tmp_path: Path) -> None:
     assert (read_label_map(tmp_path / "labels.png") == labels).all()
 
 
-def test_a_picture_much_larger_than_the_network_sees_is_better_seen_in_tiles(
+def test_an_image_much_larger_than_the_network_sees_is_better_seen_in_tiles(
     run: Run, shelf: Path, tmp_path: Path
 ) -> None:
     side = masklet.load(shelf / "toy.safetensors").config.image_size
     for width, is_large in ((8 * side, False), (8 * side + 1, True)):
-        picture = tmp_path / f"{width}.png"
-        PIL.Image.new("RGB", (width, 40)).save(picture)
+        image = tmp_path / f"{width}.png"
+        PIL.Image.new("RGB", (width, 40)).save(image)
         words = ("--point", "50,30", "--model", shelf / "toy.safetensors", "--out", tmp_path / str(width))
-        answer = run("segment", picture, *words)
+        answer = run("segment", image, *words)
         assert answer.code == 0 and ("--tiles 1024 finds small objects better" in answer.err) == is_large
 
 
-def test_a_large_picture_in_tiles(run: Run, shelf: Path, tmp_path: Path) -> None:
-    picture = tmp_path / "large.png"
-    PIL.Image.fromarray(np.tile(np.arange(200, dtype=np.uint8), (70, 1))).convert("RGB").save(picture)
+def test_a_large_image_in_tiles(run: Run, shelf: Path, tmp_path: Path) -> None:
+    image = tmp_path / "large.png"
+    PIL.Image.fromarray(np.tile(np.arange(200, dtype=np.uint8), (70, 1))).convert("RGB").save(image)
     model = ("--model", shelf / "toy.safetensors", "--tiles", 64)
-    answer = run("everything", picture, *LOOSE, *model, "--out", tmp_path / "out")
+    answer = run("everything", image, *LOOSE, *model, "--out", tmp_path / "out")
     assert answer.code == 0, answer.err
     masks = json.loads((tmp_path / "out" / "masks.json").read_text())["masks"]
     assert masks and {mask["crop_box"][0] for mask in masks} - {0}  # found in tiles farther right
     assert len(np.unique(read_label_map(tmp_path / "out" / "mask.png"))) > 1
-    answer = run("segment", picture, "--point", "150,30", *model, "--out", tmp_path / "segment")
+    answer = run("segment", image, "--point", "150,30", *model, "--out", tmp_path / "segment")
     assert answer.code == 0 and read_label_map(tmp_path / "segment" / "mask.png").shape == (70, 200)
-    answer = run("segment", picture, "--point", "150,30", *model[:3], 8, "--out", tmp_path / "refused")
+    answer = run("segment", image, "--point", "150,30", *model[:3], 8, "--out", tmp_path / "refused")
     assert answer.code != 0 and "at least 32 pixels" in answer.err

@@ -36,12 +36,12 @@ CLICK = ("--point", "20,24")
 
 @pytest.fixture
 def desk(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: pictures whose names collide and videos, of which one is damaged."""
+    """The current folder: images whose names collide and videos, of which one is damaged."""
     monkeypatch.chdir(tmp_path)
     shutil.copy(shelf / "toy.safetensors", "toy.safetensors")
     image = clip(1)[0]
     for name in ("a/1.png", "b/1.png", "b/1.jpg", "b/2.png"):
-        path = Path("pictures", name)
+        path = Path("images", name)
         path.parent.mkdir(parents=True, exist_ok=True)
         PIL.Image.fromarray(image[:40] if name == "b/2.png" else image).save(path)
     Path("videos").mkdir()
@@ -51,9 +51,9 @@ def desk(shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_pictures_of_folders_have_folders_of_their_own(run: Run, desk: Path) -> None:
+def test_images_of_folders_have_folders_of_their_own(run: Run, desk: Path) -> None:
     model = ("--model", "toy.safetensors", "--out", "out")
-    answer = run("segment", "pictures/a", "pictures/b", *CLICK, *model)
+    answer = run("segment", "images/a", "images/b", *CLICK, *model)
     assert answer.code == 0 and "4 of 4 inputs are done" in answer.err
     names = {str(path.parent.relative_to("out")) for path in Path("out").rglob("mask.png")}
     assert names == {"a/1", "b/1.png", "b/1.jpg", "b/2"}
@@ -62,7 +62,7 @@ def test_pictures_of_folders_have_folders_of_their_own(run: Run, desk: Path) -> 
 
 
 def test_the_coco_files_of_a_batch_are_one_file_too(run: Run, desk: Path) -> None:
-    words = ("segment", "pictures/a", "pictures/b", "--object", "dog: 20,24 class=pet", "--format", "coco")
+    words = ("segment", "images/a", "images/b", "--object", "dog: 20,24 class=pet", "--format", "coco")
     words = (*words, "--model", "toy.safetensors", "--out", "out")
     assert run(*words).code == 0
     for _ in range(2):  # the second run finds all done
@@ -88,12 +88,12 @@ def test_the_coco_files_of_a_batch_are_one_file_too(run: Run, desk: Path) -> Non
 
 
 def test_the_files_for_labelling_tools_of_a_batch_are_one_file_too(run: Run, desk: Path) -> None:
-    """A team imports one file, not one for each of 400 pictures; classes have one list of numbers."""
+    """A team imports one file, not one for each of 400 images; classes have one list of numbers."""
     classes = {"a/1.png": "dog", "b/1.png": "cat", "b/1.jpg": "dog", "b/2.png": "cat"}
     lines = ["source,class,x,y", *(f"{source},{name},20,24" for source, name in classes.items())]
     Path("prompts.csv").write_text("\n".join(lines))
     formats = ("cvat-images", "label-studio", "measures", "yolo")
-    words = ("segment", "pictures/a", "pictures/b", "--prompts", "prompts.csv", "--model", "toy.safetensors")
+    words = ("segment", "images/a", "images/b", "--prompts", "prompts.csv", "--model", "toy.safetensors")
     words = (*words, *(word for name in formats for word in ("--format", name)), "--out", "out")
     for _ in range(2):  # the second run finds all done
         answer = run(*words)
@@ -114,10 +114,10 @@ def test_the_files_for_labelling_tools_of_a_batch_are_one_file_too(run: Run, des
 
 
 def test_a_failure_says_what_of_all_inputs_is_missing(run: Run, desk: Path) -> None:
-    Path("pictures/a/bad.png").write_text("no picture")
+    Path("images/a/bad.png").write_text("no image")
     words = (
         "segment",
-        "pictures/a",
+        "images/a",
         *CLICK,
         "--format",
         "coco",
@@ -129,14 +129,14 @@ def test_a_failure_says_what_of_all_inputs_is_missing(run: Run, desk: Path) -> N
     answer = run(*words)
     assert answer.code == 1 and "not written yet for all inputs together: coco.json" in answer.err
     assert not Path("out/coco.json").exists()
-    Path("pictures/a/bad.png").unlink()
-    PIL.Image.new("RGB", (30, 30)).save("pictures/a/good.png")
+    Path("images/a/bad.png").unlink()
+    PIL.Image.new("RGB", (30, 30)).save("images/a/good.png")
     answer = run(*words)
     assert answer.code == 0 and "for all inputs together: out/coco.json" in answer.err
     assert len(json.loads(Path("out/coco.json").read_text())["images"]) == 2
 
 
-def test_videos_of_one_frame_are_no_pictures(run: Run, desk: Path) -> None:
+def test_videos_of_one_frame_are_no_images(run: Run, desk: Path) -> None:
     """Each of their frames is called 00000.jpg."""
     for name in ("one.mp4", "two.mp4"):
         write_video(Path("videos", name), clip(1))
@@ -221,7 +221,7 @@ def test_done_inputs_are_skipped_and_changed_ones_run_again(run: Run, desk: Path
 
 def test_new_weights_in_the_same_file_run_again(run: Run, desk: Path) -> None:
     """As after another fine-tune, which writes best.safetensors again."""
-    command = ("segment", "pictures/a/1.png", *CLICK, "--model", "mine.safetensors", "--out", "out")
+    command = ("segment", "images/a/1.png", *CLICK, "--model", "mine.safetensors", "--out", "out")
     masks = []
     for seed in (2, 3):
         masklet.save(toy_network(seed=seed), "mine.safetensors")
@@ -234,9 +234,9 @@ def test_new_weights_in_the_same_file_run_again(run: Run, desk: Path) -> None:
 
 def test_a_batch_of_fewer_inputs_leaves_no_others_behind(run: Run, desk: Path) -> None:
     model = ("--model", "toy.safetensors", "--out", "out")
-    assert run("segment", "pictures/a", "pictures/b", *CLICK, *model).code == 0
+    assert run("segment", "images/a", "images/b", *CLICK, *model).code == 0
     Path("out/b/notes.txt").write_text("mine")
-    assert run("segment", "pictures/a/1.png", "pictures/b/2.png", *CLICK, *model).code == 0
+    assert run("segment", "images/a/1.png", "images/b/2.png", *CLICK, *model).code == 0
     assert {str(path.parent) for path in Path("out").rglob("mask.png")} == {"out/a/1", "out/b/2"}
     assert Path("out/b/notes.txt").read_text() == "mine"
     manifest = Manifest.read(Path("out"))
@@ -245,17 +245,17 @@ def test_a_batch_of_fewer_inputs_leaves_no_others_behind(run: Run, desk: Path) -
 
 def test_one_input_and_many_never_mix_in_a_folder(run: Run, desk: Path) -> None:
     model = ("--model", "toy.safetensors", "--out", "out")
-    assert run("segment", "pictures/a/1.png", *CLICK, *model).code == 0
-    assert run("segment", "pictures/b", *CLICK, *model).code == 0
+    assert run("segment", "images/a/1.png", *CLICK, *model).code == 0
+    assert run("segment", "images/b", *CLICK, *model).code == 0
     assert {str(path.parent) for path in Path("out").rglob("mask.png")} == {"out/1.png", "out/1.jpg", "out/2"}
-    assert run("segment", "pictures/a/1.png", *CLICK, *model).code == 0
+    assert run("segment", "images/a/1.png", *CLICK, *model).code == 0
     assert {str(path.parent) for path in Path("out").rglob("mask.png")} == {"out"}
 
 
 def test_shards_share_the_inputs(run: Run, desk: Path) -> None:
     model = ("--model", "toy.safetensors", "--out", "out")
     for shard, count in (("1/3", 2), ("2/3", 3), ("3/3", 4)):
-        assert run("segment", "pictures/a", "pictures/b", *CLICK, *model, "--shard", shard).code == 0
+        assert run("segment", "images/a", "images/b", *CLICK, *model, "--shard", shard).code == 0
         assert len(list(Path("out").rglob("mask.png"))) == count
     manifest = Manifest.read(Path("out"))
     assert manifest is not None and manifest.is_complete
@@ -282,10 +282,10 @@ def test_names_never_collide() -> None:
         assert not any(other.casefold().startswith(f"{name.casefold()}/") for other in names)
 
 
-def test_a_folder_of_pictures_is_a_video_if_all_have_one_size(desk: Path) -> None:
-    assert [item.kind for item in find_items(["pictures/b"], None)] == [Kind.picture] * 3
-    assert [item.kind for item in find_items(["pictures/a"], None)] == [Kind.video]
-    assert len(find_items(["pictures/a", "pictures/a/1.png"], Kind.picture)) == 1
+def test_a_folder_of_images_is_a_video_if_all_have_one_size(desk: Path) -> None:
+    assert [item.kind for item in find_items(["images/b"], None)] == [Kind.image] * 3
+    assert [item.kind for item in find_items(["images/a"], None)] == [Kind.video]
+    assert len(find_items(["images/a", "images/a/1.png"], Kind.image)) == 1
     Path("list.txt").write_text("# two\nvideos/one.mp4\n\nvideos/two.mp4\n")
     names = [item.name for item in find_items((), Kind.video, names_from=Path("list.txt"))]
     assert names == ["one", "two"]
@@ -311,7 +311,7 @@ def test_prompts_from_a_file(run: Run, desk: Path, name: str, text: str) -> None
     drawn[5:20, 10:30] = 255
     PIL.Image.fromarray(drawn).save("drawn.png")
     model = ("--model", "toy.safetensors", "--out", "out")
-    answer = run("segment", "pictures/a/1.png", "pictures/b/2.png", "--prompts", name, *model)
+    answer = run("segment", "images/a/1.png", "images/b/2.png", "--prompts", name, *model)
     assert answer.code == 0, answer.err
     first = json.loads(Path("out/a/1/masks.json").read_text())["masks"]
     assert {(mask["id"], mask["name"], mask["class"]) for mask in first} == {
@@ -320,7 +320,7 @@ def test_prompts_from_a_file(run: Run, desk: Path, name: str, text: str) -> None
     }
     second = json.loads(Path("out/b/2/masks.json").read_text())["masks"]
     assert {mask["id"] for mask in second} == {7}
-    assert run("segment", "pictures/a/1.png", *_typed(), *model[:2], "--out", "typed").code == 0
+    assert run("segment", "images/a/1.png", *_typed(), *model[:2], "--out", "typed").code == 0
     typed = json.loads(Path("typed/masks.json").read_text())["masks"]
     assert [mask["rle"] for mask in typed] == [mask["rle"] for mask in first]
 
@@ -355,7 +355,7 @@ def test_prompts_of_a_video_s_frames_from_coco(run: Run, desk: Path) -> None:
         ("p.csv", "x,y\n1,\n", "line 2: expected numbers in pixels for x, y"),
         ("p.csv", "x,y,label\n1,2,yes\n", "label must be 1 for a click on the object"),
         ("p.csv", "source,x,y\nc/9.png,1,2\n", "'c/9.png', which is not among the inputs"),
-        ("p.csv", "source,x,y\n1.png,1,2\n", "matches pictures/a/1.png and pictures/b/1.png"),
+        ("p.csv", "source,x,y\n1.png,1,2\n", "matches images/a/1.png and images/b/1.png"),
         ("p.csv", "frame,x,y\n-3,1,2\n", "frame must be a whole number"),
         ("p.csv", "frame,x,y\n1.5,1,2\n", "frame must be a whole number from 0. Got 1.5"),
         ("p.csv", "object,x,y\n-1,1,2\n", "line 2: object must be a name, or a whole number from 1. Got -1"),
@@ -375,7 +375,7 @@ def test_prompts_of_a_video_s_frames_from_coco(run: Run, desk: Path) -> None:
 def test_a_prompt_file_that_cannot_be_meant(run: Run, desk: Path, name: str, text: str, part: str) -> None:
     Path(name).write_text(text)
     model = ("--model", "toy.safetensors", "--out", "out")
-    answer = run("segment", "pictures/a/1.png", "pictures/b/1.png", "--prompts", name, *model)
+    answer = run("segment", "images/a/1.png", "images/b/1.png", "--prompts", name, *model)
     assert answer.code == 1 and part in answer.err and "Traceback" not in answer.err
     assert not list(Path().rglob("mask.png"))
 
@@ -544,11 +544,11 @@ def test_a_line_that_is_there_twice_adds_no_click(tmp_path: Path) -> None:
 def test_an_entry_is_compared_with_the_inputs_of_its_name_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else 10,000 pictures with a click each are 100 million comparisons, which take ten minutes."""
-    items = [Item(f"{folder}/{n}.jpg", f"{folder}/{n}", Kind.picture) for folder in "ab" for n in range(50)]
+    """Else 10,000 images with a click each are 100 million comparisons, which take ten minutes."""
+    items = [Item(f"{folder}/{n}.jpg", f"{folder}/{n}", Kind.image) for folder in "ab" for n in range(50)]
     items.append(Item("clips/dog.mp4", "dog", Kind.video))
     rows = [f"{item.source},5,5" for item in items] + ["dog/00012.jpg,6,6", "https://x.org/c/77.jpg,1,1"]
-    items.append(Item("https://x.org/c/77.jpg", "77", Kind.picture))
+    items.append(Item("https://x.org/c/77.jpg", "77", Kind.image))
     (tmp_path / "p.csv").write_text("\n".join(["source,x,y", *rows]))
     compared = []
 

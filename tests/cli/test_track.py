@@ -94,8 +94,8 @@ def test_the_range_of_intensities_is_printed_and_saved(
     run: Run, shelf: Path, tmp_path: Path, stated: tuple[float, float] | None
 ) -> None:
     pages = [np.tile(np.linspace(0, 1000, SIZE[1]).astype(np.uint16), (SIZE[0], 1)) for _ in range(3)]
-    pictures = [PIL.Image.fromarray(page) for page in pages]
-    pictures[0].save(tmp_path / "deep.tiff", save_all=True, append_images=pictures[1:])
+    images = [PIL.Image.fromarray(page) for page in pages]
+    images[0].save(tmp_path / "deep.tiff", save_all=True, append_images=images[1:])
     option = () if stated is None else ("--intensity-range", "100,900")
     out = tmp_path / "out"
     answer = run(

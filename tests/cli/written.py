@@ -17,9 +17,9 @@ CLICK = ("--point", "20,24")
 def results(out: Path) -> dict[int, masklet.Masks]:
     """What was written, checked to be whole and of one mind."""
     written = {masks.frame: masks for masks in read_masklets(out / "masklets.json")}
-    pictures = {int(path.stem): read_label_map(path) for path in (out / "masks").glob("*")}
-    assert pictures.keys() == written.keys() and not list(out.rglob(".*"))
-    for frame, labels in pictures.items():
+    images = {int(path.stem): read_label_map(path) for path in (out / "masks").glob("*")}
+    assert images.keys() == written.keys() and not list(out.rglob(".*"))
+    for frame, labels in images.items():
         assert set(np.unique(labels)) <= {0, *written[frame].ids}
         for id in written[frame]:
             assert not (labels == id)[~written[frame][id]].any()

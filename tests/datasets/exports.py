@@ -9,19 +9,19 @@ import cv2
 import numpy as np
 from PIL import Image
 
-Scene = tuple[np.ndarray, np.ndarray]  # a picture, and the mask of the one object in it
+Scene = tuple[np.ndarray, np.ndarray]  # an image, and the mask of the one object in it
 
 
 def write_cvat(root: Path, scenes: Sequence[Scene]) -> None:
-    """CVAT's COCO 1.0 of a task, with pictures: `images/default/` and `annotations/instances_default.json`.
+    """CVAT's COCO 1.0 of a task, with images: `images/default/` and `annotations/instances_default.json`.
 
-    Pictures keep the folders that they were uploaded in. Every other object is brushed, the others outlined;
-    the first picture has a rectangle besides.
+    Images keep the folders that they were uploaded in. Every other object is brushed, the others outlined;
+    the first image has a rectangle besides.
     """
     images, annotations = [], []
-    for number, (picture, mask) in enumerate(scenes, 1):
+    for number, (image, mask) in enumerate(scenes, 1):
         name = f"upload/frame_{number:06}.png"
-        _write(root / "images" / "default" / name, picture)
+        _write(root / "images" / "default" / name, image)
         height, width = mask.shape
         stamps = {"license": 0, "flickr_url": "", "coco_url": "", "date_captured": 0}
         images.append({"id": number, "width": width, "height": height, "file_name": name, **stamps})
@@ -59,12 +59,12 @@ def _cvat_annotation(
 def write_label_studio(root: Path, scenes: Sequence[Scene]) -> None:
     """Label Studio's COCO with images: `result.json` and `images/`. All ids begin with 0.
 
-    Outlines run between pixels. The last picture is not labelled, the first has a rectangle besides.
+    Outlines run between pixels. The last image is not labelled, the first has a rectangle besides.
     """
     images, annotations = [], []
-    for number, (picture, mask) in enumerate(scenes):
+    for number, (image, mask) in enumerate(scenes):
         name = f"images/{number:08x}-photo_{number}.png"
-        _write(root / name, picture)
+        _write(root / name, image)
         images.append({"width": mask.shape[1], "height": mask.shape[0], "id": number, "file_name": name})
         for segmentation in [[outline(mask, shift=0.25)]] * (number < len(scenes) - 1) + [[]] * (number == 0):
             annotations.append(
@@ -106,6 +106,6 @@ def _bbox(mask: np.ndarray) -> list[float]:
     return [float(x), float(y), float(width), float(height)]
 
 
-def _write(path: Path, picture: np.ndarray) -> None:
+def _write(path: Path, image: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path)
+    Image.fromarray(image).save(path)

@@ -23,21 +23,21 @@ def box(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
 LEFT, RIGHT = box(2, 4, 12, 20), box(18, 4, 30, 16)
 
 
-def write_picture(path: Path, red: int = 200) -> None:
+def write_image(path: Path, red: int = 200) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.full((H, W, 3), (red, 0, 0), dtype=np.uint8)).save(path)
 
 
 def write_labels(path: Path, labels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(labels.astype(np.uint8), mode="P")
-    picture.putpalette([value for colour in range(256) for value in (colour, 0, 255 - colour)])
-    picture.save(path)
+    image = Image.fromarray(labels.astype(np.uint8), mode="P")
+    image.putpalette([value for colour in range(256) for value in (colour, 0, 255 - colour)])
+    image.save(path)
 
 
 def write_coco(root: Path, images: str = "", index: str = "instances.json") -> None:
     for number in (1, 2, 3):
-        write_picture(root / images / f"{number}.png")
+        write_image(root / images / f"{number}.png")
     annotations = [
         {"id": 10, "image_id": 1, "segmentation": rle.encode(LEFT), "iscrowd": 0},
         {"id": 11, "image_id": 1, "segmentation": [[18, 4, 30, 4, 30, 16, 18, 16]]},
@@ -64,22 +64,22 @@ def close(mask: np.ndarray, truth: np.ndarray) -> bool:
 
 
 def write_sa1b(root: Path) -> None:
-    write_picture(root / "sa_7.jpg")
+    write_image(root / "sa_7.jpg")
     said = {"image": {}, "annotations": [{"id": 5, "segmentation": rle.encode(LEFT)}]}
     (root / "sa_7.json").write_text(json.dumps(said))
 
 
 def write_yolo(root: Path, line: str) -> None:
-    write_picture(root / "images" / "train" / "a.png")
+    write_image(root / "images" / "train" / "a.png")
     label = root / "labels" / "train" / "a.txt"
     label.parent.mkdir(parents=True)
     label.write_text(line)
 
 
 def write_masked(root: Path) -> None:
-    """Two pictures with masks, a label map and a file for each object; and one without."""
+    """Two images with masks, a label map and a file for each object; and one without."""
     for name in ("a", "b", "none"):
-        write_picture(root / "images" / f"{name}.jpg")
+        write_image(root / "images" / f"{name}.jpg")
     write_labels(root / "masks" / "a.png", LEFT * 3 + RIGHT * 200)
     (root / "masks" / "b").mkdir()
     for name, mask in (("dog", LEFT), ("cat", RIGHT)):
@@ -89,7 +89,7 @@ def write_masked(root: Path) -> None:
 def write_video(root: Path, frames: str, masks: str, apart: bool) -> None:
     """Four frames, of which the first and third are labelled; object 2 is gone on the third."""
     for frame in range(4):
-        write_picture(root / frames / "clip" / f"{frame:05}.jpg", red=50 * frame)
+        write_image(root / frames / "clip" / f"{frame:05}.jpg", red=50 * frame)
     for frame, right in ((0, RIGHT), (2, np.zeros_like(RIGHT))):
         if not apart:
             write_labels(root / masks / "clip" / f"{frame:05}.png", LEFT * 1 + right * 2)

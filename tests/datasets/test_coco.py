@@ -1,4 +1,4 @@
-"""COCO in the layouts of common tools: the same pictures, objects and masks, whoever wrote them."""
+"""COCO in the layouts of common tools: the same images, objects and masks, whoever wrote them."""
 
 import json
 import shutil
@@ -102,12 +102,10 @@ def test_names_from_another_machine_lead_into_the_folder(tmp_path: Path, name: s
     assert ".." not in first.name and "//" not in first.name
 
 
-def test_an_export_without_pictures_is_told_where_they_belong(tmp_path: Path) -> None:
+def test_an_export_without_images_is_told_where_they_belong(tmp_path: Path) -> None:
     write_cvat(tmp_path / "task", scenes(2))
     shutil.rmtree(tmp_path / "task" / "images")
-    with pytest.raises(
-        MediaError, match=r"2 pictures, .*frame_000001.png, .*images/default. Export with pic"
-    ):
+    with pytest.raises(MediaError, match=r"2 images, .*frame_000001.png, .*images/default. Export with pic"):
         find_items(tmp_path / "task")
 
 
@@ -144,7 +142,7 @@ def test_a_json_of_another_kind_is_refused(tmp_path: Path) -> None:
 
 
 def write_annotations(folder: Path, annotations: list[dict[str, Any]], bom: str = "") -> Path:
-    """One picture of (H, W) with these annotations; fields that they lack are filled in."""
+    """One image of (H, W) with these annotations; fields that they lack are filled in."""
     (folder / "annotations").mkdir(parents=True)
     Image.new("RGB", (W, H)).save(folder / "1.png")
     complete = [{"id": number, "image_id": 1, **entry} for number, entry in enumerate(annotations, 1)]
@@ -234,7 +232,7 @@ def edit_index(folder: Path, **image: Any) -> None:
     [
         ([1000, 1000, 1100, 1000, 1100, 1100], "covers no pixel"),
         ([0.1, 0.1, 0.4, 0.1, 0.4, 0.4], "covers no pixel"),
-        ([0, 0, 2**31, 0, 2**31, 2**31], "must be near its picture"),
+        ([0, 0, 2**31, 0, 2**31, 2**31], "must be near its image"),
     ],
 )
 def test_an_outline_that_covers_nothing_is_no_object(
@@ -247,7 +245,7 @@ def test_an_outline_that_covers_nothing_is_no_object(
 
 @pytest.mark.parametrize(("width", "height", "cause"), [(2 * W, 2 * H, "resized"), (H, W, "turned")])
 def test_outlines_of_another_size_are_refused(tmp_path: Path, width: int, height: int, cause: str) -> None:
-    """Outlines have no size of their own: only the image's entry says that they are of another picture."""
+    """Outlines have no size of their own: only the image's entry says that they are of another image."""
     write_annotations(tmp_path / "set", [{"segmentation": [SQUARE]}])
     edit_index(tmp_path / "set", width=width, height=height)
     with pytest.raises(MediaError, match=f"images {cause} without their labels"):
@@ -257,8 +255,8 @@ def test_outlines_of_another_size_are_refused(tmp_path: Path, width: int, height
         assert only_masks(find_items(tmp_path / "set")[0])
 
 
-def test_two_pictures_of_one_name_never_share_a_file(tmp_path: Path) -> None:
-    """A picture is also found by the last part of its name, but only where that is of one image."""
+def test_two_images_of_one_name_never_share_a_file(tmp_path: Path) -> None:
+    """An image is also found by the last part of its name, but only where that is of one image."""
     write_annotations(tmp_path / "set", [{"segmentation": [SQUARE]}])
     (path,) = (tmp_path / "set").rglob("*.json")
     content = json.loads(path.read_text())

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from datasets.made import LEFT, RIGHT, H, W, write_labels, write_masked, write_picture, write_video
+from datasets.made import LEFT, RIGHT, H, W, write_image, write_labels, write_masked, write_video
 from masklet import rle
 from masklet.datasets import find_items, find_sav_videos, read_png_videos, read_sav
 from masklet.errors import MediaError
@@ -40,7 +40,7 @@ def test_videos_with_png_masks(tmp_path: Path, frames: str, masks: str, apart: b
 
 def test_white_is_an_object_only_where_it_is_alone(tmp_path: Path) -> None:
     for name, labels in (("alone", LEFT * 255), ("void", LEFT * 1 + RIGHT * 255)):
-        write_picture(tmp_path / name / "frames" / "00000.jpg")
+        write_image(tmp_path / name / "frames" / "00000.jpg")
         write_labels(tmp_path / name / "masks" / "00000.png", labels)
     alone, void = read_png_videos(tmp_path)
     assert alone.open().objects(0) == [1] and void.open().objects(0) == [1]
@@ -49,7 +49,7 @@ def test_white_is_an_object_only_where_it_is_alone(tmp_path: Path) -> None:
 def test_objects_that_enter_late_stay_apart(tmp_path: Path) -> None:
     late = (LEFT * 0, LEFT * 0 + RIGHT * 255, LEFT * 1 + RIGHT * 2)
     for number, labels in enumerate(late):
-        write_picture(tmp_path / "late" / "frames" / f"{number:05d}.jpg")
+        write_image(tmp_path / "late" / "frames" / f"{number:05d}.jpg")
         write_labels(tmp_path / "late" / "masks" / f"{number:05d}.png", labels)
     (item,) = read_png_videos(tmp_path)
     (video,) = find_clips(tmp_path)
@@ -59,8 +59,8 @@ def test_objects_that_enter_late_stay_apart(tmp_path: Path) -> None:
 
 def test_two_frames_of_one_name_are_refused(tmp_path: Path) -> None:
     for suffix in (".jpg", ".png"):
-        write_picture(tmp_path / "clip" / "frames" / f"00001{suffix}")
-    write_picture(tmp_path / "clip" / "frames" / "00000.png")
+        write_image(tmp_path / "clip" / "frames" / f"00001{suffix}")
+    write_image(tmp_path / "clip" / "frames" / "00000.png")
     write_labels(tmp_path / "clip" / "masks" / "00001.png", LEFT * 1)
     with pytest.raises(MediaError, match="two frames with the name 00001"):
         find_clips(tmp_path)
@@ -84,7 +84,7 @@ def test_sav_from_a_video_and_from_frames(tmp_path: Path) -> None:
             file.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         file.mux(stream.encode(None))
     for frame in range(6):
-        write_picture(root / "two" / f"{frame:05}.jpg", red=40 * frame)
+        write_image(root / "two" / f"{frame:05}.jpg", red=40 * frame)
     footage = read_sav(root)
     assert sorted(each.name for each in footage) == ["sav/one_manual", "sav/two_auto"]
     for each in footage:
@@ -154,7 +154,7 @@ def test_a_step_that_is_no_number_of_frames_is_refused(exported: Path, step: obj
 def write_sav(folder: Path, frames: int, **fields: object) -> Path:
     """A folder of frames beside labels of SA-V's own form, on every fourth frame of nine."""
     for number in range(frames):
-        write_picture(folder / "clip" / f"{number:05d}.jpg")
+        write_image(folder / "clip" / f"{number:05d}.jpg")
     masks = [[rle.encode(LEFT), rle.encode(RIGHT)] for _ in range(3)]
     content = {"masklet_id": [0, 3], "masklet": masks, "video_frame_count": 9.0, **fields}
     (folder / "clip_manual.json").write_text(json.dumps(content))
@@ -183,18 +183,18 @@ def test_a_masklet_that_is_there_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_videos_of_all_forms_in_a_folder_are_found(exported: Path) -> None:
-    """Masklets of the data engine, reviews of them as SA-V and as PNGs, and pictures, in one folder."""
+    """Masklets of the data engine, reviews of them as SA-V and as PNGs, and images, in one folder."""
     for folder in ("", "reviewed"):
         write_labels(exported / folder / "pngs" / "masks" / "00000.png", LEFT * 1)
-        write_picture(exported / folder / "pngs" / "frames" / "00000.jpg")
+        write_image(exported / folder / "pngs" / "frames" / "00000.jpg")
     shutil.copytree(exported / "clip", exported / "reviewed" / "clip")
-    write_masked(exported / "pictures")
+    write_masked(exported / "images")
     write_video(exported / "davis", "JPEGImages", "Annotations", apart=False)
     names = {item.name for item in find_items(exported)}
     assert {clip.name for clip in find_clips(exported)} >= {"clip", "clip (2)", "pngs"}
     assert names == {
         *("set/clip", "set/clip (2)", "set/pngs", "reviewed/pngs"),
-        *("pictures/a", "pictures/b", "davis/clip"),
+        *("images/a", "images/b", "davis/clip"),
     }
 
 
@@ -203,7 +203,7 @@ def test_what_cannot_be_read_beside_a_data_set_is_said(
 ) -> None:
     (exported / "run" / "masks").mkdir(parents=True)
     assert len(find_items(exported)) == 1
-    assert "run is left out" in caplog.text and "contains no pictures with masks" in caplog.text
+    assert "run is left out" in caplog.text and "contains no images with masks" in caplog.text
 
 
 def test_an_object_255_of_masklets_own_label_maps_is_no_undecided_pixel(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_an_object_255_of_masklets_own_label_maps_is_no_undecided_pixel(tmp_path
 def test_255_of_sixteen_bits_is_an_object(tmp_path: Path) -> None:
     """Files whose ids go on beyond 255 have no special one in between."""
     for place in ("clip/frames/00000.png", "clip/frames/00001.png"):
-        write_picture(tmp_path / place)
+        write_image(tmp_path / place)
     (tmp_path / "clip" / "masks").mkdir()
     for frame, labels in enumerate((LEFT * 255 + RIGHT * 300, LEFT * 255 + RIGHT * 2)):
         cv2.imwrite(str(tmp_path / f"clip/masks/0000{frame}.png"), labels.astype(np.uint16))
@@ -233,7 +233,7 @@ def test_255_of_sixteen_bits_is_an_object(tmp_path: Path) -> None:
 
 
 def test_two_folders_of_one_object_are_refused(tmp_path: Path) -> None:
-    write_picture(tmp_path / "clip" / "frames" / "00000.jpg")
+    write_image(tmp_path / "clip" / "frames" / "00000.jpg")
     for folder, mask in (("1", LEFT), ("001", RIGHT)):
         write_labels(tmp_path / "clip" / "masks" / folder / "00000.png", mask)
     with pytest.raises(MediaError, match="two folders with the same object number"):

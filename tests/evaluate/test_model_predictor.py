@@ -9,7 +9,7 @@ from masklet.config import toy
 from masklet.evaluate.predictors import PROMPT_KINDS, ModelPredictor
 from masklet.evaluate.protocols import ImageClicks, Offline, Online, SemiSupervised
 from masklet.evaluate.runner import PredictorSpec
-from masklet.evaluate.samples import find_pictures
+from masklet.evaluate.samples import find_images
 from masklet.model import Sam2
 from masklet.rle import encode
 from masklet.sessions.image import ImageSession
@@ -51,15 +51,15 @@ def test_clicks_make_the_masks_better(network, moving, protocol):
     assert rows[0].scores["user s"] < rows[-1].scores["user s"]
 
 
-def test_pictures_are_measured_by_box_and_clicks(network, tmp_path):
+def test_images_are_measured_by_box_and_clicks(network, tmp_path):
     write_frame(tmp_path / "set/a.png")
     content = {
         "images": [{"id": 1, "file_name": "a.png"}],
         "annotations": [{"id": 1, "image_id": 1, "segmentation": encode(square(4) > 0)}],
     }
     (tmp_path / "set/instances.json").write_text(json.dumps(content))
-    [picture] = find_pictures(tmp_path)
-    rows = list(ImageClicks().run(network, picture))
+    [image] = find_images(tmp_path)
+    rows = list(ImageClicks().run(network, image))
     assert [row.setting for row in rows] == ["box", "1 click", "3 clicks", "5 clicks"]
     assert rows[1].scores["best of 3"] >= rows[1].scores["IoU"]
 
@@ -67,9 +67,9 @@ def test_pictures_are_measured_by_box_and_clicks(network, tmp_path):
 def test_the_error_of_the_predicted_iou_is_that_of_the_session(network, tmp_path):
     write_frame(tmp_path / "set/images/a.png")
     write_labels(tmp_path / "set/masks/a.png", square(4))
-    [picture] = find_pictures(tmp_path / "set")
-    boxed = next(iter(ImageClicks().run(network, picture)))
-    masks = ImageSession(network.model, picture.picture()).segment(Prompt(box=(4, 6, 12, 14)))
+    [image] = find_images(tmp_path / "set")
+    boxed = next(iter(ImageClicks().run(network, image)))
+    masks = ImageSession(network.model, image.image()).segment(Prompt(box=(4, 6, 12, 14)))
     truth = square(4) > 0
     iou = (masks.best & truth).sum() / (masks.best | truth).sum()
     assert boxed.scores["IoU"] == pytest.approx(iou)

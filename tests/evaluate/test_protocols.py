@@ -11,7 +11,7 @@ import torch
 
 from masklet import rle
 from masklet.datasets import DatasetItem
-from masklet.datasets.pictures import LabelledPicture
+from masklet.datasets.images import LabelledImage
 from masklet.errors import MaskletError
 from masklet.evaluate.metrics import Agreement
 from masklet.evaluate.predictors import BASELINES, PROMPT_KINDS, ModelPredictor, make_candidate
@@ -26,7 +26,7 @@ from masklet.evaluate.protocols import (
     SemiSupervised,
     split_masks,
 )
-from masklet.evaluate.samples import PictureSample, find_clips
+from masklet.evaluate.samples import ImageSample, find_clips
 from masklet.types import Masks
 from toy_models import toy_network
 
@@ -168,13 +168,13 @@ def test_offline_ends_when_every_frame_was_corrected(moving):
     assert rows[-1].scores["user s"] == rows[-2].scores["user s"] == rows[-3].scores["user s"]
 
 
-def left_quarter(path: Path) -> PictureSample:
-    """A picture with an object on its left, and an object with an empty mask."""
+def left_quarter(path: Path) -> ImageSample:
+    """An image with an object on its left, and an object with an empty mask."""
     write_frame(path)
     truth = np.zeros(SIZE, dtype=bool)
     truth[:, : SIZE[1] // 4] = True
     labels = {5: rle.encode(truth), 6: rle.encode(truth & False)}
-    return PictureSample("set/a.png", DatasetItem("set/a.png", partial(LabelledPicture, path, labels)))
+    return ImageSample("set/a.png", DatasetItem("set/a.png", partial(LabelledImage, path, labels)))
 
 
 def test_image_clicks_score_the_first_and_the_closest_candidate(tmp_path):

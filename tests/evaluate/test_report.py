@@ -125,7 +125,7 @@ def test_the_page_draws_a_curve_where_there_is_one(tmp_path):
         CLICKS,
         axis="clicks",
         headline=["J&F"],
-        read_frame=lambda name, frame: clip.picture(frame),
+        read_frame=lambda name, frame: clip.image(frame),
     )
     page = (tmp_path / "page.html").read_text()
     assert "<polyline" in page and "J&amp;F over clicks" in page

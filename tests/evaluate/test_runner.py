@@ -9,7 +9,7 @@ import pytest
 from masklet.errors import MaskletError
 from masklet.evaluate.protocols import SemiSupervised
 from masklet.evaluate.runner import Evaluation, PredictorSpec
-from masklet.evaluate.samples import file_stamp, find_clips, find_pictures
+from masklet.evaluate.samples import file_stamp, find_clips, find_images
 
 from .small import GREY, square, write_frame, write_labels, write_moving_square
 
@@ -106,12 +106,12 @@ def test_results_of_an_earlier_version_are_recognised(three, tmp_path):
         run.run(clips)
 
 
-def test_pictures_whose_labels_change_are_evaluated_anew(tmp_path):
+def test_images_whose_labels_change_are_evaluated_anew(tmp_path):
     write_frame(tmp_path / "set/images/a.png", GREY)
     write_labels(tmp_path / "set/masks/a.png", square(4))
-    (before,) = find_pictures(tmp_path / "set")
+    (before,) = find_images(tmp_path / "set")
     stamp = file_stamp(before)
-    assert file_stamp(find_pictures(tmp_path / "set")[0]) == stamp
+    assert file_stamp(find_images(tmp_path / "set")[0]) == stamp
     write_labels(tmp_path / "set/masks/a.png", square(9))
     assert file_stamp(before) != stamp
     (tmp_path / "set/masks/a.png").unlink()

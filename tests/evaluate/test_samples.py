@@ -11,7 +11,7 @@ from datasets import made
 from datasets.made import LEFT, RIGHT, H, W
 from masklet import rle
 from masklet.errors import MediaError
-from masklet.evaluate.samples import find_clips, find_pictures, read_names
+from masklet.evaluate.samples import find_clips, find_images, read_names
 
 from .small import GREY, SIZE, square, write_frame, write_grey, write_labels
 
@@ -74,7 +74,7 @@ def test_lvos_has_long_names_that_begin_with_1_and_a_list_beside(tmp_path):
     [clip] = find_clips(split)
     assert (clip.name, len(clip.frames), clip.first_frames) == ("7K7WVzGG", 3, {1: 0, 2: 2})
     assert clip.annotated_frames(1) == [0, 1, 2] and not clip.truth(2).pair(1, np.ones(SIZE, bool))[0].any()
-    assert [sample.name for sample in find_pictures(split)] == [
+    assert [sample.name for sample in find_images(split)] == [
         f"valid/7K7WVzGG/{index:05d}" for index in range(3)
     ]
 
@@ -104,7 +104,7 @@ def test_sa_v_trains_from_a_json_beside_each_video(tmp_path):
     assert list(clip.labelled) == clip.annotated_frames(4) == [0, 4] and clip.annotated_frames(3) == []
     assert clip.first_frames == {1: 0, 4: 4}
     assert (clip.truth(4).masks[4] == (square(12) > 0)).all() and not clip.truth(4).masks[1].any()
-    assert not clip.exclusive and clip.picture(4).shape == (*SIZE, 3)
+    assert not clip.exclusive and clip.image(4).shape == (*SIZE, 3)
     assert pickle.loads(pickle.dumps(clip)).first_frames == clip.first_frames
 
 
@@ -158,14 +158,14 @@ def test_lists_of_names(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda root: (root / "b/frames/00000.jpg").write_bytes(b"no image"), "is not a picture"),
+        (lambda root: (root / "b/frames/00000.jpg").write_bytes(b"no image"), "is not an image"),
         (lambda root: write_frame(root / "b/masks/00007.png"), "has no frame 00007"),
         (
             lambda root: write_frame(root / "b/masks/00000.png", RED),
             "not a mask or label map: it is in colour",
         ),
         (lambda root: write_labels(root / "b/masks/00000.png", square(4)[2:]), "its frame's size"),
-        (lambda root: (root / "b/masks/00000.png").unlink(), "contains no pictures"),
+        (lambda root: (root / "b/masks/00000.png").unlink(), "contains no images"),
         (lambda root: (root / "b/masks").rename(root / "b/elsewhere"), "contains no labelled videos"),
     ],
 )
@@ -200,33 +200,33 @@ OUTLINE = " ".join(
     ],
     ids=["COCO", "Label Studio", "YOLO", "SA-1B", "masks", "DAVIS"],
 )
-def test_pictures_come_in_every_form_that_training_reads(tmp_path, write, names, objects):
+def test_images_come_in_every_form_that_training_reads(tmp_path, write, names, objects):
     write(tmp_path / "sets" / "set")
     for root in (tmp_path / "sets", tmp_path / "sets" / "set"):
-        samples = find_pictures(root)
+        samples = find_images(root)
         assert [sample.name for sample in samples] == names
         for sample, count in zip(samples, objects, strict=True):
             image, masks = pickle.loads(pickle.dumps(sample)).read()  # as between processes
-            assert (image == sample.picture()).all() and image.shape == (H, W, 3)
+            assert (image == sample.image()).all() and image.shape == (H, W, 3)
             assert sum(mask.any() for mask in masks.values()) == count
             assert all(
                 made.close(mask, LEFT) or made.close(mask, RIGHT) for mask in masks.values() if mask.any()
             )
-    assert [sample.name for sample in find_pictures(tmp_path / "sets", names[:1])] == names[:1]
+    assert [sample.name for sample in find_images(tmp_path / "sets", names[:1])] == names[:1]
 
 
-def test_a_picture_that_is_not_there_is_named(tmp_path):
+def test_an_image_that_is_not_there_is_named(tmp_path):
     made.write_sa1b(tmp_path / "set")
-    with pytest.raises(MediaError, match=r"no picture dogs/a.jpg: names are SET/FILE, as in set/sa_7"):
-        find_pictures(tmp_path, ["dogs/a.jpg"])
+    with pytest.raises(MediaError, match=r"no image dogs/a.jpg: names are SET/FILE, as in set/sa_7"):
+        find_images(tmp_path, ["dogs/a.jpg"])
 
 
-def test_pictures_and_clips_of_one_name_are_all_there(tmp_path):
+def test_images_and_clips_of_one_name_are_all_there(tmp_path):
     for name in ("1.jpg", "1.png", "2.png"):
         write_frame(tmp_path / "set/images" / name)
     for name in ("1.png", "2.png"):
         write_labels(tmp_path / "set/masks" / name, square(4))
-    assert [picture.name for picture in find_pictures(tmp_path / "set")] == ["set/1", "set/1 (2)", "set/2"]
+    assert [image.name for image in find_images(tmp_path / "set")] == ["set/1", "set/1 (2)", "set/2"]
     code = rle.encode(square(4) > 0)
     labels = {"masklet_id": [1], "masklet": [[code]], "video_frame_count": 1, "masklet_frame_step": 1}
     for run in ("first", "second"):

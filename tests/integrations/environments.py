@@ -39,12 +39,12 @@ def objects(frame: int) -> dict[str, np.ndarray]:
 
 
 def export(folder: Path) -> Path:
-    """Pictures, and masklet's exports of them as COCO and CVAT for images."""
-    (folder / "pictures").mkdir()
+    """Images, and masklet's exports of them as COCO and CVAT for images."""
+    (folder / "images").mkdir()
     for frame in range(LENGTH):
         pixels = np.full((*SIZE, 3), 40 * frame, dtype=np.uint8)
-        PIL.Image.fromarray(pixels).save(folder / "pictures" / f"{frame:05d}.png")
-    frames = open_frames(folder / "pictures")
+        PIL.Image.fromarray(pixels).save(folder / "images" / f"{frame:05d}.png")
+    frames = open_frames(folder / "images")
     with writers(["coco", "cvat-images"], folder, frames, {1: "dog", 2: "ball"}) as files:
         for frame, image in enumerate(frames):
             arrays = dict(enumerate(objects(frame).values(), 1))
@@ -56,7 +56,7 @@ def check_masks(printed: str, back: Path, least: float) -> None:
     """Check that another package read the exported masks exactly, and what it wrote of them.
 
     Args:
-        printed: Its output, of which the last line has each picture's masks by label, as JSON.
+        printed: Its output, of which the last line has each image's masks by label, as JSON.
         back: The data set that it wrote.
         least: IoU of each mask there.
     """
@@ -69,8 +69,8 @@ def check_masks(printed: str, back: Path, least: float) -> None:
     items = {Path(item.name).stem: item.open() for item in find_items(back)}
     assert len(items) == LENGTH
     for frame in range(LENGTH):
-        picture = items[f"{frame:05d}"]
-        masks = picture.masks(0, picture.objects(0))
+        image = items[f"{frame:05d}"]
+        masks = image.masks(0, image.objects(0))
         assert len(masks) == 2
         for mask in objects(frame).values():
             assert max((mask & other).sum() / (mask | other).sum() for other in masks) > least

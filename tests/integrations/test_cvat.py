@@ -52,9 +52,9 @@ def model() -> masklet.Sam2:
 
 
 def frame(shift: int) -> PIL.Image.Image:
-    picture = np.zeros((*SIZE, 3), dtype=np.uint8)
-    picture[10:30, 10 + shift : 30 + shift] = (250, 80, 30)
-    return PIL.Image.fromarray(picture)
+    image = np.zeros((*SIZE, 3), dtype=np.uint8)
+    image[10:30, 10 + shift : 30 + shift] = (250, 80, 30)
+    return PIL.Image.fromarray(image)
 
 
 def shapes() -> dict[str, list[float]]:

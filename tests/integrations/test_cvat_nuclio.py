@@ -29,14 +29,14 @@ BOX = [10.0, 10.0, 30.0, 30.0]
 
 
 def frame(shift: int = 0) -> np.ndarray:
-    picture = np.zeros((*SIZE, 3), dtype=np.uint8)
-    picture[10:30, 10 + shift : 30 + shift] = (250, 80, 30)
-    return picture
+    image = np.zeros((*SIZE, 3), dtype=np.uint8)
+    image[10:30, 10 + shift : 30 + shift] = (250, 80, 30)
+    return image
 
 
-def sent(picture: np.ndarray) -> str:
+def sent(image: np.ndarray) -> str:
     file = io.BytesIO()
-    PIL.Image.fromarray(picture).save(file, format="PNG")
+    PIL.Image.fromarray(image).save(file, format="PNG")
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -54,9 +54,9 @@ def model() -> masklet.Sam2:
     return toy_network()
 
 
-def clicks(picture: np.ndarray, **changes: object) -> dict[str, object]:
+def clicks(image: np.ndarray, **changes: object) -> dict[str, object]:
     return {
-        "image": sent(picture),
+        "image": sent(image),
         "pos_points": [[20, 20]],
         "neg_points": [[50, 40]],
         "obj_bbox": None,
@@ -107,7 +107,7 @@ def test_without_a_prompt_the_mask_is_empty(model: masklet.Sam2) -> None:
     assert code == 200 and not np.array(content["mask"]).any() and content["points"] == []
 
 
-def test_a_picture_is_decoded_once_for_all_clicks(
+def test_an_image_is_decoded_once_for_all_clicks(
     model: masklet.Sam2, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     decoded: list[int] = []
@@ -162,9 +162,9 @@ def test_shapes_with_a_type_keep_it(model: masklet.Sam2, type: str) -> None:
 
 
 REFUSED = {
-    "no picture": ({}, "a picture, as base64"),
+    "no image": ({}, "an image, as base64"),
     "damaged base64": ({"image": "!"}, "base64 is damaged"),
-    "no picture in it": ({"image": "aGVsbG8="}, "."),
+    "no image in it": ({"image": "aGVsbG8="}, "."),
     "a shape that is none": ({"image": sent(frame()), "shapes": [["a"]]}, "a list of numbers"),
     "another type": ({"image": sent(frame()), "shapes": [{"type": "cuboid", "points": BOX}]}, "'cuboid'"),
     "a state of another process": (
@@ -180,7 +180,7 @@ def test_what_cannot_be_answered_is_a_sentence(model: masklet.Sam2, body: object
     assert code == 400 and part in content["error"]
 
 
-def test_a_picture_that_is_too_large_is_refused(model: masklet.Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_is_too_large_is_refused(model: masklet.Sam2, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cvat_nuclio, "IMAGE_BYTES", 20)
     code, content = call(Interactor(model), clicks(frame()))
     assert code == 400 and "at most" in content["error"]

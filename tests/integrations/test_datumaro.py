@@ -52,7 +52,7 @@ def lay_out(exported: Path, folder: Path, form: str) -> Path:
     labels = folder / ("annotations/instances_default.json" if is_coco else "annotations.xml")
     labels.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(exported / ("coco.json" if is_coco else "cvat_masks.xml"), labels)
-    shutil.copytree(exported / "pictures", folder / "images" / ("default" if is_coco else ""))
+    shutil.copytree(exported / "images", folder / "images" / ("default" if is_coco else ""))
     return folder
 
 

@@ -24,8 +24,8 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from fiftyone.utils.coco import COCODetectionDatasetExporter, COCODetectionDatasetImporter
-pictures, labels, out = sys.argv[1:]
-reader = COCODetectionDatasetImporter(data_path=pictures, labels_path=labels, label_types=["segmentations"])
+images, labels, out = sys.argv[1:]
+reader = COCODetectionDatasetImporter(data_path=images, labels_path=labels, label_types=["segmentations"])
 masks = {}
 with reader, COCODetectionDatasetExporter(export_dir=out, tolerance=0) as writer:
     for path, metadata, detections in reader:
@@ -69,7 +69,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_masks_go_to_fiftyone_exactly_and_come_back_as_its_polygons(
     fiftyone: Path, exported: Path, tmp_path: Path
 ) -> None:
-    words = [fiftyone, "-c", SCRIPT, exported / "pictures", exported / "coco.json", tmp_path / "back"]
+    words = [fiftyone, "-c", SCRIPT, exported / "images", exported / "coco.json", tmp_path / "back"]
     answer = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     assert answer.returncode == 0, answer.stderr
     # FiftyOne's polygons lie half a pixel off, and lose holes
@@ -81,7 +81,7 @@ def test_a_videos_masks_come_back_from_fiftyone_to_the_pixel(
 ) -> None:
     blocks = re.findall(r"^```py\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     [functions] = [block for block in blocks if "def to_fiftyone" in block]
-    frames = open_frames(exported / "pictures")
+    frames = open_frames(exported / "images")
     with writers(["masklets"], tmp_path, frames) as files:
         for frame, image in enumerate(frames):
             files.write(image, Masks.from_arrays(frame, dict(enumerate(objects(frame).values(), 1)), SIZE))

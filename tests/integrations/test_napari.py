@@ -63,10 +63,10 @@ def test_a_stack_is_tracked_both_ways(model: masklet.Sam2, dtype: type) -> None:
     assert all(((labels[page] == 1) == mask).all() for page, mask in expected.items())
 
 
-def test_a_picture_is_segmented(model: masklet.Sam2) -> None:
-    picture = np.zeros((*SIZE, 3), dtype=np.uint8)
-    labels = plugin.segment_layers(model, Layer(picture, rgb=True), Layer(np.array([[20, 30]])))
-    expected = masklet.ImageSession(model, picture).segment(masklet.Prompt(positive=[(30, 20)])).best
+def test_an_image_is_segmented(model: masklet.Sam2) -> None:
+    image = np.zeros((*SIZE, 3), dtype=np.uint8)
+    labels = plugin.segment_layers(model, Layer(image, rgb=True), Layer(np.array([[20, 30]])))
+    expected = masklet.ImageSession(model, image).segment(masklet.Prompt(positive=[(30, 20)])).best
     assert ((labels == 1) == expected).all()
 
 
@@ -168,7 +168,7 @@ def test_a_brush_beside_the_image_is_refused(scale: float, shift: float) -> None
     assert plugin.read_prompts(None, None, None, PlacedLayer(painted), image)
 
 
-def test_points_of_another_page_are_none_on_a_picture(model: masklet.Sam2) -> None:
+def test_points_of_another_page_are_none_on_an_image(model: masklet.Sam2) -> None:
     with pytest.raises(masklet.PromptError, match="there are no prompts"):
         plugin.segment_layers(model, Layer(np.zeros(SIZE)), Layer(np.array([[3, 20, 30]])))
 
@@ -178,7 +178,7 @@ def test_a_pyramid_is_segmented_at_its_full_size(model: masklet.Sam2) -> None:
     class Pyramid(Layer):
         multiscale: bool = True
 
-    picture = (np.random.default_rng(0).random(SIZE) * 200).astype(np.uint8)
+    image = (np.random.default_rng(0).random(SIZE) * 200).astype(np.uint8)
     points = Layer(np.array([[20, 30]]))
-    expected = plugin.segment_layers(model, Layer(picture), points)
-    assert (plugin.segment_layers(model, Pyramid([picture, picture[::2, ::2]]), points) == expected).all()
+    expected = plugin.segment_layers(model, Layer(image), points)
+    assert (plugin.segment_layers(model, Pyramid([image, image[::2, ::2]]), points) == expected).all()

@@ -35,8 +35,8 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
         write_video(folder / name / "1.mp4", clip(FRAMES, seed=number))
     (folder / "stills").mkdir()
-    for number, picture in enumerate(clip(2, seed=2)):
-        PIL.Image.fromarray(picture).save(folder / "stills" / f"shot {number + 1}.png")
+    for number, image in enumerate(clip(2, seed=2)):
+        PIL.Image.fromarray(image).save(folder / "stills" / f"shot {number + 1}.png")
     PIL.Image.fromarray(clip(1, seed=3)[0]).save(folder / "a" / "1.png")
     lines = [
         "source,frame,object,class,x,y",
@@ -71,7 +71,7 @@ def merge(store: Store, folder: Path) -> COCO:
 
 
 @pytest.mark.parametrize("split", [None, 3])
-def test_one_coco_file_has_every_picture_and_mask(
+def test_one_coco_file_has_every_image_and_mask(
     mixed: Path, settings: JobSettings, tmp_path: Path, split: int | None
 ) -> None:
     store = run_all(mixed, replace(settings, split=split), tmp_path / "out")
@@ -126,7 +126,7 @@ def test_coco_files_are_merged_where_there_is_no_parquet(
     assert masks(from_tables) == masks(from_coco)
 
 
-def test_pictures_without_masks_are_there(mixed: Path, settings: JobSettings, tmp_path: Path) -> None:
+def test_images_without_masks_are_there(mixed: Path, settings: JobSettings, tmp_path: Path) -> None:
     store = run_all(mixed, settings, tmp_path)
     for path in (tmp_path / "masks").iterdir():  # as if nothing had been found
         pq.write_table(pa.Table.from_pylist([], SCHEMA), path)

@@ -21,7 +21,7 @@ BLOCK = 8
 
 
 def numbered(number: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """A picture whose upper left blocks are the number's bits, and whose lower right corner is red."""
+    """An image whose upper left blocks are the number's bits, and whose lower right corner is red."""
     height, width = size
     image = np.full((height, width, 3), 90, dtype=np.uint8)
     for bit in range(BITS):
@@ -31,7 +31,7 @@ def numbered(number: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
 
 
 def number(image: np.ndarray) -> int:
-    """The number that a picture shows."""
+    """The number that an image shows."""
     blocks = [image[2 : BLOCK - 2, bit * BLOCK + 2 : (bit + 1) * BLOCK - 2] for bit in range(BITS)]
     return sum(int(block.mean() > 127) << bit for bit, block in enumerate(blocks))
 

@@ -22,7 +22,7 @@ pytestmark = [
 ]
 
 COUNT = 30
-# What ffmpeg writes, from 30 frames of a test picture: name -> options of the output.
+# What ffmpeg writes, from 30 frames of a test image: name -> options of the output.
 WRITTEN = {
     "h264.mp4": "-c:v libx264 -g 12 -bf 3",
     "h264-faststart.mp4": "-c:v libx264 -movflags faststart",

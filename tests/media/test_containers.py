@@ -1,4 +1,4 @@
-"""What containers say of themselves: orientation, aspect, durations, further pictures, alpha, damage."""
+"""What containers say of themselves: orientation, aspect, durations, further images, alpha, damage."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from av.packet import Packet
 
 from masklet.errors import MediaError
-from masklet.media import CutoutVideo, OverlayVideo, find_pictures, is_still, open_frames, read_image, writers
+from masklet.media import CutoutVideo, OverlayVideo, find_images, is_still, open_frames, read_image, writers
 from masklet.media.readers.decoding import DecodingPass
 from media.made import RING, clip, made_masks, number, numbered, write_video
 
@@ -27,8 +27,8 @@ RED = np.zeros((48, 64, 4), np.uint8)
 RED[10:20, 10:20] = 255, 0, 0, 255
 
 
-def save_pages(path: Path, pictures: list[PIL.Image.Image], **options: object) -> Path:
-    pictures[0].save(path, save_all=True, append_images=pictures[1:], **options)
+def save_pages(path: Path, images: list[PIL.Image.Image], **options: object) -> Path:
+    images[0].save(path, save_all=True, append_images=images[1:], **options)
     return path
 
 
@@ -62,7 +62,7 @@ def test_the_pixels_aspect_reaches_videos_of_masks(tmp_path: Path, rotation: int
 
 
 def write_raw(path: Path, codec: str, pixels: str, *, matrix: int = 2, color_range: int = 1) -> Path:
-    """A video whose pictures are coded without loss, and said to have the given colours."""
+    """A video whose images are coded without loss, and said to have the given colours."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 48, pixels
@@ -101,10 +101,10 @@ def test_reserved_colours_are_read_as_unspecified_ones(
     decode = DecodingPass._decode
 
     def decode_reserved(self: DecodingPass, packet: Packet | None) -> list[av.VideoFrame]:
-        pictures = decode(self, packet)
-        for picture in pictures:
-            picture.colorspace, picture.color_range = matrix, color_range
-        return pictures
+        images = decode(self, packet)
+        for image in images:
+            image.colorspace, image.color_range = matrix, color_range
+        return images
 
     expected = usual[3]
     monkeypatch.setattr(DecodingPass, "_decode", decode_reserved)
@@ -121,8 +121,8 @@ def test_colours_that_cannot_be_converted_are_one_sentence(tmp_path: Path, matri
 @pytest.mark.parametrize("kind", ANIMATIONS)
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_animations_keep_their_times(tmp_path: Path, kind: str, in_memory: bool) -> None:
-    pictures = [PIL.Image.fromarray(numbered(n)) for n in range(6)]
-    path = save_pages(tmp_path / f"a.{kind}", pictures, duration=DURATIONS, **ANIMATIONS[kind])
+    images = [PIL.Image.fromarray(numbered(n)) for n in range(6)]
+    path = save_pages(tmp_path / f"a.{kind}", images, duration=DURATIONS, **ANIMATIONS[kind])
     source = path.read_bytes() if in_memory else path
     frames = open_frames(source)
     assert not is_still(source)
@@ -135,18 +135,18 @@ def test_animations_keep_their_times(tmp_path: Path, kind: str, in_memory: bool)
 
 
 def test_an_animated_png_begins_with_its_animation(tmp_path: Path) -> None:
-    pictures = [PIL.Image.fromarray(numbered(n)) for n in range(3)]
-    path = save_pages(tmp_path / "a.png", pictures, default_image=True)
+    images = [PIL.Image.fromarray(numbered(n)) for n in range(3)]
+    path = save_pages(tmp_path / "a.png", images, default_image=True)
     assert [number(image) for image in open_frames(path)] == [1, 2]
 
 
-def test_a_phones_jpeg_with_a_second_picture_is_one_picture(tmp_path: Path) -> None:
-    pictures = [PIL.Image.fromarray(numbered(4)), PIL.Image.fromarray(numbered(5, (24, 32)))]
-    path = save_pages(tmp_path / "photo.jpg", pictures, format="MPO")
+def test_a_phones_jpeg_with_a_second_image_is_one_image(tmp_path: Path) -> None:
+    images = [PIL.Image.fromarray(numbered(4)), PIL.Image.fromarray(numbered(5, (24, 32)))]
+    path = save_pages(tmp_path / "photo.jpg", images, format="MPO")
     assert is_still(path) and len(open_frames(path)) == 1 and number(read_image(path)) == 4
 
 
-def test_a_picture_of_two_views_is_its_first(tmp_path: Path) -> None:
+def test_an_image_of_two_views_is_its_first(tmp_path: Path) -> None:
     path = save_pages(tmp_path / "a.mpo", [PIL.Image.fromarray(numbered(n)) for n in (5, 6)])
     assert is_still(path) and len(open_frames(path)) == 1 and number(read_image(path)) == 5
     assert (open_frames(path)[0] == read_image(path)).all()
@@ -160,7 +160,7 @@ def test_heic_is_refused_since_only_a_part_would_be_read(tmp_path: Path, read, i
     assert data[4:8] == b"ftyp"
     photo = tmp_path / "photo.heic"
     photo.write_bytes(data[:8] + b"heic" + data[12:])
-    with pytest.raises(MediaError, match=r"is a HEIC picture.*save it as JPEG or PNG"):
+    with pytest.raises(MediaError, match=r"is a HEIC image.*save it as JPEG or PNG"):
         read(photo.read_bytes() if in_memory else photo)
 
 
@@ -188,14 +188,14 @@ def test_formats_that_are_not_read_are_called_by_their_names(
 @pytest.mark.parametrize("form", ["file", "bytes"])
 def test_a_gif_that_gives_no_times_has_all_its_frames(tmp_path: Path, form: str) -> None:
     """As Pillow writes it where no duration is asked for; FFmpeg takes it for one frame."""
-    pictures = [PIL.Image.fromarray(np.full((12, 16, 3), 60 * number, np.uint8)) for number in range(4)]
-    pictures[0].save(tmp_path / "a.gif", save_all=True, append_images=pictures[1:])
+    images = [PIL.Image.fromarray(np.full((12, 16, 3), 60 * number, np.uint8)) for number in range(4)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:])
     source = tmp_path / "a.gif" if form == "file" else (tmp_path / "a.gif").read_bytes()
     frames = open_frames(source)
     assert [round(frame.mean() / 60) for frame in frames] == [0, 1, 2, 3] and not is_still(source)
 
 
-def test_a_gif_of_one_picture_is_a_picture(tmp_path: Path) -> None:
+def test_a_gif_of_one_image_is_an_image(tmp_path: Path) -> None:
     PIL.Image.fromarray(numbered(4)).save(tmp_path / "a.gif")
     assert is_still(tmp_path / "a.gif") and is_still((tmp_path / "a.gif").read_bytes())
 
@@ -265,11 +265,11 @@ class TestDamage:
         assert len(list(open_frames(path))) > 20
 
 
-def test_folders_and_pipes_named_like_pictures_are_left_out(tmp_path: Path) -> None:
+def test_folders_and_pipes_named_like_images_are_left_out(tmp_path: Path) -> None:
     PIL.Image.fromarray(numbered(1)).save(tmp_path / "1.png")
     (tmp_path / "sub.png").mkdir()
     os.mkfifo(tmp_path / "pipe.png")
-    assert [path.name for path in find_pictures(tmp_path)] == ["1.png"]
+    assert [path.name for path in find_images(tmp_path)] == ["1.png"]
     assert len(open_frames(tmp_path)) == len(open_frames(f"{tmp_path}/*.png")) == 1
 
 
@@ -313,7 +313,7 @@ class TestMemory:
         assert number(read_image(data)) == number(read_image(io.BytesIO(data))) == 9
         assert is_still(data) and is_still(io.BytesIO(data))
 
-    @pytest.mark.parametrize("data", [b"", b"no picture, no video" * 9])
+    @pytest.mark.parametrize("data", [b"", b"no image, no video" * 9])
     def test_senseless_bytes(self, data: bytes) -> None:
         for read in (open_frames, read_image):
             with pytest.raises(MediaError):
@@ -333,7 +333,7 @@ def test_frames_can_be_pickled_and_copied(tmp_path: Path, how) -> None:
     assert [number(image) for image in how(sampled)] == [0, 2, 4, 6]
 
 
-class TestLargePictures:
+class TestLargeImages:
     def test_larger_than_pillow_allows(self, tmp_path: Path) -> None:
         PIL.Image.new("L", (20_000, 9_000), 7).save(tmp_path / "large.png")
         assert read_image(tmp_path / "large.png").shape == (9_000, 20_000, 3)

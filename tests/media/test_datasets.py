@@ -43,7 +43,7 @@ class TestCocoJson:
         results = read.loadRes(list(read.anns.values()))
         assert len(results.anns) == 5
 
-    def test_pictures_keep_their_names(self, tmp_path: Path) -> None:
+    def test_images_keep_their_names(self, tmp_path: Path) -> None:
         for name in ("b.png", "a.png"):
             PIL.Image.fromarray(numbered(1)).save(tmp_path / name)
         frames = open_frames(tmp_path)

@@ -13,7 +13,7 @@ from av.packet import Packet
 
 from masklet.errors import MediaError
 from masklet.media import Look, cutout, open_frames, writers
-from masklet.media.writers.pictures import open_background
+from masklet.media.writers.images import open_background
 from masklet.media.writers.video import AudioTrack
 from masklet.types import Masks
 from media.made import write_video
@@ -33,8 +33,8 @@ def recording(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         sound = container.add_stream(request.param, RATE)
         sound.codec_context.layout = "mono"
         for frame in range(LENGTH):
-            picture = np.full((*SIZE, 3), 10 * frame, dtype=np.uint8)
-            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            image = np.full((*SIZE, 3), 10 * frame, dtype=np.uint8)
+            container.mux(video.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(video.encode(None))
         time = np.arange(RATE * LENGTH // FPS)
         tone = np.where(time >= RATE * TONE // FPS, np.sin(time * 0.06) * 0.6, 0).astype(np.float32)
@@ -81,7 +81,7 @@ def test_videos_keep_their_sound_in_time(recording: Path, format: str, start: in
     onset = int(np.argmax(loud > 0.1))
     assert abs(onset - (TONE - start)) <= 1
     assert (loud[TONE + 1 - start : LENGTH - 3 - start] > 0.1).all()
-    assert (loud[LENGTH + 1 - start :] < 0.05).all(), "the sound ends with the pictures"
+    assert (loud[LENGTH + 1 - start :] < 0.05).all(), "the sound ends with the images"
 
 
 @pytest.mark.parametrize("format", ["overlay", "cutout-prores", "cutout-webm"])
@@ -90,11 +90,11 @@ def test_sound_of_a_rate_that_the_encoder_does_not_take_is_resampled(tmp_path: P
         tmp_path / "quick.mkv", [np.full((*SIZE, 3), 10 * n, dtype=np.uint8) for n in range(LENGTH)]
     )
     with_sound = tmp_path / "with.mkv"
-    with av.open(str(path)) as pictures, av.open(str(with_sound), "w") as container:
-        video = container.add_stream_from_template(pictures.streams.video[0])
+    with av.open(str(path)) as images, av.open(str(with_sound), "w") as container:
+        video = container.add_stream_from_template(images.streams.video[0])
         sound = container.add_stream("pcm_f32le", 192_000)
         sound.codec_context.layout = "mono"
-        for packet in pictures.demux(video=0):
+        for packet in images.demux(video=0):
             if packet.size:
                 packet.stream = video
                 container.mux(packet)
@@ -113,7 +113,7 @@ def test_sound_of_a_rate_that_the_encoder_does_not_take_is_resampled(tmp_path: P
 
 
 @pytest.mark.parametrize("error", [av.ArgumentError, av.InvalidDataError])
-def test_sound_that_cannot_be_carried_over_costs_no_picture(
+def test_sound_that_cannot_be_carried_over_costs_no_image(
     recording: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -178,8 +178,8 @@ def test_exr_mattes_have_the_alpha_of_each_object(tmp_path: Path, soft: float) -
     assert names == [f"mattes/{id}/{frame:05d}.exr" for id in ("001", "012") for frame in range(3)]
     for id, mask in (("001", one), ("012", other)):
         alpha = read_exr(tmp_path / "mattes" / id / "00002.exr")
-        picture = cutout(source[2], Masks.from_arrays(2, {1: mask}, size), soft=soft)
-        assert np.abs(alpha - picture[:, :, 3] / 255).max() <= (1.5 / 255 if soft else 0)
+        image = cutout(source[2], Masks.from_arrays(2, {1: mask}, size), soft=soft)
+        assert np.abs(alpha - image[:, :, 3] / 255).max() <= (1.5 / 255 if soft else 0)
         assert len(np.unique(alpha)) > 64 if soft else set(np.unique(alpha)) == {0, 1}
     header = (tmp_path / "mattes" / "001" / "00000.exr").read_bytes()[:400]
     assert header[:4] == b"v/1\x01"
@@ -199,23 +199,23 @@ def test_soft_edges_fade_out_and_keep_the_colour() -> None:
 
 @pytest.mark.parametrize(
     ("background", "expected"),
-    [("#00b140", (0, 177, 64)), ("white", (255, 255, 255)), ("picture", (9, 90, 200))],
+    [("#00b140", (0, 177, 64)), ("white", (255, 255, 255)), ("image", (9, 90, 200))],
 )
 def test_objects_stand_before_another_background(
     background: str, expected: tuple[int, int, int], tmp_path: Path
 ) -> None:
-    if background == "picture":
-        background = str(tmp_path / "picture.png")
+    if background == "image":
+        background = str(tmp_path / "image.png")
         PIL.Image.new("RGB", (300, 20), expected).save(background)
     source = open_frames(np.full((1, *SIZE, 3), 128, dtype=np.uint8))
     with writers(["composite"], tmp_path, source, look=Look(background)) as writer:
         writer.write(source[0], square(0))
-    picture = open_frames(str(tmp_path / "composite.mp4"))[0].astype(int)
-    assert np.abs(picture[20, 20] - 128).max() < 12
-    assert np.abs(picture[40, 60] - expected).max() < 12
+    image = open_frames(str(tmp_path / "composite.mp4"))[0].astype(int)
+    assert np.abs(image[20, 20] - 128).max() < 12
+    assert np.abs(image[40, 60] - expected).max() < 12
 
 
-def test_a_blurred_background_is_the_picture_out_of_focus() -> None:
+def test_a_blurred_background_is_the_image_out_of_focus() -> None:
     image = np.zeros((*SIZE, 3), dtype=np.uint8)
     image[:, ::2] = 255
     behind = open_background("blur", SIZE)(0, image)

@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits: seen whole, on one scale a source."""
+"""Images of more than 8 bits: seen whole, on one scale a source."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_hot_and_dead_pixels_and_what_is_not_a_number_count_for_nothing() -> Non
     assert np.abs(spoiled.astype(int) - clean).max(axis=2)[9:19].max() <= 2
 
 
-def test_a_low_contrast_picture_is_stretched() -> None:
+def test_a_low_contrast_image_is_stretched() -> None:
     image = read_image((RAMP * 200 + 10_000).astype(np.uint16))
     assert image.min() == 0 and image.max() == 255
 
@@ -89,11 +89,11 @@ def test_a_small_bright_object_on_black_is_seen() -> None:
 
 def test_a_stack_has_one_scale(tmp_path: Path) -> None:
     pages = [(RAMP * peak).astype(np.uint16) for peak in (240, 250, 256, 270, 300, 511, 520)]
-    pictures = [PIL.Image.fromarray(page) for page in pages]
-    pictures[0].save(tmp_path / "stack.tiff", save_all=True, append_images=pictures[1:])
+    images = [PIL.Image.fromarray(page) for page in pages]
+    images[0].save(tmp_path / "stack.tiff", save_all=True, append_images=images[1:])
     (tmp_path / "folder").mkdir()
-    for number, picture in enumerate(pictures):
-        picture.save(tmp_path / "folder" / f"{number}.png")
+    for number, image in enumerate(images):
+        image.save(tmp_path / "folder" / f"{number}.png")
     for source in (tmp_path / "stack.tiff", tmp_path / "folder", np.stack(pages), pages):
         frames = open_frames(source)
         low, high = frames.intensity_range or (0, 0)
@@ -144,7 +144,7 @@ def test_deep_videos(tmp_path: Path) -> None:
         arrays.array_shapes(min_dims=2, max_dims=2, min_side=2, max_side=9),
     )
 )
-def test_any_picture_becomes_eight_bits_and_keeps_its_order(array: np.ndarray) -> None:
+def test_any_image_becomes_eight_bits_and_keeps_its_order(array: np.ndarray) -> None:
     image = read_image(array)
     assert image.shape == (*array.shape, 3) and image.dtype == np.uint8
     finite = np.isfinite(array)
@@ -152,7 +152,7 @@ def test_any_picture_becomes_eight_bits_and_keeps_its_order(array: np.ndarray) -
     assert (np.diff(image[..., 0][finite][order].astype(int)) >= 0).all()
 
 
-def test_a_picture_without_a_number_is_refused() -> None:
+def test_an_image_without_a_number_is_refused() -> None:
     with pytest.raises(MediaError, match="every value is NaN or infinite"):
         intensity.estimate_intensity_range([np.full((8, 8), np.nan), np.full((8, 8), np.inf)])
     assert intensity.estimate_intensity_range([np.full((8, 8), np.nan), np.eye(8) / 2 + 0.25]) == (0.0, 1.0)
@@ -181,7 +181,7 @@ def test_padding_costs_no_contrast(padding: int, dtype: type) -> None:
 
 
 def test_an_object_on_black_is_not_stretched() -> None:
-    """Most of the picture is one value, and the object another with a little noise: both are data."""
+    """Most of the image is one value, and the object another with a little noise: both are data."""
     values = np.zeros((60, 90), np.uint16)
     values[20:40, 30:60] = 1000 + np.random.default_rng(0).integers(-10, 10, (20, 30))
     image = read_image(values)
@@ -206,8 +206,8 @@ def test_an_object_on_black_is_not_stretched() -> None:
     ids=lambda value: str(value if isinstance(value, dict) else value.dtype),
 )
 def test_tiffs_of_many_layouts(tmp_path: Path, values: np.ndarray, options: dict[str, Any]) -> None:
-    tifffile.imwrite(tmp_path / "picture.tif", values, **options)
-    assert shows_slope(read_image(tmp_path / "picture.tif"))
+    tifffile.imwrite(tmp_path / "image.tif", values, **options)
+    assert shows_slope(read_image(tmp_path / "image.tif"))
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
@@ -225,12 +225,12 @@ def test_channels_that_decoders_mix_up_are_refused(
 ) -> None:
     axis = 0 if options["planarconfig"] == "separate" else -1
     values = np.stack([(SLOPE * 4095).astype(dtype)] * channels, axis)
-    tifffile.imwrite(tmp_path / "picture.tif", values, **options)
+    tifffile.imwrite(tmp_path / "image.tif", values, **options)
     with pytest.raises(MediaError, match=rf"{channels} channels (of (16|32) bits|per pixel)"):
-        read_image(tmp_path / "picture.tif")
+        read_image(tmp_path / "image.tif")
 
 
 def test_twelve_bits_of_alpha_are_opaque(tmp_path: Path) -> None:
     colour = (SLOPE * 4095).astype(np.uint16)
-    cv2.imwrite(str(tmp_path / "picture.png"), np.dstack([colour] * 3 + [np.full_like(colour, 4095)]))
-    assert shows_slope(read_image(tmp_path / "picture.png"))
+    cv2.imwrite(str(tmp_path / "image.png"), np.dstack([colour] * 3 + [np.full_like(colour, 4095)]))
+    assert shows_slope(read_image(tmp_path / "image.png"))

@@ -24,10 +24,10 @@ class TestPalettePngs:
         assert [path.name for path in sorted((tmp_path / "masks").iterdir())] == [
             f"0000{frame}.png" for frame in range(4)
         ]
-        with PIL.Image.open(tmp_path / "masks" / "00002.png") as picture:
-            assert picture.mode == "P"
-            assert picture.getpalette() == davis_palette().ravel().tolist()
-            labels = np.asarray(picture)
+        with PIL.Image.open(tmp_path / "masks" / "00002.png") as image:
+            assert image.mode == "P"
+            assert image.getpalette() == davis_palette().ravel().tolist()
+            labels = np.asarray(image)
         assert (labels == np.where(TWO, 2, np.where(ONE, 1, 0))).all()  # object 2 has the higher logits
 
     def test_reading_the_folder(self, source: Frames, tmp_path: Path) -> None:
@@ -44,8 +44,8 @@ class TestPalettePngs:
     def test_an_id_that_has_no_colour_is_grey(self, source: Frames, tmp_path: Path) -> None:
         write(PalettePngs(tmp_path), source, [made_masks(0, {256: ONE, 65535: TWO})])
         assert set(np.unique(read_label_map(tmp_path / "00000.png"))) == {0, 256, 65535}
-        with PIL.Image.open(tmp_path / "00000.png") as picture:
-            assert picture.mode == "I;16"
+        with PIL.Image.open(tmp_path / "00000.png") as image:
+            assert image.mode == "I;16"
 
     @pytest.mark.parametrize("id", [0, 65536, -1])
     def test_ids_that_a_pixel_cannot_hold(self, source: Frames, tmp_path: Path, id: int) -> None:
@@ -69,10 +69,10 @@ class TestPalettePngs:
 
     def test_what_is_no_label_map(self, tmp_path: Path) -> None:
         PIL.Image.fromarray(numbered(1)).save(tmp_path / "color.png")
-        (tmp_path / "words.png").write_text("no picture")
+        (tmp_path / "words.png").write_text("no image")
         for name, sentence in [
             ("color.png", "it is in colour"),
-            ("words.png", "not a picture"),
+            ("words.png", "not an image"),
             ("gone.png", "there is no"),
         ]:
             with pytest.raises(MediaError, match=sentence):

@@ -20,7 +20,7 @@ from media.made import clip, number, numbered
 
 
 class FakeCamera:
-    """A camera for OpenCV: BGR, a picture every few milliseconds, then no more."""
+    """A camera for OpenCV: BGR, an image every few milliseconds, then no more."""
 
     opened: ClassVar[list[object]]
     ended: ClassVar[threading.Event]
@@ -86,7 +86,7 @@ class TestCamera:
     def test_who_is_slow_sees_the_newest(self, camera: type[FakeCamera]) -> None:
         frames = stream(0)
         next(frames)
-        assert camera.ended.wait(60), "the camera has shown its last picture"
+        assert camera.ended.wait(60), "the camera has shown its last image"
         assert [number(image) for image in frames] == [camera.count - 1]
         assert frames.skipped == camera.count - 2
 

@@ -1,4 +1,4 @@
-"""Masks and label maps from picture files of every kind."""
+"""Masks and label maps from image files of every kind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def with_alpha(colour: np.ndarray, alpha: np.ndarray) -> PIL.Image.Image:
 
 WHITE = np.full((*RING.shape, 3), 255)
 GREY = np.repeat(SOFT[..., None], 3, axis=2)
-PICTURES = {
+IMAGES = {
     "soft grey": PIL.Image.fromarray(SOFT),
     "black and white": PIL.Image.fromarray(RING),
     "RGB": PIL.Image.fromarray(GREY),
@@ -40,13 +40,13 @@ PICTURES = {
 }
 
 
-@pytest.mark.parametrize("kind", PICTURES)
+@pytest.mark.parametrize("kind", IMAGES)
 @pytest.mark.parametrize("form", ["file", "PIL", "bytes"])
 def test_one_object_in_black_and_white(tmp_path: Path, kind: str, form: str) -> None:
-    picture = PICTURES[kind]
+    image = IMAGES[kind]
     path = tmp_path / ("mask.tiff" if kind == "float" else "mask.png")
-    picture.save(path)
-    source = {"file": path, "PIL": picture, "bytes": path.read_bytes()}[form]
+    image.save(path)
+    source = {"file": path, "PIL": image, "bytes": path.read_bytes()}[form]
     labels = read_label_map(source)
     assert labels.dtype == np.int32 and np.unique(labels).tolist() == [0, 1]
     assert (labels == (SOFT >= 128)).mean() > 0.995
@@ -60,13 +60,13 @@ def test_a_jpeg_is_a_mask(tmp_path: Path, mode: str) -> None:
 
 
 def test_a_palette_of_black_and_white_is_a_mask_and_any_other_holds_ids(tmp_path: Path) -> None:
-    picture = PIL.Image.fromarray((~RING).astype(np.uint8))
-    picture.putpalette([255, 255, 255, 0, 0, 0])  # white is 0
-    picture.save(tmp_path / "mask.png")
+    image = PIL.Image.fromarray((~RING).astype(np.uint8))
+    image.putpalette([255, 255, 255, 0, 0, 0])  # white is 0
+    image.save(tmp_path / "mask.png")
     assert (read_label_map(tmp_path / "mask.png") == RING).all()
-    picture = PIL.Image.fromarray(RING.astype(np.uint8) * 255)
-    picture.putpalette(davis_palette().tobytes())
-    picture.save(tmp_path / "ids.png")
+    image = PIL.Image.fromarray(RING.astype(np.uint8) * 255)
+    image.putpalette(davis_palette().tobytes())
+    image.save(tmp_path / "ids.png")
     assert np.unique(read_label_map(tmp_path / "ids.png")).tolist() == [0, 255]
 
 
@@ -98,19 +98,19 @@ def test_the_numbers_of_a_tiff_count_not_what_they_look_like(tmp_path: Path, dty
 def test_of_a_scan_in_black_and_white_white_is_the_object(tmp_path: Path) -> None:
     mask = np.zeros((16, 24), np.uint8)
     mask[4:9, 3:12] = 255
-    picture = PIL.Image.fromarray(mask).convert("1")
-    picture.save(tmp_path / "mask.tif", compression="group4", tiffinfo={262: 0})
+    image = PIL.Image.fromarray(mask).convert("1")
+    image.save(tmp_path / "mask.tif", compression="group4", tiffinfo={262: 0})
 
     assert ((read_label_map(tmp_path / "mask.tif") == 1) == (mask > 0)).all()
 
 
 @pytest.mark.parametrize("form", ["file", "PIL", "bytes"])
-def test_the_mask_is_turned_as_its_picture_is(tmp_path: Path, form: str) -> None:
+def test_the_mask_is_turned_as_its_image_is(tmp_path: Path, form: str) -> None:
     exif, path = PIL.Image.Exif(), tmp_path / "mask.png"
     exif[0x0112] = 6
     PIL.Image.fromarray(RING.astype(np.uint8) * 255).save(path, exif=exif)
-    with PIL.Image.open(path) as picture:
-        source = {"file": path, "PIL": picture, "bytes": path.read_bytes()}[form]
+    with PIL.Image.open(path) as image:
+        source = {"file": path, "PIL": image, "bytes": path.read_bytes()}[form]
         assert (read_label_map(source) == np.rot90(RING, 3)).all()
 
 
@@ -120,7 +120,7 @@ def test_arrays_and_tensors() -> None:
 
 
 @pytest.mark.parametrize("suffix", [".webp", ".avif", ".jpg"])
-def test_a_lossy_picture_holds_no_labels(tmp_path: Path, suffix: str) -> None:
+def test_a_lossy_image_holds_no_labels(tmp_path: Path, suffix: str) -> None:
     """Its few dark values look like ids, and are not those that were saved."""
     labels = RING.astype(np.uint8)
     labels[40:44, 50:60] = 2
@@ -136,8 +136,8 @@ def test_a_lossless_webp_holds_labels(tmp_path: Path, form: str) -> None:
     path, labels = tmp_path / "ids.webp", RING.astype(np.uint8) * 2
     labels[40:44, 50:60] = 1
     PIL.Image.fromarray(labels).convert("RGB").save(path, lossless=True)
-    with PIL.Image.open(path) as picture:
-        source = {"file": path, "PIL": picture, "bytes": path.read_bytes()}[form]
+    with PIL.Image.open(path) as image:
+        source = {"file": path, "PIL": image, "bytes": path.read_bytes()}[form]
         assert (read_label_map(source) == labels).all()
 
 

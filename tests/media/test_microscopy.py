@@ -104,13 +104,13 @@ def test_each_channel_has_its_own_range_of_intensities(tmp_path: Path) -> None:
     ramp = np.tile(np.linspace(0, 400, 64), (64, 1)).astype(np.uint16)
     pages = np.stack([ramp, ramp[:, ::-1] * 100])
     tifffile.imwrite(tmp_path / "deep.tif", pages, imagej=True, metadata={"axes": "CYX"})
-    for picture in (open_frames(tmp_path / "deep.tif")[0], read_image(tmp_path / "deep.tif")):
-        assert picture[0, -1, 0] > 150 and picture[0, 0, 1] > 150
-        assert picture[0, 0, 0] < 10 and picture[0, -1, 1] < 10
+    for image in (open_frames(tmp_path / "deep.tif")[0], read_image(tmp_path / "deep.tif")):
+        assert image[0, -1, 0] > 150 and image[0, 0, 1] > 150
+        assert image[0, 0, 0] < 10 and image[0, -1, 1] < 10
 
 
 @pytest.mark.parametrize(("name", "row"), [("green", 1), (2, 2), ("0", 0)])
-def test_a_channel_of_a_picture_in_colours(tmp_path: Path, name: int | str, row: int) -> None:
+def test_a_channel_of_an_image_in_colours(tmp_path: Path, name: int | str, row: int) -> None:
     PIL.Image.new("RGB", (8, 6), (10, 20, 30)).save(tmp_path / "rgb.png")
     assert read_image(tmp_path / "rgb.png", channel=name)[0, 0].tolist() == [10 * (row + 1)] * 3
     assert open_frames(tmp_path / "rgb.png", channel=name)[0][0, 0, 0] == 10 * (row + 1)
@@ -282,12 +282,12 @@ def test_seconds_of_a_time_series(tmp_path: Path, form: str) -> None:
 
 
 def test_no_seconds_where_nothing_says_them(tmp_path: Path) -> None:
-    """Neither a series without an interval nor a folder of pictures was taken at 24 a second."""
+    """Neither a series without an interval nor a folder of images was taken at 24 a second."""
     tifffile.imwrite(tmp_path / "series.tif", stack("TZCYX")[:, 0, 0], imagej=True, metadata={"axes": "TYX"})
     for name in ("1.png", "2.png"):
-        (tmp_path / "pictures").mkdir(exist_ok=True)
-        PIL.Image.new("L", SIZE[::-1]).save(tmp_path / "pictures" / name)
-    for source in (tmp_path / "series.tif", tmp_path / "pictures"):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        PIL.Image.new("L", SIZE[::-1]).save(tmp_path / "images" / name)
+    for source in (tmp_path / "series.tif", tmp_path / "images"):
         frames = open_frames(source)
         with writers(["measures", "tiff"], tmp_path / "out", frames) as files:
             for page, image in enumerate(frames):
@@ -403,5 +403,5 @@ def test_a_grey_tiff_with_alpha_is_read(tmp_path: Path) -> None:
     tifffile.imwrite(
         path, pixels, photometric="minisblack", planarconfig="contig", extrasamples=["unassalpha"]
     )
-    picture = read_image(path)
-    assert (picture[:, :16] == 255).all() and (picture[:, 16:] == 90).all()
+    image = read_image(path)
+    assert (image[:, :16] == 255).all() and (image[:, 16:] == 90).all()

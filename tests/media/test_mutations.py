@@ -1,4 +1,4 @@
-"""Pictures and videos with changed bytes are read, or are one sentence: never a traceback, never for ever."""
+"""Images and videos with changed bytes are read, or are one sentence: never a traceback, never for ever."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from masklet.errors import MediaError
 from masklet.media import is_still, open_frames, read_image, read_label_map
 from media.made import numbered, write_video
 
-PICTURES = [
+IMAGES = [
     "png",
     "jpg",
     "webp",
@@ -45,9 +45,9 @@ def write(path: Path, kind: str) -> Path:
         values = np.random.default_rng(0).random((48, 64, 3)) * 4000
         cv2.imwrite(str(path), values.astype(np.uint16 if kind.startswith("deep") else np.float32))
         return path
-    pictures = [PIL.Image.fromarray(numbered(n)) for n in range(3)]
-    pages = {"save_all": True, "append_images": pictures[1:]} if kind.startswith("pages") else {}
-    pictures[0].save(path, **pages)
+    images = [PIL.Image.fromarray(numbered(n)) for n in range(3)]
+    pages = {"save_all": True, "append_images": images[1:]} if kind.startswith("pages") else {}
+    images[0].save(path, **pages)
     return path
 
 
@@ -68,7 +68,7 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [*PICTURES, *VIDEOS])
+@pytest.mark.parametrize("kind", [*IMAGES, *VIDEOS])
 def test_mutated_files(tmp_path: Path, kind: str) -> None:
     rng = random.Random(kind)
     path = write(tmp_path, kind)

@@ -30,10 +30,10 @@ class TestOverlay:
         assert tuple(outside) == (100, 100, 100)
         toward = np.array(color(1)) - 100
         assert (np.sign(inside - 100) == np.sign(toward)).all()
-        assert (np.abs(inside - 100) < np.abs(toward)).all()  # the picture shines through
+        assert (np.abs(inside - 100) < np.abs(toward)).all()  # the image shines through
         assert np.abs(edge - color(1)).sum() < np.abs(inside - color(1)).sum()
 
-    def test_the_picture_itself_stays(self) -> None:
+    def test_the_image_itself_stays(self) -> None:
         image = grey()
         overlay(image, made_masks(0, {1: MASK}))
         assert (image == 100).all()
@@ -71,8 +71,8 @@ class TestOverlayPng:
         masks = made_masks(0, {1: MASK})
         with OverlayPng(tmp_path / "out" / "overlay.png") as writer:
             writer.write(grey(), masks)
-        with PIL.Image.open(tmp_path / "out" / "overlay.png") as picture:
-            assert (np.asarray(picture) == overlay(grey(), masks)).all()
+        with PIL.Image.open(tmp_path / "out" / "overlay.png") as image:
+            assert (np.asarray(image) == overlay(grey(), masks)).all()
 
 
 class TestOverlayVideo:

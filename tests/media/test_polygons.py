@@ -115,10 +115,10 @@ class TestYoloTxts:
             assert overlap(drawn > 0, mask) > 0.8
         assert (tmp_path / "00001.txt").read_text() == ""
 
-    def test_labels_are_named_as_their_pictures(self, tmp_path: Path) -> None:
-        (tmp_path / "pictures").mkdir()
-        PIL.Image.fromarray(numbered(0)).save(tmp_path / "pictures" / "cat 1.jpg")
-        source = open_frames(tmp_path / "pictures")
+    def test_labels_are_named_as_their_images(self, tmp_path: Path) -> None:
+        (tmp_path / "images").mkdir()
+        PIL.Image.fromarray(numbered(0)).save(tmp_path / "images" / "cat 1.jpg")
+        source = open_frames(tmp_path / "images")
         with YoloTxts(tmp_path / "labels", source) as writer:
             writer.write(source[0], made_masks(0, {1: RING}))
         names = sorted(path.name for path in (tmp_path / "labels").iterdir())

@@ -1,4 +1,4 @@
-"""Pictures and videos from a web server, and what is live and what is stored."""
+"""Images and videos from a web server, and what is live and what is stored."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ def test_frames_of_a_url(url: str) -> None:
     assert len(frames) == COUNT and number(frames[40]) == 40 and number(frames[3]) == 3
 
 
-def test_a_picture_of_a_url_is_read_as_its_file_is(url: str, folder: Path) -> None:
-    picture = f"{url}/turned.png"
-    assert (read_image(picture) == read_image(folder / "turned.png")).all()
-    assert is_still(picture) and len(open_frames(picture)) == 1
-    assert (open_frames(picture)[0] == read_image(picture)).all()
+def test_an_image_of_a_url_is_read_as_its_file_is(url: str, folder: Path) -> None:
+    image = f"{url}/turned.png"
+    assert (read_image(image) == read_image(folder / "turned.png")).all()
+    assert is_still(image) and len(open_frames(image)) == 1
+    assert (open_frames(image)[0] == read_image(image)).all()
 
 
 def test_what_is_not_there(url: str) -> None:

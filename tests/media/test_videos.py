@@ -60,7 +60,7 @@ def test_the_clips_have_b_frames(clips: dict[str, Path]) -> None:
     for name in ("b-frames.mp4", "b-frames.mkv", "b-frames.ts", "b-frames.avi"):
         with av.open(str(clips[name])) as container:
             kinds = {frame.pict_type for frame in container.decode(video=0)}
-        assert av.video.frame.PictureType.B in kinds, name
+        assert av.video.frame.ImageType.B in kinds, name
 
 
 def test_any_frame_alone_is_what_playing_shows(path: Path) -> None:
@@ -229,14 +229,14 @@ class TestFrameBeyondTheEnd:
 
 
 def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """A list that grows with every picture that is decoded from now on."""
+    """A list that grows with every image that is decoded from now on."""
     decoded: list[None] = []
     iterate = decoding.DecodingPass.__iter__
 
     def counted(self):
-        for picture in iterate(self):
+        for image in iterate(self):
             decoded.append(None)
-            yield picture
+            yield image
 
     monkeypatch.setattr(decoding.DecodingPass, "__iter__", counted)
     return decoded

@@ -163,7 +163,7 @@ class TestWholeFiles:
         (["c/1.png", "c/classes.png"], "c", {"1.txt", "classes.png.txt"}),
     ],
 )
-def test_pictures_names_never_collide(
+def test_images_names_never_collide(
     tmp_path: Path, names: list[str], source: str, labels: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -234,16 +234,16 @@ def test_masks_of_another_size_than_the_frames_are_refused(tmp_path: Path, name:
 
 @pytest.mark.parametrize("name", [name for name, form in FORMATS.items() if form.shows_frames])
 @pytest.mark.parametrize(
-    "picture", [None, np.zeros((30, 40), np.uint8), np.zeros((31, 40, 3), np.uint8), np.zeros((30, 40, 3))]
+    "image", [None, np.zeros((30, 40), np.uint8), np.zeros((31, 40, 3), np.uint8), np.zeros((30, 40, 3))]
 )
-def test_a_picture_that_is_not_the_masks_frame_is_refused(
-    tmp_path: Path, name: str, picture: object, unchecked: None
+def test_an_image_that_is_not_the_masks_frame_is_refused(
+    tmp_path: Path, name: str, image: object, unchecked: None
 ) -> None:
     """And the reason is said, not what closing the unfinished file meets."""
     source = open_frames(np.zeros((2, 30, 40, 3), np.uint8))
     reason = r"must be a uint8 array of shape \(30, 40, 3\), RGB\. Got"
     with pytest.raises(MediaError, match=reason), writers([name], tmp_path, source) as writer:
-        writer.write(picture, Masks.empty(0, (30, 40)))  # type: ignore[arg-type]
+        writer.write(image, Masks.empty(0, (30, 40)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", FORMATS)

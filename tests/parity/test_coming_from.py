@@ -147,7 +147,7 @@ def transformers_names(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.fixture
 def ultralytics_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the page takes for granted: a checkpoint of random weights, a picture and a video, both square."""
+    """What the page takes for granted: a checkpoint of random weights, an image and a video, both square."""
     monkeypatch.setenv("YOLO_CONFIG_DIR", str(tmp_path))
     monkeypatch.setenv("YOLO_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
@@ -238,7 +238,7 @@ def is_whole(code: str) -> bool:
 
 
 def table_names(model: masklet.Sam2) -> dict[str, Any]:
-    """What the tables take for granted: objects 1 and 2 in a session and a tracker, masks, pictures."""
+    """What the tables take for granted: objects 1 and 2 in a session and a tracker, masks, images."""
     frames = open_frames(clip(LENGTH, (360, 640)))
     box, prompt = (10, 10, 60, 60), Prompt(box=(10, 10, 60, 60))
     video, tracker = masklet.VideoSession(model, frames), masklet.Tracker(model)
@@ -247,7 +247,7 @@ def table_names(model: masklet.Sam2) -> dict[str, Any]:
     masks = video.prompt(0, 2, prompt).with_image(lambda: frames[0])
     segments = masklet.everything(model, frames[0], masklet.Grid(points_per_side=2))
     objects = {"masks": masks, "segments": segments, "session": masklet.ImageSession(model, frames[0])}
-    pictures = {
+    images = {
         "image": frames[0],
         "images": ["cat.jpg", "dog.jpg"],
         "mask": np.eye(*frames.size, dtype=bool),
@@ -256,14 +256,14 @@ def table_names(model: masklet.Sam2) -> dict[str, Any]:
     numbers = {"frame": 0, "id": 2, "start": 5, "n": 2, "x": 0.5, "y": 0.5, "w": 9, "h": 9}
     numbers |= {"width": 640, "height": 360}
     given = {"model": model, "frames": frames, "video": video, "tracker": tracker}
-    return {"masklet": masklet, "Prompt": Prompt, **given, **objects, **pictures, **prompts, **numbers}
+    return {"masklet": masklet, "Prompt": Prompt, **given, **objects, **images, **prompts, **numbers}
 
 
 def test_the_right_column_of_every_table_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, frames = toy_network(), open_frames(clip(LENGTH, (360, 640)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(masklet, "load", create_autospec(masklet.load, return_value=model))
-    monkeypatch.setattr(PIL.Image.Image, "show", lambda picture: None)  # it opens a window
+    monkeypatch.setattr(PIL.Image.Image, "show", lambda image: None)  # it opens a window
     for name in ("cat.jpg", "dog.jpg"):
         PIL.Image.fromarray(frames[0]).save(name)
     with OverlayVideo("clip.mp4", frames) as film:

@@ -48,10 +48,10 @@ KNOBS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("revision", SEEDS)
 @pytest.mark.parametrize("knobs", KNOBS.values(), ids=KNOBS)
 def test_the_original_masks(revision: Revision, knobs: dict[str, Any]) -> None:
-    trio, picture = random_trio(revision, SEEDS[revision]), clip(1, size=(96, 160))[0]
+    trio, image = random_trio(revision, SEEDS[revision]), clip(1, size=(96, 160))[0]
     knobs = COMMON | {"pred_iou_thresh": IOU[revision]} | knobs
-    theirs = original.mask_generator(trio.original, **knobs).generate(picture)
-    mine = generate_segments(trio.ours, picture, Grid(**knobs, nms="box")).records()
+    theirs = original.mask_generator(trio.original, **knobs).generate(image)
+    mine = generate_segments(trio.ours, image, Grid(**knobs, nms="box")).records()
     assert len(theirs) > 1
     assert len(mine) == len(theirs)
     for one, other in zip(mine, theirs, strict=True):

@@ -23,14 +23,14 @@ PROMPTS = {
 
 
 @pytest.fixture
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return clip(1)[0]
 
 
 def ask(
     predictor: SAM2ImagePredictor, prompt: Prompt, hint: np.ndarray | None, candidates: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The original's answer, best first: logits in the picture's size, IoUs, low-res logits."""
+    """The original's answer, best first: logits in the image's size, IoUs, low-res logits."""
     points, labels = original.clicks(prompt)
     full, iou, low_res = predictor.predict(
         point_coords=points if prompt.clicks else None,
@@ -55,11 +55,11 @@ def compare(mine: ImageCandidates, theirs: tuple[np.ndarray, np.ndarray, np.ndar
 
 @pytest.mark.parametrize("candidates", [1, 3])
 @pytest.mark.parametrize("prompt", PROMPTS.values(), ids=PROMPTS)
-def test_a_picture_gives_the_original_numbers(
-    trio: Trio, picture: np.ndarray, prompt: Prompt, candidates: int
+def test_an_image_gives_the_original_numbers(
+    trio: Trio, image: np.ndarray, prompt: Prompt, candidates: int
 ) -> None:
-    session, predictor = ImageSession(trio.ours, picture), original.image_predictor(trio.original)
-    predictor.set_image(picture)
+    session, predictor = ImageSession(trio.ours, image), original.image_predictor(trio.original)
+    predictor.set_image(image)
     mine, theirs = session.segment(prompt, candidates=candidates), ask(predictor, prompt, None, candidates)
     compare(mine, theirs)
     more = prompt | Prompt(negative=[(70, 5)])
@@ -67,6 +67,6 @@ def test_a_picture_gives_the_original_numbers(
     compare(again, ask(predictor, more, theirs[2][:1], 1))
 
 
-def test_the_first_click_offers_three_and_more_of_them_one(trio: Trio, picture: np.ndarray) -> None:
-    session = ImageSession(trio.ours, picture)
+def test_the_first_click_offers_three_and_more_of_them_one(trio: Trio, image: np.ndarray) -> None:
+    session = ImageSession(trio.ours, image)
     assert [len(session.segment(prompt)) for prompt in PROMPTS.values()] == [3, 1, 1, 1]

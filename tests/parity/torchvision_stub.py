@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 
 class ToTensor:
-    def __call__(self, picture: object) -> Tensor:
-        return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float() / 255
+    def __call__(self, image: object) -> Tensor:
+        return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float() / 255
 
 
 class Resize(nn.Module):

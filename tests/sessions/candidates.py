@@ -1,4 +1,4 @@
-"""Comparing what a picture's prompts are answered."""
+"""Comparing what an image's prompts are answered."""
 
 from __future__ import annotations
 

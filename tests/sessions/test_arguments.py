@@ -105,7 +105,7 @@ def test_numbers_of_numpy_and_torch_are_taken(unchecked: None) -> None:
     assert Tracker(NETWORK, delay=np.int32(1)).step(IMAGE, {np.int16(1): CLICK}).size == SIZE
 
 
-def test_a_sequence_of_pictures_is_no_path(unchecked: None) -> None:
+def test_a_sequence_of_images_is_no_path(unchecked: None) -> None:
     with pytest.raises(MaskletError, match=r"images must be a list.*Got PosixPath"):
         masklet.segment_many(NETWORK, Path("folder"), [CLICK])  # type: ignore[arg-type]
 

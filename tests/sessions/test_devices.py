@@ -41,7 +41,7 @@ def edit_video(model: Sam2) -> Iterator[Masks]:
     yield from video.propagate()
 
 
-def segment_picture(model: Sam2) -> Iterator[Masks]:
+def segment_image(model: Sam2) -> Iterator[Masks]:
     session = ImageSession(model, clip(1)[0], zoom=True)
     candidates = session.segment(CLICK)
     yield candidates.as_masks(1)
@@ -83,11 +83,11 @@ def test_a_video_that_is_edited() -> None:
     assert_same_on_the_device(edit_video)
 
 
-def test_pictures() -> None:
-    assert_same_on_the_device(segment_picture)
+def test_images() -> None:
+    assert_same_on_the_device(segment_image)
 
 
-def test_everything_in_a_picture() -> None:
+def test_everything_in_an_image() -> None:
     grid = masklet.auto.Grid(points_per_side=3, pred_iou_thresh=0, stability_score_thresh=0)
     expected = masklet.everything(toy_network(), clip(1)[0], grid)
     with torch.inference_mode(), PlayedDevice():

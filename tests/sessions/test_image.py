@@ -1,4 +1,4 @@
-"""A picture is encoded once, and answers as often as it is asked."""
+"""An image is encoded once, and answers as often as it is asked."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_hints_count(session: ImageSession) -> None:
     assert unlike(session.segment(more, hint=first), other), "the first mask is meant"
 
 
-def test_a_picture_is_encoded_once(fake: Fake, frames: np.ndarray) -> None:
+def test_an_image_is_encoded_once(fake: Fake, frames: np.ndarray) -> None:
     session = ImageSession(fake, frames[0])
     for prompt in (click(), Prompt(box=(3, 3, 30, 30)), Prompt(mask=blob())):
         session.segment(prompt)
@@ -71,9 +71,9 @@ def test_a_picture_is_encoded_once(fake: Fake, frames: np.ndarray) -> None:
 
 def test_arrays_pil_images_and_files_are_one(network: Sam2, frames: np.ndarray, tmp_path: Path) -> None:
     pil_image = PIL.Image.fromarray(frames[0])
-    pil_image.save(tmp_path / "picture.png")
+    pil_image.save(tmp_path / "image.png")
     expected = ImageSession(network, frames[0]).segment(click())
-    for source in (pil_image, tmp_path / "picture.png", str(tmp_path / "picture.png")):
+    for source in (pil_image, tmp_path / "image.png", str(tmp_path / "image.png")):
         assert_same(ImageSession(network, source).segment(click()), expected)
 
 
@@ -87,7 +87,7 @@ def test_the_label_map_of_a_first_click_paints_the_object(session: ImageSession)
     assert masks.ids == (4,) and np.array_equal(masks[4], candidates.best)
 
 
-def test_a_box_beyond_the_picture_is_clipped_to_it(session: ImageSession) -> None:
+def test_a_box_beyond_the_image_is_clipped_to_it(session: ImageSession) -> None:
     height, width = SIZE
     whole = session.segment(Prompt(box=(0, 0, width, height)))
     assert_same(session.segment(Prompt(box=(-500, -9, 10 * width, height + 1))), whole)
@@ -96,13 +96,13 @@ def test_a_box_beyond_the_picture_is_clipped_to_it(session: ImageSession) -> Non
 
 
 @pytest.mark.parametrize("box", [(0, 0, 0.5, 0.5), (0, 0, 1, 1), (0.1, 0, 0.9, 1)])
-def test_a_box_in_parts_of_the_picture_is_refused(session: ImageSession, box: tuple) -> None:
+def test_a_box_in_parts_of_the_image_is_refused(session: ImageSession, box: tuple) -> None:
     with pytest.raises(PromptError, match="fractions of its width and height"):
         session.segment(Prompt(box=box))
 
 
 @pytest.mark.parametrize("clicks", [[(0.3, 0.6)], [(0.25, 0.75), (1, 0)]])
-def test_clicks_in_parts_of_the_picture_are_refused(session: ImageSession, clicks: list) -> None:
+def test_clicks_in_parts_of_the_image_are_refused(session: ImageSession, clicks: list) -> None:
     with pytest.raises(PromptError, match=r"64 wide and 48 high\. Got .*fractions of its width and height"):
         session.segment(Prompt(positive=clicks[:1], negative=clicks[1:]))
 
@@ -112,7 +112,7 @@ def test_clicks_on_the_first_pixel_are_none(session: ImageSession) -> None:
         session.segment(click(*place))
 
 
-def test_a_hint_of_another_picture_s_size_is_refused(session: ImageSession) -> None:
+def test_a_hint_of_another_image_s_size_is_refused(session: ImageSession) -> None:
     hint = ImageSession(session.model, np.zeros((30, 40, 3), np.uint8)).segment(click())
     with pytest.raises(PromptError, match=r"Got masks of \(30, 40\)"):
         session.segment(click(), hint=hint)
@@ -131,13 +131,13 @@ def test_what_cannot_be_meant_is_refused(session: ImageSession) -> None:
 @pytest.mark.parametrize(
     "form", [lambda image: image, lambda image: torch.from_numpy(image).permute(2, 0, 1)]
 )
-def test_one_picture_is_no_list_of_its_rows(network: Sam2, frames: np.ndarray, form: Callable) -> None:
+def test_one_image_is_no_list_of_its_rows(network: Sam2, frames: np.ndarray, form: Callable) -> None:
     prompts = [Prompt(positive=[(1, 20)])] * len(frames[0])
-    with pytest.raises(OptionError, match=r"images must be a list: \[image\]. Got one picture of shape"):
+    with pytest.raises(OptionError, match=r"images must be a list: \[image\]. Got one image of shape"):
         next(segment_many(network, form(frames[0]), prompts))
 
 
-def test_an_empty_mask_is_no_prompt_in_a_picture(session: ImageSession) -> None:
+def test_an_empty_mask_is_no_prompt_in_an_image(session: ImageSession) -> None:
     with pytest.raises(PromptError, match="the mask is empty"):
         session.segment(Prompt(mask=np.zeros(SIZE, bool)))
     session.segment(Prompt(mask=np.zeros(SIZE, bool), positive=[(20, 20)]))

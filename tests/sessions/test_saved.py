@@ -98,7 +98,7 @@ def test_a_session_is_restored_with_its_zoom(tmp_path: Path, zoom: Zoom | bool) 
 
 
 def test_a_session_is_not_restored_on_a_video_of_another_length(tmp_path: Path) -> None:
-    """Another cut of the video, or another frame rate: the frames' numbers would mean other pictures."""
+    """Another cut of the video, or another frame rate: the frames' numbers would mean other images."""
     model, path, video = toy_network(), tmp_path / "session.json", tmp_path / "clip.mp4"
     write_video(video, clip(6))
     session = VideoSession(model, video)

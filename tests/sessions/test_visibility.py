@@ -112,21 +112,21 @@ def test_thresholds_that_cannot_be_meant(wrong: dict[str, float]) -> None:
         VisibilityMonitor(**wrong)
 
 
-def pictures() -> tuple[np.ndarray, np.ndarray]:
+def images() -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(3)
     coarse = random.uniform(0, 255, (2, 6, 6, 3)) * ((1.0, 0.6, 0.3), (0.2, 0.7, 1.0))[0]
     coarse[1] = coarse[1][..., ::-1]
-    one, other = (picture.repeat(20, axis=0).repeat(20, axis=1).astype(np.uint8) for picture in coarse)
+    one, other = (image.repeat(20, axis=0).repeat(20, axis=1).astype(np.uint8) for image in coarse)
     return one, other
 
 
 def test_another_scene_is_a_cut() -> None:
-    one, other = map(thumbnail, pictures())
+    one, other = map(thumbnail, images())
     assert is_cut(one, other) and is_cut(other, one) and not is_cut(one, one)
 
 
 def test_motion_and_light_are_no_cuts() -> None:
-    one, _ = pictures()
+    one, _ = images()
     panned = np.roll(one, 30, axis=1)
     darker = (one * 0.5).astype(np.uint8)
     plain = np.full_like(one, 7)

@@ -1,4 +1,4 @@
-"""A second look: small objects in a window around them, large ones in the mirrored picture."""
+"""A second look: small objects in a window around them, large ones in the mirrored image."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def zooming() -> Sam2:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> np.ndarray:
+def images() -> np.ndarray:
     return clip(6, WIDE)
 
 
@@ -71,7 +71,7 @@ def test_nano_zooms_and_the_published_networks_do_not() -> None:
     ("box", "window"),
     [
         ((40, 30, 60, 50), (30, 20, 70, 60)),  # twice its sides, about its middle
-        ((0, 0, 20, 20), (0, 0, 40, 40)),  # moved into the picture
+        ((0, 0, 20, 20), (0, 0, 40, 40)),  # moved into the image
         ((150, 110, 160, 120), (160 - Zoom.narrowest, 120 - Zoom.narrowest, 160, 120)),
         ((40, 30, 80, 34), (20, 12, 100, 52)),  # not flatter than two to one
         ((10, 10, 150, 110), None),  # large: nothing to gain
@@ -120,12 +120,12 @@ def test_a_candidate_in_a_window_is_there_and_nowhere_else() -> None:
 
 
 @pytest.mark.usefixtures("specks_stay")
-def test_zoom_segments_the_window_as_a_picture(zooming: Sam2, pictures: np.ndarray) -> None:
-    candidates = ImageSession(zooming, pictures[0]).segment(SMALL)
+def test_zoom_segments_the_window_as_an_image(zooming: Sam2, images: np.ndarray) -> None:
+    candidates = ImageSession(zooming, images[0]).segment(SMALL)
     window = candidates.ranked[0].window
     assert window is not None
     x0, y0, x1, y1 = window
-    cut = ImageSession(zooming, pictures[0, y0:y1, x0:x1], zoom=False).segment(crop_prompt(SMALL, window))
+    cut = ImageSession(zooming, images[0, y0:y1, x0:x1], zoom=False).segment(crop_prompt(SMALL, window))
     assert np.array_equal(candidates[0][y0:y1, x0:x1], cut[0])
     assert candidates[0].sum() == cut[0].sum() and torch.equal(candidates.iou, cut.iou)
 
@@ -157,7 +157,7 @@ def test_an_answer_has_no_specks_but_for_those_that_are_clicked() -> None:
     assert torch.equal(asked.logits, logits)
 
 
-def test_an_answer_that_lies_elsewhere_gets_a_second_window(zooming: Sam2, pictures: np.ndarray) -> None:
+def test_an_answer_that_lies_elsewhere_gets_a_second_window(zooming: Sam2, images: np.ndarray) -> None:
     """In a window of 80 x 80 one answer turns out to fill a corner; the other lies as it did before."""
     corner, middle = (torch.full((16, 16), -5.0) for _ in range(2))
     corner[:4, :4] = 5
@@ -166,7 +166,7 @@ def test_an_answer_that_lies_elsewhere_gets_a_second_window(zooming: Sam2, pictu
     first = ImageCandidates(
         WIDE, (Candidate(corner, 0.9 * one, one, window), Candidate(middle, 0.8 * one, one, window))
     )
-    second = finish(Zoom().refine(ImageSession(zooming, pictures[0]), first, Prompt(positive=[(50, 30)])))
+    second = finish(Zoom().refine(ImageSession(zooming, images[0]), first, Prompt(positive=[(50, 30)])))
     windows = [candidate.window for candidate in second.ranked]
     assert windows.count(window) == 1 and any(np.array_equal(first[1], mask) for mask in second)
     (other,) = {*windows} - {window}
@@ -174,23 +174,23 @@ def test_an_answer_that_lies_elsewhere_gets_a_second_window(zooming: Sam2, pictu
     assert other == Zoom().window(box_of_mask(first[0], Prompt()) or window, WIDE)
 
 
-def test_only_the_best_answer_gets_a_second_window(zooming: Sam2, pictures: np.ndarray) -> None:
+def test_only_the_best_answer_gets_a_second_window(zooming: Sam2, images: np.ndarray) -> None:
     corner, one = torch.full((16, 16), -5.0), torch.tensor(1.0)
     corner[:4, :4] = 5
     window = (40, 20, 120, 100)
     seen = [Candidate(corner.roll(8, rank), iou * one, one, window) for rank, iou in enumerate((0.9, 0.8))]
     answers = ImageCandidates(WIDE, tuple(seen))
-    second = finish(Zoom().refine(ImageSession(zooming, pictures[0]), answers, Prompt(positive=[(50, 30)])))
+    second = finish(Zoom().refine(ImageSession(zooming, images[0]), answers, Prompt(positive=[(50, 30)])))
     assert sorted(candidate.window == window for candidate in second.ranked) == [False, True]
 
 
 def test_windows_are_encoded_together(
-    zooming: Sam2, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    zooming: Sam2, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one batch, and with the answers that they give one by one."""
     windows = [(0, 0, 40, 40), (60, 20, 100, 60), (100, 60, 150, 110)]
     prompts = [Prompt(box=(x0 + 9, y0 + 9, x1 - 9, y1 - 9)) for x0, y0, x1, y1 in windows]
-    together, apart = ImageSession(zooming, pictures[0]), ImageSession(zooming, pictures[0])
+    together, apart = ImageSession(zooming, images[0]), ImageSession(zooming, images[0])
     encode, batches = zooming.encode, []
     monkeypatch.setattr(zooming, "encode", lambda images: batches.append(len(images)) or encode(images))
     together.encode_windows(windows)
@@ -260,32 +260,32 @@ def test_what_windows_predict_is_tempered_and_keeps_its_order() -> None:
 
 
 @pytest.mark.usefixtures("specks_stay")
-def test_large_objects_are_seen_in_the_mirrored_picture_too(zooming: Sam2, pictures: np.ndarray) -> None:
-    candidates = ImageSession(zooming, pictures[0]).segment(LARGE)
+def test_large_objects_are_seen_in_the_mirrored_image_too(zooming: Sam2, images: np.ndarray) -> None:
+    candidates = ImageSession(zooming, images[0]).segment(LARGE)
     assert not candidates.zoomed
-    plain = ImageSession(zooming, pictures[0], zoom=False).segment(LARGE)
-    turned = ImageSession(zooming, pictures[0, :, ::-1].copy(), zoom=False)
+    plain = ImageSession(zooming, images[0], zoom=False).segment(LARGE)
+    turned = ImageSession(zooming, images[0, :, ::-1].copy(), zoom=False)
     mirrored = turned.segment(mirror_prompt(LARGE, WIDE[1]))
     mean = (plain.low_res + mirrored.low_res.flip(-1)) / 2
     assert torch.allclose(candidates.low_res, mean, atol=1e-4)
     assert torch.allclose(candidates.iou, (plain.iou + mirrored.iou) / 2, atol=1e-5)
     assert unlike(candidates, plain)
-    assert_same(ImageSession(zooming, pictures[0], zoom=Zoom(mirrored=False)).segment(LARGE), plain)
+    assert_same(ImageSession(zooming, images[0], zoom=Zoom(mirrored=False)).segment(LARGE), plain)
 
 
 @pytest.mark.usefixtures("specks_stay")
 @pytest.mark.parametrize("corrected", [False, True])
 def test_a_large_object_is_the_same_seen_from_either_side(
-    zooming: Sam2, pictures: np.ndarray, corrected: bool
+    zooming: Sam2, images: np.ndarray, corrected: bool
 ) -> None:
-    """The answer to a mirrored picture is the mirrored answer, also where a click corrects it."""
+    """The answer to a mirrored image is the mirrored answer, also where a click corrects it."""
     prompt = LARGE | Prompt(positive=[(80.0, 50.0)])
     low_res, iou = [], []
-    for picture, asked in (
-        (pictures[0], prompt),
-        (pictures[0, :, ::-1].copy(), mirror_prompt(prompt, WIDE[1])),
+    for image, asked in (
+        (images[0], prompt),
+        (images[0, :, ::-1].copy(), mirror_prompt(prompt, WIDE[1])),
     ):
-        session = ImageSession(zooming, picture)
+        session = ImageSession(zooming, image)
         boxed = session.segment(Prompt(box=asked.box)) if corrected else None
         answer = session.segment(asked, hint=boxed)
         low_res.append(answer.low_res)
@@ -293,7 +293,7 @@ def test_a_large_object_is_the_same_seen_from_either_side(
     assert torch.allclose(low_res[0], low_res[1].flip(-1), atol=1e-4) and torch.allclose(*iou, atol=1e-5)
 
 
-def test_a_prompt_in_the_mirrored_picture() -> None:
+def test_a_prompt_in_the_mirrored_image() -> None:
     mask = np.zeros(WIDE, dtype=bool)
     mask[30:40, 50:60] = True
     given = Prompt([(50, 40)], [(0, 35)], (40, 30, 60, 50), mask)
@@ -304,10 +304,10 @@ def test_a_prompt_in_the_mirrored_picture() -> None:
 
 @pytest.mark.usefixtures("specks_stay")
 def test_a_correction_is_answered_in_the_window_of_what_it_corrects(
-    zooming: Sam2, pictures: np.ndarray
+    zooming: Sam2, images: np.ndarray
 ) -> None:
     """As long as that shows the object as well."""
-    session = ImageSession(zooming, pictures[0])
+    session = ImageSession(zooming, images[0])
     window, one = (28, 22, 68, 62), torch.tensor(1.0)
     logits = torch.full((16, 16), -5.0)
     logits[4:12, 5:13] = 5
@@ -320,7 +320,7 @@ def test_a_correction_is_answered_in_the_window_of_what_it_corrects(
 
 
 def test_frames_of_videos_are_not_mirrored(
-    zooming: Sam2, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    zooming: Sam2, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode, encoded = Sam2.encode, []
 
@@ -329,24 +329,24 @@ def test_frames_of_videos_are_not_mirrored(
         return encode(model, squares)
 
     monkeypatch.setattr(Sam2, "encode", counted)
-    ImageSession(zooming, pictures[0]).segment(LARGE)
-    assert sum(encoded) == 2, "the picture and its mirror image"
+    ImageSession(zooming, images[0]).segment(LARGE)
+    assert sum(encoded) == 2, "the image and its mirror image"
     for zoom in (None, True, Zoom()):
         encoded.clear()
-        VideoSession(zooming, pictures, zoom=zoom).prompt(0, 1, LARGE)
-        Tracker(zooming, zoom=zoom).step(pictures[0], {1: LARGE})
+        VideoSession(zooming, images, zoom=zoom).prompt(0, 1, LARGE)
+        Tracker(zooming, zoom=zoom).step(images[0], {1: LARGE})
         assert sum(encoded) == 2, "one frame each"
 
 
-def test_the_caller_decides(zooming: Sam2, network: Sam2, pictures: np.ndarray) -> None:
-    assert not ImageSession(zooming, pictures[0], zoom=False).segment(SMALL).zoomed
-    assert not ImageSession(network, pictures[0]).segment(SMALL).zoomed
-    assert ImageSession(network, pictures[0], zoom=True).segment(SMALL).zoomed
-    assert not ImageSession(network, pictures[0], zoom=Zoom(largest=0.01)).segment(SMALL).zoomed
+def test_the_caller_decides(zooming: Sam2, network: Sam2, images: np.ndarray) -> None:
+    assert not ImageSession(zooming, images[0], zoom=False).segment(SMALL).zoomed
+    assert not ImageSession(network, images[0]).segment(SMALL).zoomed
+    assert ImageSession(network, images[0], zoom=True).segment(SMALL).zoomed
+    assert not ImageSession(network, images[0], zoom=Zoom(largest=0.01)).segment(SMALL).zoomed
     for zoom in (True, False):
-        assert bool(Tracker(network, zoom=zoom).step(pictures[0], {1: SMALL}).exact) == zoom
-        assert bool(VideoSession(network, pictures, zoom=zoom).prompt(0, 1, SMALL).exact) == zoom
-        masks = next(masklet.track(network, pictures, {0: {1: SMALL}}, zoom=zoom))
+        assert bool(Tracker(network, zoom=zoom).step(images[0], {1: SMALL}).exact) == zoom
+        assert bool(VideoSession(network, images, zoom=zoom).prompt(0, 1, SMALL).exact) == zoom
+        masks = next(masklet.track(network, images, {0: {1: SMALL}}, zoom=zoom))
         assert bool(masks.exact) == zoom
 
 
@@ -358,17 +358,17 @@ def test_configs_of_earlier_checkpoints_say_closer() -> None:
     assert Sam2Config.from_json(NANO.to_json()) == NANO
 
 
-def test_corrections_start_from_the_zoomed_answer(zooming: Sam2, pictures: np.ndarray) -> None:
-    session = ImageSession(zooming, pictures[0])
+def test_corrections_start_from_the_zoomed_answer(zooming: Sam2, images: np.ndarray) -> None:
+    session = ImageSession(zooming, images[0])
     first = session.segment(SMALL)
     more = SMALL | Prompt(negative=[(45, 35)])
     assert unlike(session.segment(more, hint=first), session.segment(more))
 
 
-def test_in_a_video_its_answer_is_kept_to_the_pixel(zooming: Sam2, pictures: np.ndarray) -> None:
-    session = VideoSession(zooming, pictures)
+def test_in_a_video_its_answer_is_kept_to_the_pixel(zooming: Sam2, images: np.ndarray) -> None:
+    session = VideoSession(zooming, images)
     answer = session.answer(1, 1, SMALL)
-    expected = ImageSession(zooming, pictures[1], features=session.features(1)).segment(SMALL)
+    expected = ImageSession(zooming, images[1], features=session.features(1)).segment(SMALL)
     masks = session.masks(1)
     assert np.array_equal(masks[1], expected[0]) and torch.equal(masks.iou, expected.iou)
     assert answer.candidates.zoomed and answer.chosen == 0
@@ -379,19 +379,19 @@ def test_in_a_video_its_answer_is_kept_to_the_pixel(zooming: Sam2, pictures: np.
     assert not answer.candidates.zoomed and len(answer.candidates) == 1
 
 
-def test_the_candidates_of_a_click_come_with_its_answer(network: Sam2, pictures: np.ndarray) -> None:
-    session = VideoSession(network, pictures)
+def test_the_candidates_of_a_click_come_with_its_answer(network: Sam2, images: np.ndarray) -> None:
+    session = VideoSession(network, images)
     answer = session.answer(0, 1, Prompt(positive=[(50, 40)]))
     assert len(answer.candidates) == 3 and answer.chosen == 0
-    picture = ImageSession(network, pictures[0], features=session.features(0))
-    assert_same(answer.candidates, picture.segment(Prompt(positive=[(50, 40)])))
+    image = ImageSession(network, images[0], features=session.features(0))
+    assert_same(answer.candidates, image.segment(Prompt(positive=[(50, 40)])))
 
 
-def test_with_zoom_a_stream_equals_a_video(zooming: Sam2, pictures: np.ndarray) -> None:
+def test_with_zoom_a_stream_equals_a_video(zooming: Sam2, images: np.ndarray) -> None:
     given = {0: {1: SMALL, 2: LARGE}, 3: {1: Prompt(box=(60, 60, 80, 80))}}
     tracker = Tracker(zooming)
-    streamed = {frame: tracker.step(image, given.get(frame)) for frame, image in enumerate(pictures)}
-    session = VideoSession(zooming, pictures)
+    streamed = {frame: tracker.step(image, given.get(frame)) for frame, image in enumerate(images)}
+    session = VideoSession(zooming, images)
     for id, prompt in given[0].items():
         session.prompt(0, id, prompt)
     stored = propagate(session, 0, 4)
@@ -404,15 +404,15 @@ def test_with_zoom_a_stream_equals_a_video(zooming: Sam2, pictures: np.ndarray) 
         assert (streamed[frame][1] != stored[frame][1]).mean() <= 1e-3
 
 
-def test_a_prompt_that_was_previewed_is_answered_by_its_preview(zooming: Sam2, pictures: np.ndarray) -> None:
+def test_a_prompt_that_was_previewed_is_answered_by_its_preview(zooming: Sam2, images: np.ndarray) -> None:
     asked: list[Prompt] = []
-    session = VideoSession(zooming, pictures, zoom=Recorder(asked=asked))
+    session = VideoSession(zooming, images, zoom=Recorder(asked=asked))
     preview = session.preview(0, SMALL)
     assert session.ids == () and not session.masks(0).ids, "nothing is kept"
     answer = session.answer(0, 1, SMALL)
     assert len(asked) == 1
     assert_same(answer.candidates, preview)
-    assert_same(answer.candidates, VideoSession(zooming, pictures).answer(0, 1, SMALL).candidates)
+    assert_same(answer.candidates, VideoSession(zooming, images).answer(0, 1, SMALL).candidates)
     session.answer(0, 2, LARGE)
     session.answer(1, 3, SMALL)
     assert len(asked) == 3, "another prompt, and another frame"
@@ -421,7 +421,7 @@ def test_a_prompt_that_was_previewed_is_answered_by_its_preview(zooming: Sam2, p
 
 
 def test_a_preview_in_steps_pauses_before_each_window(
-    zooming: Sam2, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    zooming: Sam2, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     click, encoded = Prompt(positive=[(50, 40)]), list[int]()
     encode = ImageSession.encode_windows
@@ -431,18 +431,18 @@ def test_a_preview_in_steps_pauses_before_each_window(
         encode(self, windows)
 
     monkeypatch.setattr(ImageSession, "encode_windows", count)
-    session = VideoSession(zooming, pictures, zoom=Zoom(largest=1.0))
+    session = VideoSession(zooming, images, zoom=Zoom(largest=1.0))
     at_each_pause = [sum(encoded) for _ in session.preview_steps(0, click)]
     assert at_each_pause == list(range(sum(encoded))) and encoded
     encoded.clear()
     answer = session.answer(0, 1, click)
     assert not encoded, "the click is answered from it"
-    plain = VideoSession(zooming, pictures, zoom=Zoom(largest=1.0)).answer(0, 1, click)
+    plain = VideoSession(zooming, images, zoom=Zoom(largest=1.0)).answer(0, 1, click)
     assert np.array_equal(answer.candidates.best, plain.candidates.best)
 
 
 def test_a_preview_that_was_begun_is_finished_by_its_click_and_left_by_another(
-    zooming: Sam2, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    zooming: Sam2, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun = list[Prompt]()
     steps = ImageSession.steps
@@ -456,7 +456,7 @@ def test_a_preview_that_was_begun_is_finished_by_its_click_and_left_by_another(
 
     monkeypatch.setattr(ImageSession, "segment", record)
     click, other = Prompt(positive=[(50, 40)]), Prompt(positive=[(90, 60)])
-    session = VideoSession(zooming, pictures, zoom=Zoom(largest=1.0))
+    session = VideoSession(zooming, images, zoom=Zoom(largest=1.0))
     first = session.preview_steps(0, click)
     next(first)
     session.answer(0, 1, click)
@@ -468,35 +468,35 @@ def test_a_preview_that_was_begun_is_finished_by_its_click_and_left_by_another(
     assert segmented == [other] and list(second) == [], "another click does not wait for it"
 
 
-def test_what_is_kept_of_previews_is_small(zooming: Sam2, pictures: np.ndarray) -> None:
-    """Not the picture, and nothing that an answer computes in its size."""
+def test_what_is_kept_of_previews_is_small(zooming: Sam2, images: np.ndarray) -> None:
+    """Not the image, and nothing that an answer computes in its size."""
     features = FeatureCache()
-    session = VideoSession(zooming, pictures, features=features)
+    session = VideoSession(zooming, images, features=features)
     for x in range(20, 30):
         preview = session.preview(0, Prompt(positive=[(x, 40)]))
         assert preview.logits.shape == (3, *WIDE) and preview.image is not None
-        assert np.array_equal(preview.image(), pictures[0])
+        assert np.array_equal(preview.image(), images[0])
     kept = list(features.answers._answers.values())
     assert len(kept) == CACHED_ANSWERS
     assert all(answer.image is None and "logits" not in vars(answer) for answer in kept)
     assert not any(candidate._computed for answer in kept for candidate in answer.ranked)
 
 
-def test_a_preview_belongs_to_its_zoom(zooming: Sam2, pictures: np.ndarray) -> None:
+def test_a_preview_belongs_to_its_zoom(zooming: Sam2, images: np.ndarray) -> None:
     features, asked = FeatureCache(), list[Prompt]()
-    VideoSession(zooming, pictures, features=features, zoom=Zoom(margin=4.0)).preview(0, SMALL)
-    VideoSession(zooming, pictures, features=features, zoom=Recorder(asked=asked)).answer(0, 1, SMALL)
+    VideoSession(zooming, images, features=features, zoom=Zoom(margin=4.0)).preview(0, SMALL)
+    VideoSession(zooming, images, features=features, zoom=Recorder(asked=asked)).answer(0, 1, SMALL)
     assert asked == [SMALL]
 
 
-def test_with_zoom_a_replayed_script_equals_the_session(zooming: Sam2, pictures: np.ndarray) -> None:
-    session = VideoSession(zooming, pictures)
+def test_with_zoom_a_replayed_script_equals_the_session(zooming: Sam2, images: np.ndarray) -> None:
+    session = VideoSession(zooming, images)
     session.prompt(0, 1, SMALL)
     propagate(session)
     session.prompt(3, 1, Prompt(negative=[(45, 35)]))
     session.prompt(3, 2, Prompt(positive=[(100, 80)]))
     propagate(session)
-    again = VideoSession(zooming, pictures).replay(session.script)
+    again = VideoSession(zooming, images).replay(session.script)
     assert_all_equal(all_masks(again), all_masks(session))
 
 
@@ -504,10 +504,10 @@ def test_nano_segments_a_small_disc_better_with_zoom() -> None:
     """A disc of 20 pixels before a grey wall of 640 x 480."""
     rows, columns = np.mgrid[:480, :640]
     disc = (rows - 300) ** 2 + (columns - 200) ** 2 < 10**2
-    picture = np.full((480, 640, 3), 120, dtype=np.uint8) + (columns[..., None] // 16).astype(np.uint8)
-    picture[disc] = 200, 60, 40
+    image = np.full((480, 640, 3), 120, dtype=np.uint8) + (columns[..., None] // 16).astype(np.uint8)
+    image[disc] = 200, 60, 40
     model, box = masklet.load(), Prompt(box=(190, 290, 211, 311))
-    near, far = (ImageSession(model, picture, zoom=zoom).segment(box)[0] for zoom in (True, False))
+    near, far = (ImageSession(model, image, zoom=zoom).segment(box)[0] for zoom in (True, False))
     overlap = [(mask & disc).sum() / (mask | disc).sum() for mask in (near, far)]
     assert overlap[0] > 0.7 and overlap[0] > overlap[1]
 
@@ -545,13 +545,13 @@ def test_a_click_upon_a_small_tracked_object_does_not_lose_it(
     ids=["negative", "near", "far", "with a box"],
 )
 def test_clicks_that_correct_a_tracked_mask_go_with_its_box(
-    zooming: Sam2, pictures: np.ndarray, prompt: Prompt, box: tuple[int, ...] | None
+    zooming: Sam2, images: np.ndarray, prompt: Prompt, box: tuple[int, ...] | None
 ) -> None:
     mask = np.zeros(WIDE, dtype=bool)
     mask[10:30, 20:40] = True
     before = replace(_masks(mask), low_res=torch.full((1, 16, 16), -1.0), exact={5: mask})
     asked: list[Prompt] = []
-    session = ImageSession(zooming, pictures[0], zoom=Recorder(asked=asked))
+    session = ImageSession(zooming, images[0], zoom=Recorder(asked=asked))
     for tracked in (True, False):
         PreparedPrompt.of(
             zooming,
@@ -565,11 +565,11 @@ def test_clicks_that_correct_a_tracked_mask_go_with_its_box(
     assert [given.box for given in asked] == [box, prompt.box]
 
 
-def test_the_box_of_an_answer_to_prompts_alone_is_left_out(zooming: Sam2, pictures: np.ndarray) -> None:
+def test_the_box_of_an_answer_to_prompts_alone_is_left_out(zooming: Sam2, images: np.ndarray) -> None:
     asked: list[Prompt] = []
-    session = VideoSession(zooming, pictures, zoom=Recorder(asked=asked))
+    session = VideoSession(zooming, images, zoom=Recorder(asked=asked))
     session.prompt(0, 1, Prompt(positive=[(50, 40)]))
-    assert [len(list(session.propagate())), session.masks(3)[1].any()] == [len(pictures), True]
+    assert [len(list(session.propagate())), session.masks(3)[1].any()] == [len(images), True]
     for frame in (0, 3):
         session.prompt(frame, 1, Prompt(negative=[(3, 3)]))
     assert [prompt.box is None for prompt in asked] == [True, True, False]
@@ -593,25 +593,25 @@ def _masks(mask: np.ndarray) -> Masks:
 
 @pytest.mark.parametrize("radius", [20, 150, 300])
 def test_a_tile_grows_until_it_holds_the_object(radius: int) -> None:
-    """A disc that the whole picture shows in cells of twelve pixels, and discs larger than the tile."""
-    picture = np.zeros((760, 780, 3), dtype=np.uint8)
-    cv2.circle(picture, (400, 380), radius, (255, 0, 0), -1)
-    truth = picture[..., 0] > 0
-    session = ImageSession(Connected(), picture, zoom=Zoom(tile=256))
+    """A disc that the whole image shows in cells of twelve pixels, and discs larger than the tile."""
+    image = np.zeros((760, 780, 3), dtype=np.uint8)
+    cv2.circle(image, (400, 380), radius, (255, 0, 0), -1)
+    truth = image[..., 0] > 0
+    session = ImageSession(Connected(), image, zoom=Zoom(tile=256))
     mask = session.segment(Prompt(positive=[(400, 380)])).best
     assert (mask & truth).sum() / (mask | truth).sum() > 0.93
 
 
 @pytest.mark.parametrize("prompt", [Prompt(positive=[(400, 380)]), Prompt(box=(393, 373, 408, 388))])
 def test_what_is_small_in_a_tile_is_refined_in_a_window_of_its_own(prompt: Prompt) -> None:
-    """A disc of eight cells of the tile's picture has many of its window's."""
-    picture = np.zeros((760, 780, 3), dtype=np.uint8)
-    cv2.circle(picture, (400, 380), 7, (255, 0, 0), -1)
-    truth = picture[..., 0] > 0
+    """A disc of eight cells of the tile's image has many of its window's."""
+    image = np.zeros((760, 780, 3), dtype=np.uint8)
+    cv2.circle(image, (400, 380), 7, (255, 0, 0), -1)
+    truth = image[..., 0] > 0
     overlaps = []
     for rounds in (0, 2):
         zoom = Zoom(tile=512, rounds=rounds)
-        mask = ImageSession(Connected(), picture, zoom=zoom).segment(prompt).best
+        mask = ImageSession(Connected(), image, zoom=zoom).segment(prompt).best
         overlaps.append((mask & truth).sum() / (mask | truth).sum())
     assert overlaps[0] < 0.8 and overlaps[1] > 0.93, overlaps
 
@@ -621,8 +621,8 @@ def test_a_tile_that_is_too_small_is_refused() -> None:
         Zoom(tile=8)
 
 
-def test_what_is_drawn_into_the_picture_later_changes_no_answer(zooming: Sam2) -> None:
-    """Windows are read when they are needed; people mark their clicks in the picture that they gave."""
+def test_what_is_drawn_into_the_image_later_changes_no_answer(zooming: Sam2) -> None:
+    """Windows are read when they are needed; people mark their clicks in the image that they gave."""
     (image,) = clip(1, WIDE)
     drawn = image.copy()
     session = ImageSession(zooming, drawn)

@@ -61,9 +61,9 @@ def main(rate: int) -> None:
     iterate = DecodingPass.__iter__
 
     def counted(decoding: DecodingPass) -> Iterator[Any]:
-        for picture in iterate(decoding):
+        for image in iterate(decoding):
             decoded[0] += 1
-            yield picture
+            yield image
 
     DecodingPass.__iter__ = counted
     with tempfile.TemporaryDirectory() as folder:

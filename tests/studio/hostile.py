@@ -12,7 +12,7 @@ PATHS = (
     "../..",
     "../data/studio.db",
     "./../data",
-    "pictures/../../data/studio.db",
+    "images/../../data/studio.db",
     "/",
     "/etc/passwd",
     "//etc/passwd",

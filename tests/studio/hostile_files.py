@@ -44,7 +44,7 @@ def png_of(width: int, height: int, data: bytes, *, depth: int = 8, kind: int = 
 
 
 def whole(kind: str) -> bytes:
-    """A sound picture, to be damaged."""
+    """A sound image, to be damaged."""
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     file = io.BytesIO()
     PIL.Image.fromarray(noise).save(file, format=kind)
@@ -75,7 +75,7 @@ def bombs() -> dict[str, File]:
         "raw video of no size": ("a.y4m", b"YUV4MPEG2 W0 H0 F25:1\n" + frame),
         "raw video of less than no size": ("a.y4m", b"YUV4MPEG2 W-5 H-5 F25:1\n" + frame),
         "raw video that ends": ("a.y4m", b"YUV4MPEG2 W64 H48 F25:1\n" + frame + b"\x00" * 10),
-        "a zip named like a picture": ("a.png", b"PK\x03\x04" + bytes(100)),
+        "a zip named like an image": ("a.png", b"PK\x03\x04" + bytes(100)),
     }
 
 
@@ -91,8 +91,8 @@ def references() -> dict[str, File]:
         "a list of files": ("a.mp4", concat.encode()),
         "a list of files as a transport stream": ("a.ts", concat.encode()),
         "a stream's description": ("a.mp4", session.encode()),
-        "a picture with a script": ("a.svg", svg.encode()),
-        "a picture with a script named like a png": ("a.png", svg.encode()),
+        "an image with a script": ("a.svg", svg.encode()),
+        "an image with a script named like a png": ("a.png", svg.encode()),
         "a page": ("a.html", b"<script>alert(1)</script>"),
         "a program": ("a.exe", b"MZ" + bytes(100)),
         "an archive": ("a.zip", b"PK\x03\x04" + bytes(100)),
@@ -104,7 +104,7 @@ def references() -> dict[str, File]:
 
 
 def files(folder: Path) -> dict[str, File]:
-    """Uploads none of which is a video or picture."""
+    """Uploads none of which is a video or image."""
     random = np.random.default_rng(1).bytes(4000)
     video = make_clip(folder / "whole.mp4").read_bytes()
     files_by_name: dict[str, File] = {}

@@ -16,9 +16,9 @@ from masklet.studio.app import make_app
 from masklet.studio.server import server_config
 from masklet.studio.settings import Limits
 from studio import hostile_files
-from studio.small import make_clip, make_picture, make_studio
+from studio.small import make_clip, make_image, make_studio
 
-LIMITS = Limits(decode_seconds=8, picture_bytes=2**20)
+LIMITS = Limits(decode_seconds=8, image_bytes=2**20)
 
 
 class Served:
@@ -27,7 +27,7 @@ class Served:
     def __init__(self, place: Path, **settings: Any) -> None:
         (place / "clips").mkdir()
         make_clip(place / "clips" / "blots.mp4")
-        make_picture(place / "clips" / "one.png")
+        make_image(place / "clips" / "one.png")
         (place / "clips" / ".hidden").mkdir()
         make_clip(place / "clips" / ".hidden" / "a.mp4")
         (place / "clips" / "out").symlink_to(place / "data")

@@ -33,7 +33,7 @@ def make_clip(path: Path, length: int = LENGTH) -> Path:
     return path
 
 
-def make_picture(path: Path) -> Path:
+def make_image(path: Path) -> Path:
     PIL.Image.fromarray(clip(1, SIZE)[0]).save(path)
     return path
 
@@ -43,7 +43,7 @@ def make_studio(place: Path, **settings: Any) -> Studio:
     if not folder.exists():
         folder.mkdir(parents=True)
         make_clip(folder / "blots.mp4")
-        make_picture(folder / "one.png")
+        make_image(folder / "one.png")
     return Studio(Settings(data=place / "data", folder=folder, **settings), toy_network(), "toy")
 
 

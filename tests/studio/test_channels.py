@@ -35,13 +35,13 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
 
 def sides(content: bytes) -> tuple[list[int], list[int]]:
     """The colours in the middle of the left and the right side."""
-    with PIL.Image.open(io.BytesIO(content)) as picture:
-        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    with PIL.Image.open(io.BytesIO(content)) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
     middle = pixels[len(pixels) // 2]
     return middle[len(middle) // 8].tolist(), middle[-len(middle) // 8].tolist()
 
 
-def test_a_channel_is_chosen_for_pictures_features_and_exports(caller: Caller, tmp_path: Path) -> None:
+def test_a_channel_is_chosen_for_images_features_and_exports(caller: Caller, tmp_path: Path) -> None:
     video = caller.video("stack.ome.tif")
     id = video.rpartition("/")[2]
     assert caller.get(f"{video}/channels") == {

@@ -28,7 +28,7 @@ from masklet.studio.exports import SCRIPT
 from masklet.studio.store.storage import MediaPaths
 from masklet.studio.store.tables import Export, now
 from masklet.studio.studio import Studio
-from studio.small import LENGTH, SIZE, Caller, make_picture, make_studio
+from studio.small import LENGTH, SIZE, Caller, make_image, make_studio
 
 
 def pieces(file: str, content: bytes) -> int:
@@ -140,10 +140,10 @@ def test_a_label_map_says_where_objects_overlap(caller: Caller) -> None:
 
 
 def add_tone(path: Path, codec: str) -> None:
-    """Put a tone of the length of the pictures beside them."""
-    pictures = path.with_name("silent.mp4")
-    path.rename(pictures)
-    with av.open(str(pictures)) as source, av.open(str(path), "w") as output:
+    """Put a tone of the length of the images beside them."""
+    images = path.with_name("silent.mp4")
+    path.rename(images)
+    with av.open(str(images)) as source, av.open(str(path), "w") as output:
         shown = output.add_stream_from_template(source.streams.video[0])
         heard = output.add_stream(codec, rate=48_000, layout="mono")
         for packet in source.demux(video=0):
@@ -156,7 +156,7 @@ def add_tone(path: Path, codec: str) -> None:
             frame.sample_rate, frame.pts = 48_000, start
             output.mux(heard.encode(frame))
         output.mux(heard.encode(None))
-    pictures.unlink()
+    images.unlink()
 
 
 def test_the_sound_of_the_exported_frames_is_kept(tmp_path: Path) -> None:
@@ -329,8 +329,8 @@ def test_a_pixel_size_that_a_person_gave_is_in_measures_and_labels(caller: Calle
     assert row["area_um2"] == ""
 
 
-def test_an_uploaded_picture_keeps_its_name_in_exports(tmp_path: Path) -> None:
-    data = make_picture(tmp_path / "Hund 1.png").read_bytes()
+def test_an_uploaded_image_keeps_its_name_in_exports(tmp_path: Path) -> None:
+    data = make_image(tmp_path / "Hund 1.png").read_bytes()
     with Caller(make_studio(tmp_path)) as caller:
         project = f"/projects/{caller.post('/projects', {'name': 'names'})['id']}"
         made = caller.ask("POST", f"{project}/uploads", files={"file": ("Hund 1.png", data)})

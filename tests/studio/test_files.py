@@ -21,7 +21,7 @@ from masklet.studio.inference.propagation import RunningPropagation
 from masklet.studio.inference.propagation_plan import Leg, PropagationPlan
 from masklet.studio.project_exports import split_note, split_of
 from masklet.studio.store.project_files import natural_key
-from studio.small import LENGTH, Caller, make_clip, make_picture, make_studio
+from studio.small import LENGTH, Caller, make_clip, make_image, make_studio
 
 NAMES = ["10.png", "2.png", "1.png", "Dog 3.png"]
 ANNA, BERT = {"masklet-person": "Anna"}, {"masklet-person": "Bert"}
@@ -32,7 +32,7 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
     place = tmp_path_factory.mktemp("job")
     (place / "clips").mkdir()
     for name in NAMES:
-        make_picture(place / "clips" / name)
+        make_image(place / "clips" / name)
     make_clip(place / "clips" / "blots.mp4")
     (place / "clips" / "broken.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
     with Caller(make_studio(place)) as caller:
@@ -383,7 +383,7 @@ def export_project(caller: Caller, project: str, **fields: Any) -> tuple[Any, zi
     return export, zipfile.ZipFile(io.BytesIO(caller.export_file(export)))
 
 
-def test_a_whole_project_is_exported_with_pictures_classes_and_a_split(
+def test_a_whole_project_is_exported_with_images_classes_and_a_split(
     caller: Caller, project: str, tmp_path: Path
 ) -> None:
     caller.ask("PATCH", project, json={"classes": [CAT, DOG]})
@@ -431,13 +431,13 @@ def annotations_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def check_cvat(archive: zipfile.ZipFile, pixels: int) -> None:
-    """CVAT's own reader of masks finds as many pixels; names are those of the pictures in the file."""
+    """CVAT's own reader of masks finds as many pixels; names are those of the images in the file."""
     masks = pytest.importorskip("cvat_sdk.masks")
     root = ElementTree.fromstring(archive.read("annotations.xml"))
     assert [label.text for label in root.iterfind("meta/project/labels/label/name")] == ["cat", "dog"]
     assert {image.get("subset") for image in root.iterfind("image")} == {"train", "val"}
-    pictures = {Path(name).name for name in archive.namelist() if name.startswith("images/")}
-    assert {image.get("name") for image in root.iterfind("image")} == pictures
+    images = {Path(name).name for name in archive.namelist() if name.startswith("images/")}
+    assert {image.get("name") for image in root.iterfind("image")} == images
     found = 0
     for image in root.iterfind("image"):
         size = {"image_width": int(image.attrib["width"]), "image_height": int(image.attrib["height"])}

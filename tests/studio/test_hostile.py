@@ -91,7 +91,7 @@ def test_uploads_with_a_bit_or_two_changed(served: Served, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_pictures(served: Served, tmp_path: Path) -> None:
+def test_images(served: Served, tmp_path: Path) -> None:
     for file in hostile_files.bombs().values():
         refused(served.upload("/api/image", "image", file, prompts='{"positive": [[1, 1]]}'))
     sound = ("a.png", hostile_files.whole("PNG"))

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from masklet import rle
 from masklet.media import brush_rle
-from studio.small import SIZE, Caller, make_clip, make_picture, make_studio
+from studio.small import SIZE, Caller, make_clip, make_image, make_studio
 
 HEIGHT, WIDTH = SIZE
 SQUARE = np.zeros(SIZE, dtype=bool)
@@ -30,7 +30,7 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
     (place / "clips").mkdir()
     make_clip(place / "clips" / "blots.mp4")
     for name in ("one.png", "two.png", "f\u00fcr.png"):
-        make_picture(place / "clips" / name)
+        make_image(place / "clips" / name)
     with Caller(make_studio(place)) as caller:
         yield caller
 
@@ -108,7 +108,7 @@ def test_coco_masks_outlines_and_boxes_come_in_with_their_classes(caller: Caller
     assert masks_of(caller, project, "one.png") == {}
 
 
-def test_cvat_tracks_and_pictures_come_in(caller: Caller, project: str) -> None:
+def test_cvat_tracks_and_images_come_in(caller: Caller, project: str) -> None:
     runs = "0, 28" + ", 0, 28" * 19
     xml = f"""<?xml version="1.0"?><annotations><version>1.1</version>
     <meta><task><name>blots.mp4</name>
@@ -140,7 +140,7 @@ def test_yolo_comes_in_from_a_zip(caller: Caller, project: str) -> None:
         archive.writestr("data.yaml", "names:\n  0: bird\n  1: fish\n")
         archive.writestr("labels/train/one.txt", f"1 {shares}\n0 0.5 0.5 0.2 0.2\n0 0.5\n")
         archive.writestr("labels/train/blots_000003.txt", f"1 {shares}\n")
-        archive.writestr("images/train/one.jpg", b"a picture")
+        archive.writestr("images/train/one.jpg", b"an image")
         archive.writestr("train.txt", "images/train/one.jpg\n")
     state = imported(caller, project, "yolo.zip", buffer.getvalue())
     assert (state["format"], state["masks"], state["boxes"]) == ("YOLO", 2, 1)
@@ -254,7 +254,7 @@ def test_a_class_of_the_project_gets_the_attributes_that_it_lacks(caller: Caller
     assert dog["attributes"] == [pose, {"name": "age", "values": []}] and dog["color"] == "#123456"
 
 
-def test_outlines_of_a_picture_of_another_size_are_named_and_not_taken(caller: Caller, project: str) -> None:
+def test_outlines_of_an_image_of_another_size_are_named_and_not_taken(caller: Caller, project: str) -> None:
     content = coco(
         {"id": 1, "image_id": 1, "category_id": 7, "segmentation": [OUTLINE]},
         {"id": 2, "image_id": 1, "category_id": 7, "bbox": [12, 10, 28, 20]},
@@ -411,7 +411,7 @@ def test_a_label_that_nobody_can_read_is_no_class(caller: Caller, project: str) 
 
 
 def test_frames_that_only_a_number_tells_are_named(caller: Caller) -> None:
-    """The second picture of FFmpeg's frame_%04d.png is frame 1 of the video, and is called 2."""
+    """The second image of FFmpeg's frame_%04d.png is frame 1 of the video, and is called 2."""
     project = f"/projects/{caller.post('/projects', {'name': 'numbers'})['id']}"
     caller.post(f"{project}/videos", {"path": "blots.mp4"})
     content = coco({"id": 1, "image_id": 1, "bbox": [12, 10, 28, 20]})

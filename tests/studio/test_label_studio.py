@@ -24,12 +24,12 @@ from masklet.studio.app import make_app
 from masklet.studio.routes import label_studio as label_studio_routes
 from masklet.studio.routes.label_studio import ToolUse, to_prompt
 from masklet.studio.settings import Settings
-from masklet.studio.studio import TASK_PICTURES, Studio
+from masklet.studio.studio import TASK_IMAGES, Studio
 from toy_models import clip, toy_network
 
 SIZE = (48, 64)
 CONFIG = """<View>
-  <Image name="image" value="$picture" zoom="true"/>
+  <Image name="image" value="$image" zoom="true"/>
   <BrushLabels name="brush" toName="image"><Label value="dog"/><Label value="ball"/></BrushLabels>
   <KeyPointLabels name="points" toName="image" smart="true"><Label value="ball"/></KeyPointLabels>
   <RectangleLabels name="boxes" toName="image" smart="true"><Label value="dog"/></RectangleLabels>
@@ -40,7 +40,7 @@ CONFIG = """<View>
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     place = tmp_path_factory.mktemp("studio")
     (place / "clips").mkdir()
-    (place / "clips" / "one picture.png").write_bytes(png())
+    (place / "clips" / "one image.png").write_bytes(png())
     settings = Settings(data=place / "data", folder=place / "clips")
     with TestClient(make_app(Studio(settings, toy_network(), "toy")), base_url="http://127.0.0.1") as client:
         yield client
@@ -73,10 +73,10 @@ def envelope() -> dict[str, Any]:
     }
 
 
-def asked(*used: dict[str, Any], picture: str = "one picture.png") -> dict[str, Any]:
+def asked(*used: dict[str, Any], image: str = "one image.png") -> dict[str, Any]:
     """A request as Label Studio's api_connector makes it."""
     return {
-        "tasks": [{"id": 7, "data": {"picture": picture}, "annotations": [], "predictions": []}],
+        "tasks": [{"id": 7, "data": {"picture": image}, "annotations": [], "predictions": []}],
         "model_version": None,
         "project": "3.1700000000",
         "label_config": CONFIG,
@@ -156,7 +156,7 @@ def test_a_box_is_taken_where_it_is_shown(area: dict[str, float], box: tuple[flo
     assert to_prompt([use], (100, 200)).box == pytest.approx(box, abs=1e-3)
 
 
-def test_a_turned_picture_is_refused(client: TestClient) -> None:
+def test_a_turned_image_is_refused(client: TestClient) -> None:
     answer = client.post("/label-studio/predict", json=asked(point(20, 20) | {"image_rotation": 90}))
     assert answer.status_code == 422 and "rotated in Label Studio" in answer.json()["message"]
 
@@ -179,7 +179,7 @@ def test_without_a_use_there_is_nothing_to_say(client: TestClient) -> None:
         assert answer.status_code == 200 and answer.json() == {"results": []}
 
 
-def test_where_pictures_come_from(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_images_come_from(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     there = masks_of(client, point(31.25, 50))
     inline = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
     with label_studio() as (address, seen):
@@ -187,18 +187,18 @@ def test_where_pictures_come_from(client: TestClient, monkeypatch: pytest.Monkey
         monkeypatch.setenv("LABEL_STUDIO_API_KEY", "secret")
         places = (
             inline,
-            "/data/local-files/?d=one%20picture.png",
+            "/data/local-files/?d=one%20image.png",
             "/data/upload/1/a.png",
             f"{address}/data/upload/1/a.png",
         )
-        for picture in places:
-            answer = masks_of(client, point(31.25, 50), picture=picture)
-            assert [mask["value"] for mask in answer] == [mask["value"] for mask in there], picture
+        for image in places:
+            answer = masks_of(client, point(31.25, 50), picture=image)
+            assert [mask["value"] for mask in answer] == [mask["value"] for mask in there], image
     assert seen == ["Token secret", "Token secret"]
 
 
 class label_studio:
-    """A Label Studio that has one picture, and sends whoever asks for another away."""
+    """A Label Studio that has one image, and sends whoever asks for another away."""
 
     def __enter__(self) -> tuple[str, list[str | None]]:
         seen: list[str | None] = []
@@ -234,14 +234,14 @@ BAD = {
     "a path outside": ({"picture": "../../etc/passwd"}, 403, "outside"),
     "an encoded path outside": ({"picture": "%2e%2e/%2e%2e/etc/passwd"}, 403, "outside"),
     "a local file outside": ({"picture": "/data/local-files/?d=../../etc/passwd"}, 403, "outside"),
-    "no such picture": ({"picture": "none.png"}, 404, "no none.png"),
+    "no such image": ({"picture": "none.png"}, 404, "no none.png"),
     "damaged base64": ({"picture": "data:image/png;base64,!!!"}, 400, "damaged"),
-    "no picture in it": ({"picture": "data:image/png;base64,aGVsbG8="}, 400, "."),
+    "no image in it": ({"picture": "data:image/png;base64,aGVsbG8="}, 400, "."),
 }
 
 
 @pytest.mark.parametrize(("data", "status", "part"), BAD.values(), ids=BAD)
-def test_pictures_that_are_not_had(
+def test_images_that_are_not_had(
     client: TestClient, monkeypatch: pytest.MonkeyPatch, data: dict[str, str], status: int, part: str
 ) -> None:
     with label_studio() as (address, _):
@@ -264,7 +264,7 @@ def test_nothing_is_fetched_unless_the_studio_was_told_from_where(
     [
         "",
         "<View>",
-        '<View><Image name="image" value="$picture"/></View>',
+        '<View><Image name="image" value="$image"/></View>',
         '<View><BrushLabels name="b" toName="image"/></View>',
         '<!DOCTYPE a [<!ENTITY b "c">]><View>&b;</View>',
     ],
@@ -337,9 +337,7 @@ def test_the_key_never_follows_a_redirect(
     assert host.asked == [(f"/data/upload/{code}.png", "Token secret")] and thief.asked == []
 
 
-def test_a_picture_is_fetched_once_for_all_clicks(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_is_fetched_once_for_all_clicks(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     with Host(lambda handler: send(handler, png())) as host:
         monkeypatch.setenv("LABEL_STUDIO_URL", host.address)
         for x in (20, 30, 40):
@@ -347,7 +345,7 @@ def test_a_picture_is_fetched_once_for_all_clicks(
     assert len(host.asked) == 1
 
 
-def test_a_picture_that_is_too_large_is_refused_while_it_comes(
+def test_an_image_that_is_too_large_is_refused_while_it_comes(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server never ends: what ends is the studio's reading."""
@@ -365,7 +363,7 @@ def test_a_picture_that_is_too_large_is_refused_while_it_comes(
     assert answer.status_code == 413 and "64 MiB" in answer.json()["message"]
 
 
-def test_a_picture_that_trickles_in_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_trickles_in_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     stop = threading.Event()
 
     def trickle(handler: BaseHTTPRequestHandler) -> None:
@@ -382,9 +380,7 @@ def test_a_picture_that_trickles_in_is_refused(client: TestClient, monkeypatch: 
     assert answer.status_code == 400 and "did not come within" in answer.json()["message"]
 
 
-def test_only_a_few_pictures_are_fetched_at_a_time(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_few_images_are_fetched_at_a_time(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight are asked for while the server holds its answers back; the others wait, and are then answered."""
     held, release = threading.Semaphore(0), threading.Event()
 
@@ -401,17 +397,17 @@ def test_only_a_few_pictures_are_fetched_at_a_time(
             pool.submit(masks_of, client, point(31.25, 50), picture=f"{host.address}/{row}.png")
             for row in range(8)
         ]
-        for _ in range(TASK_PICTURES):
+        for _ in range(TASK_IMAGES):
             held.acquire()
-        assert not held.acquire(timeout=0.3) and len(host.asked) == TASK_PICTURES
+        assert not held.acquire(timeout=0.3) and len(host.asked) == TASK_IMAGES
         release.set()
         assert all(len(answer.result()) == 1 for answer in answers)
     assert len(host.asked) == 8
 
 
-@pytest.mark.parametrize("picture", ["http://[", "//[", "http://a/\ud800.png", "\ud800.png"], ids=ascii)
-def test_an_address_that_is_none_is_refused_with_a_sentence(client: TestClient, picture: str) -> None:
-    body = json.dumps(asked(point(1, 1), picture=picture))  # half a character stays one in JSON
+@pytest.mark.parametrize("image", ["http://[", "//[", "http://a/\ud800.png", "\ud800.png"], ids=ascii)
+def test_an_address_that_is_none_is_refused_with_a_sentence(client: TestClient, image: str) -> None:
+    body = json.dumps(asked(point(1, 1), picture=image))  # half a character stays one in JSON
     answer = client.post("/label-studio/predict", content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (403, 422) and answer.json()["message"].endswith("."), answer.text
 
@@ -422,8 +418,8 @@ def test_a_configuration_that_is_no_text_is_refused_with_a_sentence(client: Test
     assert answer.status_code == 422 and answer.json()["message"].endswith("."), answer.text
 
 
-def test_the_page_says_how_pictures_are_reached() -> None:
-    """Without these variables every picture of a Label Studio is refused."""
+def test_the_page_says_how_images_are_reached() -> None:
+    """Without these variables every image of a Label Studio is refused."""
     page = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text("utf-8")
     section = page.partition("## Label Studio")[2].partition("\n## ")[0]
     assert label_studio_routes.URL_VARIABLE in section and label_studio_routes.KEY_VARIABLE in section

@@ -17,7 +17,7 @@ def test_a_click_goes_before_thumbnails_and_thumbnails_in_the_order_of_frames() 
         with lock.hold(urgency, frame):
             order.append((urgency, frame))
 
-    waiting = [(Urgency.thumbnail, 40), (Urgency.thumbnail, 8), (Urgency.picture, 9), (Urgency.model, 30)]
+    waiting = [(Urgency.thumbnail, 40), (Urgency.thumbnail, 8), (Urgency.image, 9), (Urgency.model, 30)]
     threads = [threading.Thread(target=take, args=request) for request in waiting]
     with lock.hold():
         for thread in threads:
@@ -30,7 +30,7 @@ def test_a_click_goes_before_thumbnails_and_thumbnails_in_the_order_of_frames() 
 
 
 @pytest.mark.slow
-def test_the_kinds_of_pictures_are_read_before_decoders_are_forked() -> None:
+def test_the_kinds_of_images_are_read_before_decoders_are_forked() -> None:
     code = """
 import PIL.Image
 import masklet.studio.inference.decoder

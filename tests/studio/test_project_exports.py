@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from masklet.datasets import find_items
-from studio.small import SIZE, Caller, make_clip, make_picture, make_studio
+from studio.small import SIZE, Caller, make_clip, make_image, make_studio
 
 CAT = {"name": "cat", "color": "#112233", "attributes": [{"name": "mood", "values": ["good", "bad"]}]}
 
@@ -25,7 +25,7 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Caller]:
     place = tmp_path_factory.mktemp("exports")
     (place / "clips" / "deep").mkdir(parents=True)
     for name in ("blots_000000.png", "BLOTS.png", "one.png", "deep/One.png", "deep/one_2.png"):
-        make_picture(place / "clips" / name)
+        make_image(place / "clips" / name)
     make_clip(place / "clips" / "blots.mp4")
     with Caller(make_studio(place)) as caller:
         yield caller

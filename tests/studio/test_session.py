@@ -347,10 +347,10 @@ def test_two_tabs_see_each_other(caller: Caller) -> None:
             assert two.receive_json()["type"] == "error"
 
 
-def test_a_picture_needs_no_session(caller: Caller) -> None:
-    picture = (caller.studio.settings.folder / "one.png").read_bytes()
+def test_an_image_needs_no_session(caller: Caller) -> None:
+    image = (caller.studio.settings.folder / "one.png").read_bytes()
     prompts = json.dumps([{"positive": [[20, 24]]}, {"box": [4, 4, 40, 40]}])
-    answer = caller.ask("POST", "/image", files={"image": ("a.png", picture)}, data={"prompts": prompts})
+    answer = caller.ask("POST", "/image", files={"image": ("a.png", image)}, data={"prompts": prompts})
     assert [len(result["masks"]) for result in answer["results"]] == [3, 1]
     assert answer["size"] == list(SIZE)
 
@@ -394,10 +394,10 @@ def test_json_that_cannot_be_read_is_refused_in_a_sentence(text: str | bytes) ->
         parse_json(text)
 
 
-def test_a_name_that_stands_twice_in_the_prompts_of_a_picture_is_refused(caller: Caller) -> None:
-    picture = (caller.studio.settings.folder / "one.png").read_bytes()
+def test_a_name_that_stands_twice_in_the_prompts_of_an_image_is_refused(caller: Caller) -> None:
+    image = (caller.studio.settings.folder / "one.png").read_bytes()
     prompts = '[{"box": [1, 1, 9, 9], "box": [2, 2, 9, 9]}]'
-    files, data = {"image": ("a.png", picture)}, {"prompts": prompts}
+    files, data = {"image": ("a.png", image)}, {"prompts": prompts}
     assert "twice" in caller.ask("POST", "/image", files=files, data=data, status=422)["message"]
 
 

@@ -13,21 +13,21 @@ from numpy.random import default_rng
 from masklet.synthetic import ClipMix, Composer, scenes
 from masklet.synthetic.assets import (
     AssetLibrary,
-    PackedPicture,
+    PackedImage,
     UnlabelledVideo,
     load_cutouts,
     load_unlabelled_videos,
-    pack_picture,
+    pack_image,
 )
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.mp4"
 PASTED_ON_VIDEO = ClipMix(0, 0, 0, 0, pasted_on_video=1)
 
 
-def square(name: str, side: int = 24) -> PackedPicture:
+def square(name: str, side: int = 24) -> PackedImage:
     mask = np.zeros((64, 64), dtype=bool)
     mask[20 : 20 + side, 20 : 20 + side] = True
-    return pack_picture(name, np.full((64, 64, 3), 128, np.uint8), [mask])
+    return pack_image(name, np.full((64, 64, 3), 128, np.uint8), [mask])
 
 
 def numbered(frames: int) -> UnlabelledVideo:

@@ -10,9 +10,9 @@ from numpy.random import default_rng
 
 from masklet.datasets.types import Clip
 from masklet.synthetic import ClipMix, Composer, motion, scenes, sprites
-from masklet.synthetic.assets import AssetLibrary, PackedPicture, load_pictures, pack_picture
+from masklet.synthetic.assets import AssetLibrary, PackedImage, load_images, pack_image
 from masklet.synthetic.effects import CameraEffects, make_grain
-from masklet.synthetic.scenes import PictureBackground, Scene
+from masklet.synthetic.scenes import ImageBackground, Scene
 from masklet.synthetic.sprites import Layer, Sprite
 from masklet.synthetic.stills import make_augmented_still, make_still
 
@@ -25,24 +25,24 @@ KINDS = {
 }
 
 
-def disc(colour: tuple[int, int, int], x: int, y: int, radius: int = 14) -> PackedPicture:
+def disc(colour: tuple[int, int, int], x: int, y: int, radius: int = 14) -> PackedImage:
     """A disc of one colour on grey noise."""
     pixels = default_rng(x).integers(90, 110, (72, 96, 3)).astype(np.uint8)
     mask = np.zeros((72, 96), dtype=np.uint8)
     cv2.circle(mask, (x, y), radius, 1, -1)
     pixels[mask > 0] = colour
-    return pack_picture(f"discs/{x}-{y}.png", pixels, [mask > 0])
+    return pack_image(f"discs/{x}-{y}.png", pixels, [mask > 0])
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[PackedPicture]:
+def images() -> list[PackedImage]:
     return [disc((250, 20, 20), 40, 36), disc((20, 250, 20), 50, 30), disc((20, 20, 250), 30, 40)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_clip_is_a_function_of_seed_and_number(pictures: list[PackedPicture], kind: str) -> None:
+def test_a_clip_is_a_function_of_seed_and_number(images: list[PackedImage], kind: str) -> None:
     frames = 1 if kind == "still" else 4
-    one, same, other = (Composer(pictures, SIZE, frames, 3, seed, KINDS[kind]) for seed in (1, 1, 2))
+    one, same, other = (Composer(images, SIZE, frames, 3, seed, KINDS[kind]) for seed in (1, 1, 2))
     first, again = one.clip(5), same.clip(5)
     assert (first.images == again.images).all() and (first.masks == again.masks).all()
     assert (first.images != other.clip(5).images).any() and (first.images != one.clip(6).images).any()
@@ -51,10 +51,10 @@ def test_a_clip_is_a_function_of_seed_and_number(pictures: list[PackedPicture], 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [64, 96])
 def test_every_clip_shows_an_object_on_its_first_frame(
-    pictures: list[PackedPicture], kind: str, size: int
+    images: list[PackedImage], kind: str, size: int
 ) -> None:
     frames = 1 if kind == "still" else 5
-    composer = Composer(pictures, size, frames, 2, 0, KINDS[kind])
+    composer = Composer(images, size, frames, 2, 0, KINDS[kind])
     for number in range(40):
         clip = composer.clip(number)
         assert clip.images.shape == (frames, size, size, 3) and clip.images.dtype == np.uint8
@@ -63,10 +63,10 @@ def test_every_clip_shows_an_object_on_its_first_frame(
         assert (clip.masks[0].mean(axis=(1, 2)) >= 0.002).all()
 
 
-def test_without_pictures_everything_is_procedural() -> None:
+def test_without_images_everything_is_procedural() -> None:
     for frames in (1, 3):
         assert Composer([], SIZE, frames, 3, 0).clip(0).objects
-    with pytest.raises(ValueError, match="without pictures"):
+    with pytest.raises(ValueError, match="without images"):
         Composer([], SIZE, 3, 3, 0, KINDS["moved"])
     with pytest.raises(ValueError, match="one frame"):
         Composer([], SIZE, 3, 3, 0, KINDS["still"])
@@ -83,23 +83,21 @@ def agreement(clip: Clip) -> list[float]:
     return [(red & mask).sum() / (red | mask).sum() for red, mask in pairs if (red | mask).sum() > 60]
 
 
-def test_masks_of_a_moved_picture_move_with_it() -> None:
-    picture = disc((250, 20, 20), 40, 36)
+def test_masks_of_a_moved_image_move_with_it() -> None:
+    image = disc((250, 20, 20), 40, 36)
     found = []
     spec = scenes.ClipSpec(SIZE, 4, 1, make_grain(SIZE + 128))
     for seed in range(40):
-        background = scenes.build_moved(default_rng(seed), AssetLibrary([picture]), spec).background
+        background = scenes.build_moved(default_rng(seed), AssetLibrary([image]), spec).background
         found += agreement(Scene(replace(background, shutter=0.0), (), (), clean()).render(SIZE))
     assert len(found) > 100 and min(found) > 0.8 and np.mean(found) > 0.95
 
 
-def test_masks_of_a_swaying_picture_sway_with_it() -> None:
-    picture, path = disc((250, 20, 20), 40, 36), np.stack([np.eye(3)] * 4)
+def test_masks_of_a_swaying_image_sway_with_it() -> None:
+    image, path = disc((250, 20, 20), 40, 36), np.stack([np.eye(3)] * 4)
     for seed in range(10):
         elastic = motion.Elastic(default_rng(seed), 4, amplitude=6.0)
-        background = PictureBackground(
-            picture.pixels, (picture.mask(0).view(np.uint8) * 255,), path, elastic, 0.0
-        )
+        background = ImageBackground(image.pixels, (image.mask(0).view(np.uint8) * 255,), path, elastic, 0.0)
         assert min(agreement(Scene(background, (), (), clean()).render(SIZE))) > 0.9
 
 
@@ -117,8 +115,8 @@ def square(colour: tuple[int, int, int], x: float, y: float, frames: int = 1) ->
     return Layer(sprite, np.stack([motion.translation(x, y)] * frames), None, 0.0, 0.0)
 
 
-def grey(frames: int = 1) -> PictureBackground:
-    return PictureBackground(
+def grey(frames: int = 1) -> ImageBackground:
+    return ImageBackground(
         np.full((SIZE, SIZE, 3), 100, np.uint8), (), np.stack([np.eye(3)] * frames), None, 0.0
     )
 
@@ -153,12 +151,12 @@ def test_a_cut_out_carries_its_own_colour_to_its_edge() -> None:
     assert ((red - green) > 0.35 * alpha)[alpha > 60].all()
 
 
-def test_the_camera_stays_within_the_picture() -> None:
-    picture = disc((250, 20, 20), 40, 36)
+def test_the_camera_stays_within_the_image() -> None:
+    image = disc((250, 20, 20), 40, 36)
     for seed in range(60):
         rng = default_rng(seed)
-        background = scenes._picture_background(
-            rng, picture, [0], motion.camera_motion(rng, 6, SIZE), SIZE, around=0
+        background = scenes._image_background(
+            rng, image, [0], motion.camera_motion(rng, 6, SIZE), SIZE, around=0
         )
         corners = np.linalg.inv(background.path) @ np.array(
             [[0, SIZE, 0, SIZE], [0, 0, SIZE, SIZE], [1, 1, 1, 1]]
@@ -178,7 +176,7 @@ def test_a_still_keeps_its_instance_first_and_in_place() -> None:
             assert image[mask][:, 0].mean() > image[~mask][:, 0].mean() + 20 or mask.mean() > 0.8
 
 
-def test_a_plain_still_is_the_whole_picture() -> None:
+def test_a_plain_still_is_the_whole_image() -> None:
     clip = make_still(disc((250, 20, 20), 48, 36), 48)
     assert clip.images.shape == (1, 48, 48, 3) and agreement(clip)[0] > 0.9
     ys, xs = np.nonzero(clip.masks[0, 0])
@@ -195,9 +193,9 @@ def test_real_sets_compose(tmp_path: Path) -> None:
     root = Path(__file__).parents[3] / "shared" / "data" / "open" / "images"
     if not root.is_dir():
         pytest.skip("the image sets are not at hand")
-    pictures = load_pictures([root / "balloon"], tmp_path)
-    assert len(pictures) > 50
-    composer = Composer(pictures, SIZE, 3, 3, 0)
+    images = load_images([root / "balloon"], tmp_path)
+    assert len(images) > 50
+    composer = Composer(images, SIZE, 3, 3, 0)
     assert all(composer.clip(number).objects for number in range(20))
 
 

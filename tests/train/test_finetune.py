@@ -23,7 +23,7 @@ from masklet.datasets import find_items
 from masklet.errors import MediaError, OptionError
 from masklet.evaluate.predictors import ModelPredictor
 from masklet.evaluate.protocols import ImageClicks
-from masklet.evaluate.samples import find_pictures
+from masklet.evaluate.samples import find_images
 from masklet.model import Sam2
 from masklet.sessions.image import ImageSession
 from masklet.train.batches import FeatureStore
@@ -36,7 +36,7 @@ from masklet.train.parameters import (
     merge_adapters,
     optimizer_groups,
 )
-from masklet.train.recipe import TrainingOptions, ValidationPicture, ValidationSet
+from masklet.train.recipe import TrainingOptions, ValidationImage, ValidationSet
 from masklet.train.report import read_log
 from masklet.train.rollout import Batch
 from masklet.train.state import STATE, TrainingState, initialise
@@ -123,7 +123,7 @@ def test_stored_features_are_those_of_the_trunk_and_it_runs_once(
 
 
 def test_features_of_a_clip_with_other_frames_are_computed_again(tmp_path: Path) -> None:
-    """As where a picture was replaced, or a label corrected, before a run is resumed."""
+    """As where an image was replaced, or a label corrected, before a run is resumed."""
     model, store = Sam2(toy()), FeatureStore(tmp_path / "features")
     before, after = (Batch.collate([discs(2)(number)]) for number in (0, 1))
     store.encode(model, before, ("a",))
@@ -166,7 +166,7 @@ def test_validation_scores_every_kind_of_prompt() -> None:
 
 
 def test_validation_without_objects_says_what_to_give() -> None:
-    with pytest.raises(MediaError, match=r"0 pictures or videos for validation.*--validation"):
+    with pytest.raises(MediaError, match=r"0 images or videos for validation.*--validation"):
         make_validation_set([], 64, 1, 1, ImageSession)
 
 
@@ -178,7 +178,7 @@ def test_a_fine_tune_reports_what_evaluation_reports(tmp_path: Path) -> None:
     initialise(model, 0.1)
     scores = validate(model.eval(), make_validation_set(find_items(folder), 64, 1, 1, ImageSession))
     protocol, predictor = ImageClicks((1, 3)), ModelPredictor("toy", model)
-    results = [result for sample in find_pictures(folder) for result in protocol.run(predictor, sample)]
+    results = [result for sample in find_images(folder) for result in protocol.run(predictor, sample)]
     for setting in ("1 click", "3 clicks", "box"):
         expected = [result.scores["IoU"] for result in results if result.setting == setting]
         # Windows that are encoded with others round in another way, which may join a speck to its object.
@@ -191,11 +191,11 @@ def test_a_fine_tune_reports_what_evaluation_reports(tmp_path: Path) -> None:
 def test_validation_zooms_where_the_network_zooms() -> None:
     model = Sam2(replace(toy(), zoom=True))
     initialise(model, 0.1)
-    clip = discs(1, size=256)(0)  # its disc fills little of the picture
-    picture = ValidationPicture("disc", clip.images[0], (rle.encode(clip.masks[0, 0]),))
-    pictures = ValidationSet(pictures=(picture,), open_image=ImageSession)
-    with_zoom = validate(model.eval(), pictures)
-    without_zoom = replace(pictures, open_image=partial(ImageSession, zoom=False))
+    clip = discs(1, size=256)(0)  # its disc fills little of the image
+    image = ValidationImage("disc", clip.images[0], (rle.encode(clip.masks[0, 0]),))
+    images = ValidationSet(images=(image,), open_image=ImageSession)
+    with_zoom = validate(model.eval(), images)
+    without_zoom = replace(images, open_image=partial(ImageSession, zoom=False))
     assert validate(model, without_zoom)["box"] != with_zoom["box"]
 
 
@@ -208,18 +208,18 @@ def test_a_fifth_is_held_back_always_the_same(tmp_path: Path) -> None:
     assert not {item.name for item in training} & names
     for some in (items[::-1], items[:13], items[5:]):  # whatever else is there
         assert {item.name for item in split_validation(some)[1]} == names & {item.name for item in some}
-    with pytest.raises(MediaError, match="two pictures"):
+    with pytest.raises(MediaError, match="two images"):
         split_validation(items[:1])
 
 
-def test_no_picture_is_trained_and_validated_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The same pictures lie in two data sets under other names, once as copies and once as links."""
+def test_no_image_is_trained_and_validated_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The same images lie in two data sets under other names, once as copies and once as links."""
     (tmp_path / "all").mkdir()
     write_coco(tmp_path / "all" / "a", 8)
     (tmp_path / "all" / "b" / "images").mkdir(parents=True)
     (tmp_path / "all" / "b" / "masks").mkdir()
     for number in range(8):
-        source, name = tmp_path / "all" / "a" / f"{number:03}.png", f"picture-{number}.png"
+        source, name = tmp_path / "all" / "a" / f"{number:03}.png", f"image-{number}.png"
         link = shutil.copy if number % 2 else os.symlink
         link(source, tmp_path / "all" / "b" / "images" / name)
         cv2.imwrite(str(tmp_path / "all" / "b" / "masks" / name), np.eye(64, dtype=np.uint8))
@@ -235,7 +235,7 @@ def test_no_picture_is_trained_and_validated_on(tmp_path: Path, caplog: pytest.L
         contents = [{item.open().image(0).tobytes() for item in items} for items in (training, held_back)]
         assert len(contents[0]) == 8 - len(contents[1]) and not contents[0] & contents[1]
         assert "are also used for validation, and left out of training: " in caplog.text
-    with pytest.raises(MediaError, match="no picture or video is left for training"):
+    with pytest.raises(MediaError, match="no image or video is left for training"):
         _ = TrainingOptions(tmp_path / "all" / "a", validation=tmp_path / "all" / "b").split
 
 

@@ -1,4 +1,4 @@
-"""Pictures that were saved anew are found among those to validate on, and others are not."""
+"""Images that were saved anew are found among those to validate on, and others are not."""
 
 from __future__ import annotations
 
@@ -29,36 +29,36 @@ def scene(seed: int) -> np.ndarray:
     return cv2.resize(coarse, (160, 120), interpolation=cv2.INTER_CUBIC)
 
 
-def save(path: Path, picture: np.ndarray) -> Path:
+def save(path: Path, image: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    PIL.Image.fromarray(picture).save(path, quality=40)
+    PIL.Image.fromarray(image).save(path, quality=40)
     return path
 
 
 @pytest.mark.parametrize("name", SAVED)
-def test_a_picture_that_was_saved_anew_is_found(tmp_path: Path, name: str) -> None:
+def test_an_image_that_was_saved_anew_is_found(tmp_path: Path, name: str) -> None:
     anew = save(tmp_path / name, SAVED[name](scene(7)))
-    pictures = [save(tmp_path / f"{seed}.png", scene(seed)) for seed in range(12)]
-    found = find_lookalikes(pictures, [anew])
+    images = [save(tmp_path / f"{seed}.png", scene(seed)) for seed in range(12)]
+    found = find_lookalikes(images, [anew])
     assert set(found) == {7} and found[7][0] == 0 and found[7][1] > 0.85
 
 
-def test_other_pictures_flat_ones_and_turned_ones_are_not_alike(tmp_path: Path) -> None:
-    pictures = [save(tmp_path / f"{seed}.png", scene(seed)) for seed in range(12)]
+def test_other_images_flat_ones_and_turned_ones_are_not_alike(tmp_path: Path) -> None:
+    images = [save(tmp_path / f"{seed}.png", scene(seed)) for seed in range(12)]
     flat = [save(tmp_path / f"flat-{grey}.png", np.full((120, 160, 3), grey, np.uint8)) for grey in (9, 200)]
     upright = save(tmp_path / "upright.png", scene(0).swapaxes(0, 1).copy())
     broken = tmp_path / "broken.jpg"
-    broken.write_bytes(b"no picture")
-    assert find_lookalikes([*pictures[6:], *flat, upright, broken], [*pictures[:6], *flat, broken]) == {}
+    broken.write_bytes(b"no image")
+    assert find_lookalikes([*images[6:], *flat, upright, broken], [*images[:6], *flat, broken]) == {}
 
 
 def test_the_frame_in_the_middle_counts_for_a_video(tmp_path: Path) -> None:
     video = write_video(tmp_path / "clip.mp4", [scene(seed) for seed in (1, 2, 3)])
-    pictures = [save(tmp_path / f"{seed}.png", scene(seed)) for seed in (1, 2, 3)]
-    assert set(find_lookalikes(pictures, [video])) == {1}
+    images = [save(tmp_path / f"{seed}.png", scene(seed)) for seed in (1, 2, 3)]
+    assert set(find_lookalikes(images, [video])) == {1}
 
 
-def test_training_names_what_looks_like_a_picture_to_validate_on(
+def test_training_names_what_looks_like_an_image_to_validate_on(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     mask = np.zeros((120, 160), np.uint8)

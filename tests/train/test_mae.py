@@ -17,7 +17,7 @@ from masklet.train.loop import LAST
 from masklet.train.masked_autoencoder import UNIT, MaskedAutoencoder, UnitGrid
 from masklet.train.pretraining import PretrainingRecipe, PretrainingState, pretrain
 from masklet.train.recipe import Recipe, TrainingOptions
-from masklet.train.recipes.mae import Crops, split_pictures
+from masklet.train.recipes.mae import Crops, split_images
 from masklet.train.report import read_log
 from masklet.train.run import TrainingRun
 from masklet.train.state import STATE, TrainingState
@@ -39,7 +39,7 @@ def recipe(steps: int, **changes: object) -> PretrainingRecipe:
     default = PretrainingRecipe(
         SMALL,
         lambda number: images(8)[number % 8],
-        pictures=8,
+        images=8,
         validation=list(images(2)),
         steps=steps,
         learning_rate=3e-3,
@@ -159,19 +159,19 @@ def test_a_resumed_run_reaches_the_same_losses(tmp_path: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    place = tmp_path / "pictures" / "deep"
+    place = tmp_path / "images" / "deep"
     place.mkdir(parents=True)
     for number, image in enumerate(images(4)):
         cv2.imwrite(str(place / f"{number}.png"), image)
-    return tmp_path / "pictures"
+    return tmp_path / "images"
 
 
 def test_crops_are_functions_of_their_number(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    learn, held = split_pictures(folder)
+    learn, held = split_images(folder)
     assert len(learn) >= 2 and held and {*learn, *held} == {*(folder / "deep").iterdir()}
     crops = Crops(learn, 64, seed=1)
     assert (crops.crop(5) == crops.crop(5)).all() and (crops.crop(5) != crops.crop(6)).any()
-    learn[0].write_text("no picture")
+    learn[0].write_text("no image")
     with caplog.at_level(logging.WARNING):
         assert all(crops.crop(number).shape == (64, 64, 3) for number in range(24))
     assert str(learn[0]) in caplog.text
@@ -188,7 +188,7 @@ def test_the_recipe_runs_and_reports_reconstructions(folder: Path, tmp_path: Pat
     assert [row["step"] for row in read_log(tmp_path / "out")] == [0, 1, 1, 2, 2]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<code>masklet train mae &lt;data&gt;</code>" in page
-    _, held_back = split_pictures(folder)
+    _, held_back = split_images(folder)
     assert page.count("data:image/jpeg") == 3 * len(held_back) and "visible to the trunk" in page
     assert checkpoint.load(tmp_path / "out" / LAST).config == replace(SMALL, image_size=64)
 

@@ -140,7 +140,7 @@ def test_random_weights_train_as_a_whole_at_a_high_rate(options: TrainingOptions
 def test_nano_begins_with_other_weights_and_keeps_its_stages_when_shortened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # pictures are cached in the working directory
+    monkeypatch.chdir(tmp_path)  # images are cached in the working directory
     (tmp_path / "sets").mkdir()
     write_coco(tmp_path / "sets" / "discs", 40)
     full = find_recipe("nano")(TrainingOptions(tmp_path / "sets"))

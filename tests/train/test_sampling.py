@@ -88,7 +88,7 @@ def test_a_short_video_is_played_there_and_back() -> None:
     assert (clip.images[0] != clip.images[1]).any()
 
 
-def test_a_picture_becomes_a_moving_clip() -> None:
+def test_an_image_becomes_a_moving_clip() -> None:
     sampler = ClipSampler(items(1), 64, 4, 2, seed=0, augmentation=NOTHING)
     clips = [sampler.clip(number) for number in range(12)]
     assert all(clip.images.shape[0] == 4 and clip.objects for clip in clips)
@@ -106,7 +106,7 @@ def test_unreadable_items_are_logged_and_skipped(caplog: pytest.LogCaptureFixtur
             ClipSampler([bad, *items(4)], 32, 2, 2, seed=0).clip(number).objects for number in range(12)
         )
     assert "skipped set/bad: this.jpg cannot be read." in caplog.text
-    with pytest.raises(MediaError, match=r"20 videos or pictures .* set/bad"):
+    with pytest.raises(MediaError, match=r"20 videos or images .* set/bad"):
         ClipSampler([bad], 32, 2, 2, seed=0).clip(0)
 
 
@@ -190,7 +190,7 @@ def test_a_mixture_draws_by_weight() -> None:
 
 
 class Small(Rectangles):
-    """Its rectangles are in a picture that is four times as wide and high."""
+    """Its rectangles are in an image that is four times as wide and high."""
 
     def masks(self, frame: int, ids: Sequence[int]) -> np.ndarray:
         return np.pad(super().masks(frame, ids), ((0, 0), (H, 2 * H), (W, 2 * W)))

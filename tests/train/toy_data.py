@@ -52,7 +52,7 @@ def validation(every: int = 3, stills: int = 2, clips: int = 1) -> ValidationSet
 
 
 def write_coco(folder: Path, count: int) -> None:
-    """Write a COCO data set of pictures with one disc."""
+    """Write a COCO data set of images with one disc."""
     folder.mkdir()
     images, annotations = [], []
     for number in range(count):

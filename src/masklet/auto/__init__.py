@@ -1,4 +1,4 @@
-"""Everything in a picture or video, without a prompt."""
+"""Everything in an image or video, without a prompt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from masklet.tracking.policies import Policy
 
 Sort = Literal["score", "area"]
 
-PICTURE_OPTIONS = ("sort", "partition", "tiles")
+IMAGE_OPTIONS = ("sort", "partition", "tiles")
 
 __all__ = [
     "PRESETS",
@@ -58,13 +58,13 @@ def everything(
     cuts: bool | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Segments | MaskletSet:
-    """Find masks of everything in a picture, or find and track everything in a video or stream.
+    """Find masks of everything in an image, or find and track everything in a video or stream.
 
     Args:
         model: The network.
-        source: A picture as `ImageSession` takes it, or a video or stream as `track` takes it.
+        source: An image as `ImageSession` takes it, or a video or stream as `track` takes it.
         grid: The options of the search, or a preset: "fast", "balanced" or "dense".
-        sort: For a picture, see `masklet.auto.everything_in_image`.
+        sort: For an image, see `masklet.auto.everything_in_image`.
         partition: Likewise.
         tiles: Likewise.
         detections: For a video, see `masklet.auto.everything_in_video`.
@@ -77,13 +77,13 @@ def everything(
         progress: Called with the finished share until the first masks are available.
 
     Returns:
-        `Segments` of a picture; a `MaskletSet` of a video, to iterate over frame by frame.
+        `Segments` of an image; a `MaskletSet` of a video, to iterate over frame by frame.
 
     Raises:
-        OptionError: An option for pictures is given for a video, or the other way round.
+        OptionError: An option for images is given for a video, or the other way round.
     """
     check_model(model)
-    is_picture = is_still(source)
+    is_image = is_still(source)
     options = {
         "sort": sort,
         "partition": partition,
@@ -96,8 +96,8 @@ def everything(
         "policy": policy,
         "cuts": cuts,
     }
-    check_options(options, is_picture=is_picture)
-    if is_picture:
+    check_options(options, is_image=is_image)
+    if is_image:
         return everything_in_image(
             model,
             source,
@@ -132,7 +132,7 @@ def everything_in_image(
     tiles: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> Segments:
-    """Find masks of everything in a picture.
+    """Find masks of everything in an image.
 
     Args:
         model: The network.
@@ -140,8 +140,8 @@ def everything_in_image(
         grid: See `Grid`; or "fast", "balanced", "dense".
         sort: The highest predicted IoU first, or the largest area.
         partition: Cut the masks so that they cover every pixel once.
-        tiles: Search a large picture in overlapping tiles of so many pixels a side, each as finely as a
-            picture of its own. Objects that several tiles see become one mask.
+        tiles: Search a large image in overlapping tiles of so many pixels a side, each as finely as an
+            image of its own. Objects that several tiles see become one mask.
         progress: Called with the finished fraction of the tiles.
     """
     if sort not in ("score", "area"):
@@ -156,8 +156,8 @@ def everything_in_image(
     return (partition_segments(segments) if partition else segments).sorted(sort)
 
 
-def check_options(options: Mapping[str, object], *, is_picture: bool) -> None:
-    """Raise for options of pictures for a video, and vice versa.
+def check_options(options: Mapping[str, object], *, is_image: bool) -> None:
+    """Raise for options of images for a video, and vice versa.
 
     Args:
         options: Options of `everything`, by name; None if not given.
@@ -165,8 +165,8 @@ def check_options(options: Mapping[str, object], *, is_picture: bool) -> None:
     Raises:
         OptionError: Some cannot be used.
     """
-    theirs, got = ("a video", "a picture") if is_picture else ("a picture", "a video")
+    theirs, got = ("a video", "an image") if is_image else ("an image", "a video")
     given = [name for name, value in options.items() if value is not None]
-    refused = ", ".join(name for name in given if (name in PICTURE_OPTIONS) != is_picture)
+    refused = ", ".join(name for name in given if (name in IMAGE_OPTIONS) != is_image)
     if refused:
         raise OptionError(f"{refused} can be used only with {theirs}. Got {got}: omit it.")

@@ -11,13 +11,13 @@ from jaxtyping import Bool, Float, UInt8
 
 from masklet import rle
 
-SIDE = 384  # pixels: pictures are reduced to this for their colours
+SIDE = 384  # pixels: images are reduced to this for their colours
 RING = 0.2  # width of the band on either side of an outline, in sides of a square of the mask's area
 FEWEST_PIXELS = 20  # minimum pixels of a band
 
 
 def to_lab(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """An RGB picture in L*a*b*, reduced to 384 pixels."""
+    """An RGB image in L*a*b*, reduced to 384 pixels."""
     height, width = image.shape[:2]
     scale = min(1.0, SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -41,11 +41,11 @@ def measure_contrast(colors: UInt8[np.ndarray, "h w 3"], mask: Bool[np.ndarray, 
 
 
 def measure_contrasts(image: UInt8[np.ndarray, "H W 3"], codes: Sequence[rle.RLE]) -> Float[np.ndarray, " n"]:
-    """The contrast of each mask, in the picture's own range of lightness; 1 if it cannot be measured.
+    """The contrast of each mask, in the image's own range of lightness; 1 if it cannot be measured.
 
     Args:
         image: RGB.
-        codes: Masks of the whole picture, of any size.
+        codes: Masks of the whole image, of any size.
     """
     colors = _stretch_lightness(to_lab(image))
     size = colors.shape[1], colors.shape[0]
@@ -56,7 +56,7 @@ def measure_contrasts(image: UInt8[np.ndarray, "H W 3"], codes: Sequence[rle.RLE
 
 
 def _stretch_lightness(colors: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Otherwise everything in a dim or hazy picture, such as cells, would have one colour."""
+    """Otherwise everything in a dim or hazy image, such as cells, would have one colour."""
     low, high = np.percentile(colors[..., 0], (1, 99))
     stretched = (colors[..., 0] - low) * (255 / max(1.0, high - low))
     return np.dstack([stretched.clip(0, 255).astype(np.uint8), colors[..., 1:]])
@@ -72,7 +72,7 @@ def grow(mask: Bool[np.ndarray, "h w"], pixels: int) -> Bool[np.ndarray, "h w"]:
 
 
 def shrink(mask: Bool[np.ndarray, "h w"], pixels: int) -> Bool[np.ndarray, "h w"]:
-    """Without the pixels near the outline. The picture's border is not an outline."""
+    """Without the pixels near the outline. The image's border is not an outline."""
     return cv2.erode(mask.view(np.uint8), _disk(pixels), borderValue=1) > 0
 
 

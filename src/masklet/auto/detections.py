@@ -14,7 +14,7 @@ import numpy as np
 from masklet.arrays import to_array
 from masklet.errors import MaskletError, MediaError, PromptError
 from masklet.media.annotations.coco import CocoAnnotation, CocoFile, check_image_size
-from masklet.media.readers.pictures import natural_key
+from masklet.media.readers.images import natural_key
 from masklet.media.writers.writer import check_class
 from masklet.prompts import check_prompt
 from masklet.types import Prompt

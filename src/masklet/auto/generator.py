@@ -1,4 +1,4 @@
-"""Masks of a whole picture: a grid of points is decoded in batches, and good masks are enlarged to full
+"""Masks of a whole image: a grid of points is decoded in batches, and good masks are enlarged to full
 size."""
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_PIXELS = 2**26  # pixels that are enlarged in one go
 
 @dataclass(frozen=True)
 class EncodedCrop:
-    """A picture or crop, encoded.
+    """An image or crop, encoded.
 
     Attributes:
         size: (H, W) in pixels.
@@ -46,7 +46,7 @@ class EncodedCrop:
 
     @classmethod
     def from_features(cls, model: Sam2, features: FrameFeatures, size: tuple[int, int]) -> EncodedCrop:
-        """An encoded picture, without any memory."""
+        """An encoded image, without any memory."""
         return cls(model, features, model.attend(features, [MemorySelection()]), size)
 
 
@@ -107,7 +107,7 @@ def generate_segments(
 
     Args:
         allowed: The pixels that points may fall on; by default all.
-        features: The encoded picture, if available; crops are always encoded.
+        features: The encoded image, if available; crops are always encoded.
     """
     size = image.shape[0], image.shape[1]
     parts: list[Segments] = []
@@ -141,7 +141,7 @@ def _drop_patches(proposals: Proposals, image: UInt8[np.ndarray, "H W 3"], grid:
 
 
 def drop_large(segments: Segments, max_area: float) -> Segments:
-    """The masks that cover at most a fraction of the picture."""
+    """The masks that cover at most a fraction of the image."""
     height, width = segments.size
     return segments.rows(np.flatnonzero(segments.areas <= max_area * height * width).tolist())
 
@@ -156,7 +156,7 @@ def propose(encoded: EncodedCrop, grid: Grid, points: Points, crop: Crop, size: 
     """The masks from the points of one crop, without duplicates, highest predicted IoU first.
 
     Args:
-        size: (H, W) of the whole picture.
+        size: (H, W) of the whole image.
     """
     batches = range(0, max(1, len(points)), grid.points_per_batch)  # at least one, which may be empty
     proposals = Proposals.concatenate(
@@ -233,10 +233,10 @@ def _select_stable(
 
 
 def to_segments(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: Grid) -> Segments:
-    """The proposals of a crop as masks of the whole picture, tidied.
+    """The proposals of a crop as masks of the whole image, tidied.
 
     Args:
-        size: (H, W) of the whole picture.
+        size: (H, W) of the whole image.
     """
     is_full_size = grid.nms == "box" and crop.size == size and not grid.min_mask_region_area
     codes = proposals.codes if is_full_size else tuple(_tidy(proposals, crop, size, grid))
@@ -266,7 +266,7 @@ def _tidy(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: Grid) -
 
 
 def _place(low_res: Tensor, crop: Crop, size: tuple[int, int]) -> Float[Tensor, "n h4 w4"]:
-    """Low-res logits of a crop as those of the whole picture."""
+    """Low-res logits of a crop as those of the whole image."""
     if crop.size == size:
         return low_res
     side = low_res.shape[-1]
@@ -281,12 +281,12 @@ def _place(low_res: Tensor, crop: Crop, size: tuple[int, int]) -> Float[Tensor, 
 
 
 def _is_cut(boxes: Float[np.ndarray, "n 4"], crop: Crop, size: tuple[int, int]) -> Bool[np.ndarray, " n"]:
-    """Whether masks reach an edge of the crop that is not an edge of the picture: they may continue beyond
+    """Whether masks reach an edge of the crop that is not an edge of the image: they may continue beyond
     it."""
-    in_picture = boxes + np.tile((crop.x0, crop.y0), 2)
+    in_image = boxes + np.tile((crop.x0, crop.y0), 2)
     ends = np.array(crop[:4]), np.array([0, 0, size[1], size[0]])
-    at_crop, at_picture = (np.abs(in_picture - end) <= EDGE_DISTANCE for end in ends)
-    return (at_crop & ~at_picture).any(axis=1)
+    at_crop, at_image = (np.abs(in_image - end) <= EDGE_DISTANCE for end in ends)
+    return (at_crop & ~at_image).any(axis=1)
 
 
 def _chunks(count: int, size: tuple[int, int]) -> Iterator[slice]:

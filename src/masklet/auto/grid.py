@@ -20,7 +20,7 @@ Points = Float[np.ndarray, "p 2"]  # (x, y) in the unit square
 
 
 class Crop(NamedTuple):
-    """A part of the picture that is segmented separately, in pixels; `layer` 0 is the whole."""
+    """A part of the image that is segmented separately, in pixels; `layer` 0 is the whole."""
 
     x0: int
     y0: int
@@ -39,7 +39,7 @@ class Grid:
     """Options of sam2's automatic mask generator, with the same names and defaults.
 
     Args:
-        points_per_side: Points along each side of the picture, or None if you pass point_grids.
+        points_per_side: Points along each side of the image, or None if you pass point_grids.
         points_per_batch: Points decoded at once.
         pred_iou_thresh: Minimum predicted IoU of a mask.
         stability_score_thresh: Minimum stability: the IoU of a mask with itself when its threshold moves.
@@ -49,20 +49,20 @@ class Grid:
             is removed.
         crop_nms_thresh: If two masks of different crops overlap by a larger IoU, that of the larger crop is
             removed.
-        crop_n_layers: Layers of crops. The n-th layer divides the picture into 2**n by 2**n.
-        crop_overlap_ratio: Overlap of the first layer's crops, as a share of the picture's shorter side.
+        crop_n_layers: Layers of crops. The n-th layer divides the image into 2**n by 2**n.
+        crop_overlap_ratio: Overlap of the first layer's crops, as a share of the image's shorter side.
         crop_n_points_downscale_factor: The n-th layer has fewer points along a side, divided by this number
             to the power n.
         point_grids: The points (p, 2) of each layer, in the unit square.
         min_mask_region_area: Holes and islands with fewer pixels are removed.
-        max_area: Masks that cover a larger share of the picture, such as sky and ground, are removed.
+        max_area: Masks that cover a larger share of the image, such as sky and ground, are removed.
         min_contrast: Masks with a lower contrast, such as patches of wall or ground, are removed, unless
             their predicted IoU is 0.15 or more above pred_iou_thresh. Contrast is 1 - the overlap of the
             colour histograms on both sides of the outline, from 0 to 1.
         use_m2m: Refine each mask by decoding again, with the mask as the hint.
         multimask_output: Decode three masks for each point, not one.
         nms: Find duplicates by the overlap of masks ("mask") or of their boxes ("box"), as in sam2. With
-            "box", stability and boxes are also measured at the picture's size, as in sam2; with "mask", on
+            "box", stability and boxes are also measured at the image's size, as in sam2; with "mask", on
             small maps.
 
     Raises:
@@ -109,7 +109,7 @@ class Grid:
             raise OptionError(f"crop_overlap_ratio must be from 0 to below 1. Got {self.crop_overlap_ratio}.")
         if not 0 < self.max_area <= 1:
             raise OptionError(
-                f"max_area must be a fraction of the picture, above 0 and at most 1. Got {self.max_area}."
+                f"max_area must be a fraction of the image, above 0 and at most 1. Got {self.max_area}."
             )
         if not self.stability_score_offset > 0:
             raise OptionError(f"stability_score_offset must be above 0. Got {self.stability_score_offset}.")
@@ -131,7 +131,7 @@ class Grid:
     def _check_points(self, layers: Sequence[Points]) -> None:
         if len(layers) != self.crop_n_layers + 1:
             raise OptionError(
-                "point_grids must have one array of points for the picture and each layer of crops, "
+                "point_grids must have one array of points for the image and each layer of crops, "
                 f"{self.crop_n_layers + 1} in all. Got {len(layers)}."
             )
         for layer in map(np.asarray, layers):
@@ -140,14 +140,14 @@ class Grid:
             if not ((layer >= 0) & (layer <= 1)).all():
                 raise OptionError(
                     "point_grids must be fractions of width and height, from 0 to 1: divide pixels by the "
-                    f"picture's size. Got values from {layer.min():g} to {layer.max():g}."
+                    f"image's size. Got values from {layer.min():g} to {layer.max():g}."
                 )
 
     def points(self, layer: int) -> Points:
         """Return the points of a layer, row by row, each in the middle of its cell.
 
         Args:
-            layer: 0 for the whole picture, then the layers of crops.
+            layer: 0 for the whole image, then the layers of crops.
         """
         if self.point_grids is not None:
             return np.asarray(self.point_grids[layer], dtype=np.float64)
@@ -157,10 +157,10 @@ class Grid:
         return np.stack([np.tile(middles, count), np.repeat(middles, count)], axis=1)
 
     def crops(self, size: tuple[int, int]) -> list[Crop]:
-        """Return the boxes of the picture and of all crops. The overlap halves from layer to layer.
+        """Return the boxes of the image and of all crops. The overlap halves from layer to layer.
 
         Args:
-            size: (H, W) of the picture.
+            size: (H, W) of the image.
         """
         height, width = size
         crops = [Crop(0, 0, width, height, 0)]

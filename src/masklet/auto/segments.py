@@ -1,4 +1,4 @@
-"""Masks found without a prompt, at the picture's size, as run lengths; and their partition of the picture."""
+"""Masks found without a prompt, at the image's size, as run lengths; and their partition of the image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from masklet.masks import EDGE, Masks, enlarge, with_sides
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 
-MIN_AREA = 1 / 2000  # of the picture; smaller components are added to a neighbour
+MIN_AREA = 1 / 2000  # of the image; smaller components are added to a neighbour
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +88,12 @@ class RleMasks(Masks):
 
 @dataclass(frozen=True, eq=False)
 class Segments(RleMasks):
-    """Masks of everything in a picture, with ids from 1 on, and the points and crops that gave them.
+    """Masks of everything in an image, with ids from 1 on, and the points and crops that gave them.
 
     Attributes:
         stability: (n,) the IoU of a mask with itself when its threshold moves up and down.
-        points: (n, 2) the prompting point (x, y) in pixels of the picture; NaN if there was none.
-        crops: (n, 4) the crop that was encoded, x0, y0, x1, y1 in pixels of the picture.
+        points: (n, 2) the prompting point (x, y) in pixels of the image; NaN if there was none.
+        crops: (n, 4) the crop that was encoded, x0, y0, x1, y1 in pixels of the image.
 
     Example:
         >>> mask, one = np.ones((4, 6), dtype=bool), torch.ones(1)
@@ -162,11 +162,11 @@ class Segments(RleMasks):
 
     @classmethod
     def empty(cls, frame: int, size: tuple[int, int]) -> Segments:
-        """A picture without masks.
+        """An image without masks.
 
         Args:
-            frame: The frame's number; 0 of a picture.
-            size: (H, W) of the picture.
+            frame: The frame's number; 0 of an image.
+            size: (H, W) of the image.
         """
         nothing = torch.zeros(0, dtype=torch.float32, device="cpu")
         points, crops = np.zeros((0, 2)), np.zeros((0, 4), dtype=np.int64)
@@ -259,7 +259,7 @@ def partition_segments(segments: Segments, min_area: int | None = None) -> Segme
     """Segments that cover every pixel once: if several overlap, the smallest is on top.
 
     Pixels without a mask become new segments, one for each connected component, with an IoU and stability of
-    0. Components of less than `min_area` pixels, by default 1/2000 of the picture, are added to the nearest
+    0. Components of less than `min_area` pixels, by default 1/2000 of the image, are added to the nearest
     segment.
     """
     height, width = segments.size
@@ -313,7 +313,7 @@ def _fill_from_nearest(labels: np.ndarray) -> np.ndarray:
 
 
 def _uncovered_segments(masks: list[np.ndarray], like: Segments) -> Segments:
-    """Parts of the picture without a mask, as segments without scores."""
+    """Parts of the image without a mask, as segments without scores."""
     count, (height, width) = len(masks), like.size
     nothing = torch.zeros(count, dtype=torch.float32, device="cpu")
     return Segments(

@@ -1,7 +1,7 @@
-"""Everything in a large picture: tiles are searched one at a time, and an object's fragments become one mask.
+"""Everything in a large image: tiles are searched one at a time, and an object's fragments become one mask.
 
 Neighbouring tiles overlap. Two fragments belong to one object if they agree in the overlap of their tiles.
-Fragments are kept as run lengths of their tile, so that memory does not grow with the picture times its
+Fragments are kept as run lengths of their tile, so that memory does not grow with the image times its
 objects.
 """
 
@@ -36,14 +36,14 @@ class Fragment:
 
     Attributes:
         tile: The tile's number.
-        origin: (x, y) of the tile's upper left corner in the picture.
-        box: The tight box in the picture.
+        origin: (x, y) of the tile's upper left corner in the image.
+        box: The tight box in the image.
         code: The mask, of the tile's size.
         iou: Predicted quality.
         score: Object score.
         stability: The IoU of the mask with itself when its threshold moves.
-        point: (x, y) in the picture, the prompt.
-        sides: Whether the tile's left, upper, right and lower edge cuts it: the picture goes on there.
+        point: (x, y) in the image, the prompt.
+        sides: Whether the tile's left, upper, right and lower edge cuts it: the image goes on there.
     """
 
     tile: int
@@ -61,7 +61,7 @@ class Fragment:
         return rle.area(self.code)
 
     def within(self, window: Box) -> Bool[np.ndarray, "h w"]:
-        """The mask in a window of the picture that lies within the tile."""
+        """The mask in a window of the image that lies within the tile."""
         (x0, y0), (left, top, right, bottom) = self.origin, map(int, window)
         return rle.decode(self.code)[top - y0 : bottom - y0, left - x0 : right - x0]
 
@@ -73,11 +73,11 @@ def generate_in_tiles(
     side: int,
     progress: Callable[[float], None] | None = None,
 ) -> Segments:
-    """The masks of a picture that is searched tile by tile, each like a separate picture.
+    """The masks of an image that is searched tile by tile, each like a separate image.
 
     Args:
         model: The network.
-        image: The picture.
+        image: The image.
         grid: The points of each tile, and the thresholds for masks.
         side: The side of a tile, in pixels.
         progress: Called with the share of the tiles that is done.
@@ -110,7 +110,7 @@ def generate_in_tiles(
 
 
 def split_into_tiles(size: tuple[int, int], side: int) -> list[Crop]:
-    """Tiles that cover a picture of `size` (H, W), row by row, with even overlaps.
+    """Tiles that cover an image of `size` (H, W), row by row, with even overlaps.
 
     >>> [tile[:4] for tile in split_into_tiles((100, 230), 100)]
     [(0, 0, 100, 100), (65, 0, 165, 100), (130, 0, 230, 100)]

@@ -143,10 +143,11 @@ def demo(
     world: Annotated[
         WorldName, typer.Option(help="What the clips show: cells, or things like nano's training data.")
     ] = WorldName.cells,
-    pictures: Annotated[
+    images: Annotated[
         Path | None,
         typer.Option(
-            "--pictures", help="Compose things from labelled images, SET/instances.json; by default from drawn shapes."
+            "--pictures",
+            help="Compose things from labelled images, SET/instances.json; by default from drawn shapes.",
         ),
     ] = None,
     base: Annotated[Path | None, typer.Option(help="Labelled data for half of the training batches.")] = None,
@@ -178,19 +179,19 @@ def demo(
     from masklet.datasets import find_items as find_labelled
     from masklet.engine.demo import ClipMaker, DemoSize, run_demo
     from masklet.engine.weights import RoundTraining
-    from masklet.synthetic.assets import AssetLibrary, load_pictures
+    from masklet.synthetic.assets import AssetLibrary, load_images
     from masklet.train.parameters import TRAINED_MODULES
 
-    folders = [] if pictures is None else sorted(path.parent for path in pictures.glob("*/instances.json"))
-    if pictures is not None and not folders:
-        raise typer.BadParameter(f"{pictures} contains no SET/instances.json.", param_hint="--pictures")
+    folders = [] if images is None else sorted(path.parent for path in images.glob("*/instances.json"))
+    if images is not None and not folders:
+        raise typer.BadParameter(f"{images} contains no SET/instances.json.", param_hint="--pictures")
     if folders and world is WorldName.cells:
         raise typer.BadParameter(
             "--pictures cannot be used for cells: add --world things.", param_hint="--pictures"
         )
     if base is not None:
         find_labelled(base)  # fail now, not when the first round trains
-    assets = AssetLibrary(load_pictures(folders, out / "cache") if folders else ())
+    assets = AssetLibrary(load_images(folders, out / "cache") if folders else ())
     names = {name: name for name in TRAINED_MODULES}
     training = RoundTraining(names[preset.value], steps, rate, base)
     lines = list[str]()

@@ -132,15 +132,15 @@ def evaluate(
         return
     template = report.load_template()
     rules = _make_protocol(protocol, given or [PromptName.mask], frames)
-    on_pictures = protocol in (ProtocolName.image, ProtocolName.noc)
-    find = samples.find_pictures if on_pictures else samples.find_clips
+    on_images = protocol in (ProtocolName.image, ProtocolName.noc)
+    find = samples.find_images if on_images else samples.find_clips
     items: Sequence[Sample] = find(data, listed)
     evaluation = Evaluation(rules, spec, str(data.resolve()), out)
 
     console = Console(markup=False)
     results = _run(evaluation, items, jobs, f"{protocol}, {model}", console)
     title = f"{protocol}: {model} on {data.name}"
-    if len(settings := list(dict.fromkeys(result.setting for result in results))) == 1 or on_pictures:
+    if len(settings := list(dict.fromkeys(result.setting for result in results))) == 1 or on_images:
         table = report.make_table(
             f"{settings[0]}, one at a time", report.summarize_groups(results, settings[0])
         )
@@ -214,7 +214,7 @@ def _write_page(
         results,
         axis=protocol.axis,
         headline=protocol.headline,
-        read_frame=lambda name, frame: items[name].picture(frame),
+        read_frame=lambda name, frame: items[name].image(frame),
     )
 
 
@@ -294,8 +294,8 @@ def _write_strips(
 
     painter, lines, folder = StripPainter(predictor), list[str](), make_folder(out / "strips")
     for name, difference in find_extremes(results).items():
-        picture = painter.paint(clips[difference.sample], difference.object, (RECENCY, difference.variant))
+        image = painter.paint(clips[difference.sample], difference.object, (RECENCY, difference.variant))
         path = folder / f"{name}.jpg"
-        cv2.imwrite(str(path), picture[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 80))
+        cv2.imwrite(str(path), image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 80))
         lines += [f"{difference}", "", f"![{difference}](strips/{path.name})", ""]
     return lines

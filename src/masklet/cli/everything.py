@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from masklet.media import Frames
     from masklet.model import Sam2
 
-PICTURE_FILES = ("mask.png", "masks.json", "overlay.png")
+IMAGE_FILES = ("mask.png", "masks.json", "overlay.png")
 TRACKS = "tracks.json"
 
 
@@ -178,10 +178,10 @@ def everything(
             from masklet.media import is_still
 
             frames = source.open(item.source)
-            is_picture = item.kind is Kind.picture or is_still(item.source)
-            default = ("coco",) if is_picture else DEFAULT_FORMATS
+            is_image = item.kind is Kind.image or is_still(item.source)
+            default = ("coco",) if is_image else DEFAULT_FORMATS
             own = replace(outputs, formats=outputs.formats or default)
-            work = _Search(item, frames, is_picture, preset.value, chosen, search, own)
+            work = _Search(item, frames, is_image, preset.value, chosen, search, own)
             work.check()
             return work
 
@@ -192,11 +192,11 @@ def everything(
 
 @dataclass(frozen=True)
 class _Search:
-    """One picture or video, and the settings of its search."""
+    """One image or video, and the settings of its search."""
 
     item: Item
     frames: Frames
-    is_picture: bool
+    is_image: bool
     preset: str
     grid: Mapping[str, object]
     options: Mapping[str, Any]
@@ -207,7 +207,7 @@ class _Search:
         from masklet.auto import Grid, check_options
 
         try:
-            check_options(self.options, is_picture=self.is_picture)
+            check_options(self.options, is_image=self.is_image)
             replace(Grid(), **self.grid)  # type: ignore[arg-type]
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
@@ -244,19 +244,19 @@ class _Search:
 
     @property
     def files(self) -> Sequence[str]:
-        own = PICTURE_FILES if self.is_picture else (TRACKS,)
+        own = IMAGE_FILES if self.is_image else (TRACKS,)
         return [*own, *self.outputs.files]
 
     def run(self, model: Sam2, folder: Path, bar: ProgressBar) -> None:
         import masklet
 
         frames, length = self.frames, len(self.frames)
-        bar.begin(frames.name, passes=1 if self.is_picture else 2)
+        bar.begin(frames.name, passes=1 if self.is_image else 2)
         print_intensity_range(frames, bar)
         try:
             result = masklet.everything(
                 model,
-                frames[0] if self.is_picture else frames,
+                frames[0] if self.is_image else frames,
                 _make_grid(model.config, self.preset, self.grid),
                 **{**self.options, "detections": self._detector},
                 progress=lambda share: bar.update(share, length, frames.name),
@@ -264,12 +264,12 @@ class _Search:
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
         if isinstance(result, masklet.Segments):
-            self._write_picture(result, folder, bar)
+            self._write_image(result, folder, bar)
             bar.update(1.0, 1, frames.name)
         else:
             self._write_video(result, folder, bar)
 
-    def _write_picture(self, segments: Segments, folder: Path, bar: ProgressBar) -> None:
+    def _write_image(self, segments: Segments, folder: Path, bar: ProgressBar) -> None:
         """mask.png, masks.json and overlay.png, and the chosen formats."""
         import json
 

@@ -49,24 +49,24 @@ class Item:
         return self.name or self.source
 
     def files(self) -> list[Path]:
-        """Its files: one, or the pictures of a folder or glob; none for a URL."""
-        from masklet.media import find_pictures
+        """Its files: one, or the images of a folder or glob; none for a URL."""
+        from masklet.media import find_images
 
         if is_url(self.source):
             return []
         path = Path(self.source)
-        return [path] if path.is_file() else find_pictures(path)
+        return [path] if path.is_file() else find_images(path)
 
 
 def find_items(sources: Sequence[str], kind: Kind | None, *, names_from: Path | None = None) -> list[Item]:
     """The items that sources refer to.
 
-    A folder or glob of videos is many items. A folder or glob of pictures is many items, or one video if the
-    pictures are its frames.
+    A folder or glob of videos is many items. A folder or glob of images is many items, or one video if the
+    images are its frames.
 
     Args:
         sources: Paths, globs and URLs.
-        kind: Whether pictures are single items or a video's frames. None decides for each folder: pictures of
+        kind: Whether images are single items or a video's frames. None decides for each folder: images of
             one size are frames.
         names_from: A text file with more sources, one per line.
     """
@@ -162,17 +162,17 @@ def _expand(source: str, kind: Kind | None) -> list[tuple[str, Kind]]:
     _check_source(source)
     path = Path(source)
     if is_url(source) or (path.exists() and not path.is_dir()):
-        is_picture = kind is Kind.picture or (kind is None and is_still(source))
-        return [(source, Kind.picture if is_picture else Kind.video)]
-    pictures, videos = _sort_files(path, source)
-    if videos and pictures:
-        raise _mixed_error(path, source, videos[0], pictures[0])
-    if videos and kind is not Kind.picture:
+        is_image = kind is Kind.image or (kind is None and is_still(source))
+        return [(source, Kind.image if is_image else Kind.video)]
+    images, videos = _sort_files(path, source)
+    if videos and images:
+        raise _mixed_error(path, source, videos[0], images[0])
+    if videos and kind is not Kind.image:
         return [(str(file), Kind.video) for file in videos]
-    if not pictures:
+    if not images:
         raise _nothing_error(path, source)
-    if kind is Kind.picture or (kind is None and not _have_one_size(pictures)):
-        return [(str(file), Kind.picture) for file in pictures]
+    if kind is Kind.image or (kind is None and not _have_one_size(images)):
+        return [(str(file), Kind.image) for file in images]
     return [(source, Kind.video)]
 
 
@@ -195,39 +195,39 @@ def _check_source(source: str) -> None:
 def _mixed_error(path: Path, source: str, *files: Path) -> MediaError:
     names = [f"{source}/*{file.suffix}" if path.is_dir() else str(file) for file in files]
     return MediaError(
-        f"{source} contains pictures and videos: select one kind, such as {names[0]} or {names[1]}."
+        f"{source} contains images and videos: select one kind, such as {names[0]} or {names[1]}."
     )
 
 
 def _nothing_error(path: Path, source: str) -> MediaError:
     below = sorted(folder.name for folder in path.iterdir() if folder.is_dir()) if path.is_dir() else []
     inside = f" Its subfolders are not searched: pass them, such as {source}/{below[0]}." if below else ""
-    return MediaError(f"{source} contains no pictures or videos that can be read.{inside}")
+    return MediaError(f"{source} contains no images or videos that can be read.{inside}")
 
 
 def _sort_files(path: Path, source: str) -> tuple[list[Path], list[Path]]:
-    """The pictures and videos of a folder or glob, in natural order."""
-    from masklet.media import find_pictures, is_picture
-    from masklet.media.readers.pictures import natural_key
+    """The images and videos of a folder or glob, in natural order."""
+    from masklet.media import find_images, is_image
+    from masklet.media.readers.images import natural_key
     from masklet.media.readers.videos import is_video
 
     files = path.iterdir() if path.is_dir() else map(Path, glob.glob(source, recursive=True))
     visible = [file for file in files if file.is_file() and not file.name.startswith(".")]
-    pictures = find_pictures(path) if any(map(is_picture, visible)) else []
-    videos = set(filter(is_video, visible)) - set(pictures)
-    return pictures, sorted(videos, key=natural_key)
+    images = find_images(path) if any(map(is_image, visible)) else []
+    videos = set(filter(is_video, visible)) - set(images)
+    return images, sorted(videos, key=natural_key)
 
 
-def _have_one_size(pictures: list[Path]) -> bool:
-    """Whether the pictures can be a video's frames, by their sizes after rotation."""
+def _have_one_size(images: list[Path]) -> bool:
+    """Whether the images can be a video's frames, by their sizes after rotation."""
     import PIL.Image
 
     sizes = set()
-    for path in pictures:
+    for path in images:
         try:
-            with PIL.Image.open(path) as picture:
-                is_turned = picture.getexif().get(0x0112, 1) >= 5  # a quarter turn
-                sizes.add(picture.size[::-1] if is_turned else picture.size)
+            with PIL.Image.open(path) as image:
+                is_turned = image.getexif().get(0x0112, 1) >= 5  # a quarter turn
+                sizes.add(image.size[::-1] if is_turned else image.size)
         except (OSError, ValueError, SyntaxError):
             continue  # reading it reports the error
         if len(sizes) > 1:

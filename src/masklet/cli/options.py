@@ -166,7 +166,7 @@ Formats = Annotated[
     ),
 ]
 
-PictureFormats = Annotated[
+ImageFormats = Annotated[
     list[str] | None,
     typer.Option(
         "--format",

@@ -24,7 +24,7 @@ class OutputOptions:
 
     Attributes:
         formats: Their names.
-        look: Background and edges of those that show pictures.
+        look: Background and edges of those that show images.
     """
 
     formats: tuple[str, ...]
@@ -39,7 +39,7 @@ class OutputOptions:
                 opened.
         """
         from masklet.media import FORMATS, Look, find_format
-        from masklet.media.writers.pictures import open_background
+        from masklet.media.writers.images import open_background
 
         formats = tuple(dict.fromkeys(formats))
         look, default = Look(background, soft), Look()

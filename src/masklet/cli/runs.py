@@ -319,7 +319,7 @@ def _check_input_stays(item: Item, folder: Path, files: Sequence[str]) -> None:
     sources = item.files()
     if len(sources) > 1 and Path(os.path.realpath(folder)) in {file.parent.resolve() for file in sources}:
         raise MediaError(
-            f"{folder} is the folder of the input's pictures: choose another folder for the results."
+            f"{folder} is the folder of the input's images: choose another folder for the results."
         )
     for file in sources:
         file = file.resolve()

@@ -56,7 +56,7 @@ def segment(
     intensity_range: options.IntensityRange = None,
     pixel_size: options.PixelSize = None,
     max_pixels: options.MaxPixels = None,
-    formats: options.PictureFormats = None,
+    formats: options.ImageFormats = None,
 ) -> None:
     """Segment prompted objects in images; write mask.png, masks.json and overlay.png for each."""
     with ProgressBar() as bar:
@@ -64,7 +64,7 @@ def segment(
 
         typed = read_prompts(point, negative, box, mask, objects)
         outputs = OutputOptions.parse(formats or ())
-        items = find_items(images or (), Kind.picture, names_from=names)
+        items = find_items(images or (), Kind.image, names_from=names)
         table = None if prompts is None else PromptTable.read(prompts, items)
         if typed is None and table is None:
             raise typer.BadParameter(NO_PROMPT)
@@ -99,7 +99,7 @@ def _check_tiles(tiles: int | None) -> None:
 
 @dataclass(frozen=True)
 class _Segmentation:
-    """One picture, and its prompts."""
+    """One image, and its prompts."""
 
     frames: Frames
     prompts: ObjectPrompts
@@ -117,7 +117,7 @@ class _Segmentation:
         return {**self.outputs.settings, **self.prompts.to_json(), "intensity_range": range_, **tiles}
 
     def check(self) -> None:
-        """Raise an error if the picture or the prompts cannot be used."""
+        """Raise an error if the image or the prompts cannot be used."""
         from masklet.errors import PromptError
         from masklet.media.formats import check_format_ids
         from masklet.prompts import check_id, check_prompt
@@ -125,7 +125,7 @@ class _Segmentation:
         check_format_ids(("palette",), map(check_id, self.prompts.ids))  # mask.png
         frames = [frame for frame in self.prompts.by_frame if frame]
         if frames:
-            raise PromptError(f"a picture has only frame 0. Got a prompt on frame {frames[0]}.")
+            raise PromptError(f"an image has only frame 0. Got a prompt on frame {frames[0]}.")
         for prompt in self.prompts.by_frame[0].values():
             check_prompt(prompt, self.frames.size)
 
@@ -137,7 +137,7 @@ class _Segmentation:
         from masklet.media import OverlayPng, write_label_map
         from masklet.zoom import Zoom
 
-        picture = self.frames[0]
+        image = self.frames[0]
         bar.begin(self.frames.name)
         print_intensity_range(self.frames, bar)
         if len(self.frames) > 1:
@@ -153,11 +153,11 @@ class _Segmentation:
                 f"{self.frames.name} is {max(self.frames.size)} pixels wide or high, and the network's "
                 f"input is {model.config.image_size}: --tiles 1024 finds small objects better"
             )
-        session = masklet.ImageSession(model, picture, zoom=zoom)
+        session = masklet.ImageSession(model, image, zoom=zoom)
         answers = {id: session.segment(prompt) for id, prompt in self.prompts.by_frame[0].items()}
         best = masklet.Masks.join({id: masks.as_masks(id) for id, masks in answers.items()})
         write_label_map(folder / "mask.png", best.label_map())
-        OverlayPng(folder / "overlay.png").write(picture, best)
+        OverlayPng(folder / "overlay.png").write(image, best)
         entries = [entry for id, masks in answers.items() for entry in self._entries(id, masks)]
         content = {"image": self.frames.name, "size": list(best.size), "masks": entries}
         with atomic_write(folder / "masks.json") as part:

@@ -1,4 +1,4 @@
-"""Labelled pictures and videos on disk, in common layouts.
+"""Labelled images and videos on disk, in common layouts.
 
 Training and evaluation read data sets through this package. It does not depend on clips, sizes, augmentation
 or scores.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from masklet.datasets.pictures import (
+from masklet.datasets.images import (
     COCO_FILES,
     OWN_COCO,
     find_sa1b_labels,
@@ -55,7 +55,7 @@ Reader = Callable[[Path], list[DatasetItem]]
 
 log = logging.getLogger(__name__)
 
-PICTURES: tuple[tuple[str, Reader], ...] = (  # patterns that identify the layouts, the more specific first
+IMAGES: tuple[tuple[str, Reader], ...] = (  # patterns that identify the layouts, the more specific first
     *((name, read_coco) for name in COCO_FILES),
     ("annotations/*.json", read_coco),
     ("labels", read_yolo),
@@ -67,7 +67,7 @@ LAYOUTS: tuple[tuple[str, Reader], ...] = (
     ("*/frames", read_png_videos),
     ("**/*_manual.json", read_sav),
     ("**/*_auto.json", read_sav),
-    *PICTURES,
+    *IMAGES,
 )
 LEVELS = 2  # levels of subfolders that are searched for more data sets
 BENCHMARK = ("JPEGImages", "Annotations")  # folders of one data set, not searched
@@ -101,7 +101,7 @@ def _read_below(folder: Path, own: Sequence[DatasetItem], levels: int) -> list[D
 
     Next to or far below other data, a data set that cannot be read is logged and left out.
     """
-    items = {item.pictures: item for item in own}
+    items = {item.images: item for item in own}
     for below in sorted(entry for entry in folder.iterdir() if entry.is_dir()) if levels else ():
         if below.name.startswith(BENCHMARK) or any(_is_part(below, item) for item in own):
             continue
@@ -113,13 +113,13 @@ def _read_below(folder: Path, own: Sequence[DatasetItem], levels: int) -> list[D
             log.warning("%s is left out: %s", below, error)
             continue
         for item in (*found, *_read_below(below, found, levels - 1)):
-            items.setdefault(item.pictures, item)
+            items.setdefault(item.images, item)
     return list(items.values())[len(own) :]
 
 
 def _is_part(folder: Path, item: DatasetItem) -> bool:
-    """Whether a folder belongs to an item: it contains its video and labels, or pictures of the data set."""
-    files = [file for file in (item.pictures, item.labels) if file is not None]
+    """Whether a folder belongs to an item: it contains its video and labels, or images of the data set."""
+    files = [file for file in (item.images, item.labels) if file is not None]
     return any(
         folder in (file, file.parent) or (not item.is_video and folder in file.parents) for file in files
     )
@@ -132,7 +132,7 @@ def _number_repeated_names(items: list[DatasetItem]) -> list[DatasetItem]:
 
 
 def _read_folder(folder: Path) -> list[DatasetItem]:
-    """The items of a folder's layouts: the first that matches, and videos and pictures in others beside
+    """The items of a folder's layouts: the first that matches, and videos and images in others beside
     it."""
     reader = _find_reader(folder, LAYOUTS)
     if reader is None:
@@ -144,10 +144,10 @@ def _read_folder(folder: Path) -> list[DatasetItem]:
     if reader is read_sav and any((frames.parent / "masks").is_dir() for frames in folder.glob("*/frames")):
         beside.append(read_png_videos)
     if reader in (read_sav, read_png_videos) and (folder / "images").is_dir():
-        beside.append(_find_reader(folder, PICTURES))
-    known = {item.pictures for item in items}
+        beside.append(_find_reader(folder, IMAGES))
+    known = {item.images for item in items}
     more = [item for other in beside if other is not None for item in other(folder)]
-    return [*items, *(item for item in more if item.pictures not in known)]
+    return [*items, *(item for item in more if item.images not in known)]
 
 
 def _find_reader(folder: Path, layouts: Sequence[tuple[str, Reader]]) -> Reader | None:

@@ -33,13 +33,13 @@ class LabelledFrames(Protocol):
 
 @dataclass(frozen=True)
 class DatasetItem:
-    """One video or picture of a data set.
+    """One video or image of a data set.
 
     Attributes:
         name: "set/item", used in reports and to select validation items.
         open: Reads only what is needed to find frames and objects; images and masks are read when requested.
-        is_video: False for a picture, an item of one frame.
-        pictures: The file of the picture or video, or the folder of its frames; None if there is none.
+        is_video: False for an image, an item of one frame.
+        images: The file of the image or video, or the folder of its frames; None if there is none.
         labels: The file or folder of its labels; None if there is none.
     """
 
@@ -47,7 +47,7 @@ class DatasetItem:
     open: Callable[[], LabelledFrames]
     _: KW_ONLY
     is_video: bool = False
-    pictures: Path | None = None
+    images: Path | None = None
     labels: Path | None = None
 
 
@@ -101,7 +101,7 @@ class LabelledVideo(Protocol):
     @property
     def first_frames(self) -> dict[int, int]: ...
 
-    def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]: ...
+    def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]: ...
 
     def annotated_frames(self, id: int) -> list[int]:
         """The frames with ground truth for this object, also those without it."""
@@ -144,7 +144,7 @@ class Clip:
     Attributes:
         images: RGB.
         masks: The visible part of each object; empty if it is hidden or has left.
-        name: The name of its picture or video, if any.
+        name: The name of its image or video, if any.
     """
 
     images: UInt8[np.ndarray, "t H W 3"]

@@ -22,7 +22,7 @@ from masklet.datasets.types import (
     find_first_frames,
 )
 from masklet.errors import MediaError
-from masklet.media import SAV_FRAME_STEP, Frames, find_pictures, open_frames, read_image, read_label_map
+from masklet.media import SAV_FRAME_STEP, Frames, find_images, open_frames, read_image, read_label_map
 from masklet.media.annotations.coco import read_json, segmentation_mask
 from masklet.media.readers.mask_files import may_have_undecided, says_ids
 
@@ -69,7 +69,7 @@ class PngVideo:
         """True for one PNG for all objects, False for a PNG for each object."""
         return all(None in files for files in self.labels.values())
 
-    def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
+    def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
         return read_image(self.files[frame])
 
     def annotated_frames(self, id: int) -> list[int]:
@@ -131,7 +131,7 @@ def find_png_videos(root: Path) -> dict[str, tuple[Path, Path]]:
 
 def open_png_video(name: str, frames: Path, masks: Path) -> PngVideo:
     """Find the frames and masks of a video, without reading them."""
-    files = find_pictures(frames)
+    files = find_images(frames)
     index = {file.stem: position for position, file in enumerate(files)}
     if len(index) < len(files):
         twice = Counter(file.stem for file in files).most_common(1)[0][0]
@@ -145,7 +145,7 @@ def open_png_video(name: str, frames: Path, masks: Path) -> PngVideo:
         names = ", ".join(folder.name for folder in numbered)
         raise MediaError(f"{masks} has two folders with the same object number. The folders are: {names}.")
     for id, folder in (by_object or {None: masks}).items():
-        for file in find_pictures(folder):
+        for file in find_images(folder):
             if file.stem not in index:
                 raise MediaError(f"{file} has no frame {file.stem} in {frames}.")
             labels.setdefault(index[file.stem], {})[id] = file
@@ -166,7 +166,7 @@ class PngVideoFrames:
         return list(self._truth(frame).masks)
 
     def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
-        return self.video.picture(self.labelled[frame])
+        return self.video.image(self.labelled[frame])
 
     def masks(self, frame: int, ids: Sequence[int]) -> Bool[np.ndarray, "n H W"]:
         truth = self._truth(frame)
@@ -187,7 +187,7 @@ def read_png_videos(root: Path) -> list[DatasetItem]:
             f"{root.name}/{name}",
             partial(_open_frames, name, frames, masks),
             is_video=True,
-            pictures=frames,
+            images=frames,
             labels=masks,
         )
         for name, (frames, masks) in find_png_videos(root).items()
@@ -332,7 +332,7 @@ class SavLabelledVideo:
     def first_frames(self) -> dict[int, int]:
         return find_first_frames(self)
 
-    def picture(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
+    def image(self, frame: int) -> UInt8[np.ndarray, "H W 3"]:
         return self.frames[frame]
 
     def annotated_frames(self, id: int) -> list[int]:
@@ -382,7 +382,7 @@ def read_sav(folder: Path) -> list[DatasetItem]:
             f"{folder.name}/{video.name}",
             partial(_open_sav, video.video, video.labels),
             is_video=True,
-            pictures=video.video,
+            images=video.video,
             labels=video.labels,
         )
         for video in find_sav_videos(folder)

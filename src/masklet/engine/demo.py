@@ -246,7 +246,7 @@ class ClipMaker:
         world: Their content: "cells", or "things", on which nano was trained.
         size: Side of the frames in pixels.
         frames: Length of the clips.
-        assets: Pictures to compose things from. Without any, objects and backgrounds are procedural.
+        assets: Images to compose things from. Without any, objects and backgrounds are procedural.
     """
 
     world: World
@@ -255,8 +255,8 @@ class ClipMaker:
     assets: AssetLibrary = field(default_factory=lambda: AssetLibrary(()))
 
     def to_json(self) -> dict[str, Any]:
-        pictures = sorted(picture.name for picture in self.assets.pictures)
-        return {"world": self.world, "size": self.size, "frames": self.frames, "pictures": pictures}
+        images = sorted(image.name for image in self.assets.images)
+        return {"world": self.world, "size": self.size, "frames": self.frames, "pictures": images}
 
     def clips(self, series: int, count: int) -> list[Clip]:
         """The first clips of a series; the same ones every time."""
@@ -274,5 +274,5 @@ class ClipMaker:
         if self.world == "cells":
             return compose_cells(rng, self.size, self.frames)
         spec = ClipSpec(self.size, self.frames, THINGS, make_grain(self.size + 128), SPEED)
-        build = scenes.build_pasted if self.assets.pictures else scenes.build_procedural
+        build = scenes.build_pasted if self.assets.images else scenes.build_procedural
         return build(rng, self.assets, spec).render(self.size)

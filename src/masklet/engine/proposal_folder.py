@@ -194,7 +194,7 @@ def _read_before(out: Path, run: Run) -> Manifest | None:
 
 
 def write_accepted(folder: Path, frames: Frames, codes: Mapping[int, Sequence[RLE]]) -> None:
-    """Write a clip as pictures and in SA-V's form, which training reads, and as YouTube-VIS: COCO for video.
+    """Write a clip as images and in SA-V's form, which training reads, and as YouTube-VIS: COCO for video.
 
     Both formats keep overlapping masks.
     """

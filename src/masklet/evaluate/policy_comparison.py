@@ -1,4 +1,4 @@
-"""Compares memory policies: a table, and pictures of each policy's largest gain and loss.
+"""Compares memory policies: a table, and images of each policy's largest gain and loss.
 
 Each clip is encoded once and tracked with every policy.
 """
@@ -197,6 +197,6 @@ class StripPainter:
 
 def _paint_tile(clip: LabelledVideo, id: int, frame: int, answer: np.ndarray) -> np.ndarray:
     truth, answer = clip.truth(frame).pair(id, answer)
-    picture = paint_errors(clip.picture(frame), truth, answer)
-    width = round(TILE * picture.shape[1] / picture.shape[0])
-    return np.asarray(cv2.resize(picture, (width, TILE), interpolation=cv2.INTER_AREA))
+    image = paint_errors(clip.image(frame), truth, answer)
+    width = round(TILE * image.shape[1] / image.shape[0])
+    return np.asarray(cv2.resize(image, (width, TILE), interpolation=cv2.INTER_AREA))

@@ -213,7 +213,7 @@ def warp_mask(before: np.ndarray, after: np.ndarray, mask: np.ndarray) -> np.nda
     return cv2.remap(mask, columns + moved[..., 0], rows + moved[..., 1], cv2.INTER_LINEAR)
 
 
-# On pictures, all three baselines are GrabCut, so only one is listed.
+# On images, all three baselines are GrabCut, so only one is listed.
 BASELINES = {
     baseline.identity: baseline
     for baseline in (

@@ -1,4 +1,4 @@
-"""The protocols of evaluations: prompted and corrected videos, everything in a video, clicks on pictures.
+"""The protocols of evaluations: prompted and corrected videos, everything in a video, clicks on images.
 
 Offline and online corrections are those of the paper (arXiv 2408.00714, app. E.1.2).
 
@@ -40,7 +40,7 @@ from masklet.evaluate.predictors import (
     require_model,
 )
 from masklet.evaluate.report import WORST_FRAMES, ObjectResult, WorstFrame, WorstFrames
-from masklet.evaluate.samples import PictureSample
+from masklet.evaluate.samples import ImageSample
 from masklet.simulated_user import ImagePredictor, click_image, select_closest, select_first
 from masklet.types import ImageCandidates, Masks, Prompt
 
@@ -290,7 +290,7 @@ class ImageClicks:
     axis = "clicks"
     headline = ("IoU", "best of 3")
 
-    def run(self, predictor: Predictor, sample: PictureSample) -> Iterator[ObjectResult]:
+    def run(self, predictor: Predictor, sample: ImageSample) -> Iterator[ObjectResult]:
         image, masks = sample.read()
         session = predictor.image(image)
         for id, truth in masks.items():
@@ -327,7 +327,7 @@ class ClicksToTarget:
     axis = "clicks"
     headline = ()
 
-    def run(self, predictor: Predictor, sample: PictureSample) -> Iterator[ObjectResult]:
+    def run(self, predictor: Predictor, sample: ImageSample) -> Iterator[ObjectResult]:
         image, masks = sample.read()
         session = predictor.image(image)
         for id, truth in masks.items():

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 NOT_PERCENT = ("switches", "s/frame", "user s", "NoC@85", "NoC@90")  # scores with other units
-PICTURES = 12
-PICTURE_WIDTH = 400
+IMAGES = 12
+IMAGE_WIDTH = 400
 SMALLEST_REGION = 0.05  # fraction of a side; smaller regions are not enlarged further
 MISSED, EXCEEDED, HIT = (30, 144, 255), (255, 80, 60), (60, 200, 90)
 
@@ -63,7 +63,7 @@ def summarize(results: Sequence[ObjectResult]) -> list[TableRow]:
 
 
 def summarize_groups(results: Sequence[ObjectResult], setting: str) -> list[TableRow]:
-    """A row for each clip or set of pictures, and their unweighted mean."""
+    """A row for each clip or set of images, and their unweighted mean."""
     groups = _group([result for result in results if result.setting == setting], lambda result: result.group)
     rows = [TableRow.over(group, of_group) for group, of_group in groups.items()]
     means = _mean_scores([row.scores for row in rows])
@@ -174,24 +174,24 @@ def worst_frames(results: Sequence[ObjectResult]) -> list[tuple[ObjectResult, Wo
             taken.add((result.sample, result.object, worst.frame))
             queue.append((turns[result.group], result, worst))
             turns[result.group] += 1
-    return [(result, worst) for _, result, worst in sorted(queue, key=lambda entry: entry[0])[:PICTURES]]
+    return [(result, worst) for _, result, worst in sorted(queue, key=lambda entry: entry[0])[:IMAGES]]
 
 
 @dataclass(frozen=True)
-class CaptionedPicture:
+class CaptionedImage:
     caption: str
     data: str  # of a data: URL
 
 
 def _paint_worst(
     result: ObjectResult, worst: WorstFrame, read_frame: Callable[[str, int], np.ndarray]
-) -> CaptionedPicture:
+) -> CaptionedImage:
     truth, answer = rle.decode(worst.truth), rle.decode(worst.answer)
     painted = paint_errors(read_frame(result.sample, worst.frame), truth, answer)
     image = painted[crop_around(truth | answer)]
-    frame = "" if "/" in result.sample else f", frame {worst.frame}"  # not for pictures
+    frame = "" if "/" in result.sample else f", frame {worst.frame}"  # not for images
     caption = f"{100 * worst.score:.1f}: {result.sample}{frame}, object {result.object}, {result.setting}"
-    return CaptionedPicture(caption, encode_jpeg(resize_to_width(image, PICTURE_WIDTH)))
+    return CaptionedImage(caption, encode_jpeg(resize_to_width(image, IMAGE_WIDTH)))
 
 
 def crop_around(region: np.ndarray) -> tuple[slice, slice]:
@@ -254,7 +254,7 @@ class ObjectResult:
     """One object's scores under one setting.
 
     Attributes:
-        sample: The name of the clip or picture; pictures are named SET/FILE.
+        sample: The name of the clip or image; images are named SET/FILE.
         setting: The prompt, or the protocol.
         step: The number of clicks or corrected frames, if the setting is a point on a curve.
         scores: By name, in the order of the tables' columns.
@@ -269,7 +269,7 @@ class ObjectResult:
 
     @property
     def group(self) -> str:
-        """The clip, or the set of a picture."""
+        """The clip, or the set of an image."""
         return self.sample.split("/")[0]
 
     def to_json(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The evaluated samples: annotated clips of a benchmark, and pictures of any labelled data set.
+"""The evaluated samples: annotated clips of a benchmark, and images of any labelled data set.
 
 Images are decoded only when needed.
 """
@@ -30,16 +30,16 @@ from masklet.errors import MediaError
 
 @runtime_checkable
 class Sample(Protocol):
-    """A clip or a picture."""
+    """A clip or an image."""
 
     @property
     def name(self) -> str: ...
 
-    def picture(self, frame: int) -> np.ndarray: ...
+    def image(self, frame: int) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
-class PictureSample:
+class ImageSample:
     """An image with masks of objects, or a labelled frame of a video.
 
     Attributes:
@@ -51,7 +51,7 @@ class PictureSample:
     item: DatasetItem
     index: int = 0
 
-    def picture(self, frame: int = 0) -> UInt8[np.ndarray, "H W 3"]:
+    def image(self, frame: int = 0) -> UInt8[np.ndarray, "H W 3"]:
         """The image, as a clip of one frame."""
         return self.item.open().image(self.index)
 
@@ -65,8 +65,8 @@ class PictureSample:
 def file_stamp(sample: Sample) -> str:
     """A text that changes with the sample's files; empty for a sample without files."""
     match sample:
-        case PictureSample():
-            paths = [path for path in (sample.item.pictures, sample.item.labels) if path is not None]
+        case ImageSample():
+            paths = [path for path in (sample.item.images, sample.item.labels) if path is not None]
         case PngVideo():
             masks = (path for files in sample.labels.values() for path in files.values())
             paths = [*sample.files, *masks]
@@ -106,28 +106,27 @@ def find_clips(root: Path, names: Sequence[str] | None = None) -> list[LabelledV
     return [clips[name] for name in (clips if names is None else names)]
 
 
-def find_pictures(root: Path, names: Sequence[str] | None = None) -> list[PictureSample]:
-    """The labelled pictures of a data set, or of all data sets in a folder; for videos, the labelled frames.
+def find_images(root: Path, names: Sequence[str] | None = None) -> list[ImageSample]:
+    """The labelled images of a data set, or of all data sets in a folder; for videos, the labelled frames.
 
     Args:
         names: Select only these, in their order.
     """
-    pictures = {picture.name: picture for item in find_items(root) for picture in _split_frames(item)}
-    missing = [name for name in names or () if name not in pictures]
+    images = {image.name: image for item in find_items(root) for image in _split_frames(item)}
+    missing = [name for name in names or () if name not in images]
     if missing:
         raise MediaError(
-            f"{root} has no picture {', '.join(missing[:5])}: names are SET/FILE, "
-            f"as in {next(iter(pictures))}."
+            f"{root} has no image {', '.join(missing[:5])}: names are SET/FILE, as in {next(iter(images))}."
         )
-    return [pictures[name] for name in (pictures if names is None else names)]
+    return [images[name] for name in (images if names is None else names)]
 
 
-def _split_frames(item: DatasetItem) -> Iterator[PictureSample]:
+def _split_frames(item: DatasetItem) -> Iterator[ImageSample]:
     if not item.is_video:
-        yield PictureSample(item.name, item)
+        yield ImageSample(item.name, item)
         return
     for index in range(len(item.open())):
-        yield PictureSample(f"{item.name}/{index:05d}", item, index)
+        yield ImageSample(f"{item.name}/{index:05d}", item, index)
 
 
 def read_names(path: Path) -> list[str]:
@@ -139,7 +138,7 @@ def read_names(path: Path) -> list[str]:
     except OSError as error:
         raise MediaError(f"the list {path} cannot be read: {error.strerror}.") from error
     if not lines:
-        raise MediaError(f"the list {path} is empty: write one name of a clip or picture on each line.")
+        raise MediaError(f"the list {path} is empty: write one name of a clip or image on each line.")
     names = [
         line.split()[0].strip("/").split("/")[-2] if line.startswith("/") and line.count("/") > 1 else line
         for line in lines

@@ -35,7 +35,7 @@ __all__ = ["ClickFunction", "TrackFunction", "create"]
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """A picture, encoded once for all shapes on it."""
+    """An image, encoded once for all shapes on it."""
 
     pixels: np.ndarray
     features: FrameFeatures
@@ -95,7 +95,7 @@ class ShapeTracker:
 
 
 class ClickFunction:
-    """Answers clicks and boxes on a picture with a mask; CVAT calls its methods.
+    """Answers clicks and boxes on an image with a mask; CVAT calls its methods.
 
     Args:
         model: The network; by default nano.
@@ -111,7 +111,7 @@ class ClickFunction:
     def preprocess_image(
         self, context: cvat.InteractionFunctionContext, image: PIL.Image.Image
     ) -> EncodedImage:
-        """Encode a picture, once for all clicks."""
+        """Encode an image, once for all clicks."""
         pixels = read_image(image)
         return EncodedImage(pixels, encode_image(self._model, pixels))
 

@@ -1,6 +1,6 @@
 """CVAT's serverless functions: a tracker and an interactor, called by nuclio with CVAT's requests.
 
-`examples/cvat` has the two folders that `nuctl deploy` takes. Pictures come as base64 in JSON:
+`examples/cvat` has the two folders that `nuctl deploy` takes. Images come as base64 in JSON:
 
     interactor  {"image", "pos_points", "neg_points", "obj_bbox"}  ->  {"mask": rows of 0 and 255, "points"}
     tracker     {"image", "shapes", "states"}                      ->  {"shapes", "states"}
@@ -38,9 +38,9 @@ from masklet.tracking.step import encode_frame
 from masklet.types import Prompt
 
 MODEL_VARIABLE = "MASKLET_MODEL"  # a name, path or hub id
-IMAGE_BYTES = 64 * 2**20  # of one picture that is sent
+IMAGE_BYTES = 64 * 2**20  # of one image that is sent
 STATE_BYTES = 2**30  # of all objects that are tracked; the least recently used ones go first
-SESSIONS = 4  # pictures that stay encoded between clicks
+SESSIONS = 4  # images that stay encoded between clicks
 
 
 class Function(Protocol):
@@ -50,7 +50,7 @@ class Function(Protocol):
 
 
 class Interactor:
-    """Answers clicks and boxes on a picture. A picture is decoded and encoded once for all clicks on it.
+    """Answers clicks and boxes on an image. An image is decoded and encoded once for all clicks on it.
 
     Args:
         model: The network; by default nano.
@@ -69,9 +69,9 @@ class Interactor:
         """The best mask for the prompts; an empty one without a prompt.
 
         Raises:
-            MaskletError: The picture or a prompt cannot be used.
+            MaskletError: The image or a prompt cannot be used.
         """
-        data = _read_picture(body)
+        data = _read_image(body)
         key = sha256(data).hexdigest()
         session = self._sessions.get(key)
         if session is None:
@@ -119,10 +119,10 @@ class ShapeTracker:
         A shape on a frame on which it cannot be seen stays where it was.
 
         Raises:
-            MaskletError: The picture, a shape or a state cannot be used.
+            MaskletError: The image, a shape or a state cannot be used.
         """
-        picture = read_image(_read_picture(body))
-        features = encode_frame(self._model, picture)
+        image = read_image(_read_image(body))
+        features = encode_frame(self._model, image)
         given, states = body.get("shapes") or [], body.get("states") or []
         shapes, names = [], []
         for row in range(max(len(given), len(states))):
@@ -131,10 +131,10 @@ class ShapeTracker:
             if state is None:
                 if shape is None:
                     raise PromptError(f"shape {row} has neither points nor a state: draw it first.")
-                tracker, prompts = self._begin(), {OBJECT: shape.to_prompt(picture.shape[:2])}
+                tracker, prompts = self._begin(), {OBJECT: shape.to_prompt(image.shape[:2])}
             else:
                 tracker, prompts = self._find(state), {}
-            masks = tracker.step(picture, prompts, features=features)
+            masks = tracker.step(image, prompts, features=features)
             shape = shape or Shape.of_state(state or {})
             points = shape.points if state is None else to_points(shape.type, masks)
             after = shape.move_to(shape.points if points is None else points)
@@ -220,16 +220,16 @@ def respond(function: Function, context: Any, event: Any) -> Any:
     )
 
 
-def _read_picture(body: Mapping[str, Any]) -> bytes:
+def _read_image(body: Mapping[str, Any]) -> bytes:
     text = body.get("image")
     if not isinstance(text, str):
-        raise MediaError("a request must have a picture, as base64 under 'image'.")
+        raise MediaError("a request must have an image, as base64 under 'image'.")
     if len(text) > IMAGE_BYTES * 4 / 3 + 4:
-        raise MediaError(f"a picture may have at most {IMAGE_BYTES >> 20} MiB.")
+        raise MediaError(f"an image may have at most {IMAGE_BYTES >> 20} MiB.")
     try:
         return base64.b64decode(text, validate=True)
     except binascii.Error:
-        raise MediaError("the picture's base64 is damaged.") from None
+        raise MediaError("the image's base64 is damaged.") from None
 
 
 def _read_points(body: Mapping[str, Any], key: str) -> list[tuple[float, float]]:

@@ -1,4 +1,4 @@
-"""A napari plugin: points, boxes and a brush in, a labels layer out, for pictures, z-stacks and time series.
+"""A napari plugin: points, boxes and a brush in, a labels layer out, for images, z-stacks and time series.
 
 https://napari.org. The manifest is `napari.yaml` beside this file. napari itself is imported with the widget.
 """
@@ -97,7 +97,7 @@ def segment_layers(
 
     Args:
         model: The network.
-        image: An image layer: a picture, or a stack along one axis.
+        image: An image layer: an image, or a stack along one axis.
         points: Points on the objects.
         not_points: Points beside them.
         boxes: Rectangles, one for each object.
@@ -129,7 +129,7 @@ def segment_stack(
         model: The network.
         stack: (T, H, W) or (T, H, W, 3), of any real type; depth or time along the first axis.
         prompts: By page and object id.
-        is_stack: False for a single page, which is then segmented as a picture and returned as (H, W).
+        is_stack: False for a single page, which is then segmented as an image and returned as (H, W).
     """
     if not is_stack:
         masks = ImageSession(model, stack[0]).segment(dict(prompts[0]))

@@ -24,7 +24,7 @@ from masklet.jobs.stores import (
     store_errors,
 )
 from masklet.label_maps import HIGHEST_ID
-from masklet.media import is_picture
+from masklet.media import is_image
 from masklet.media.readers.prompt_files import (
     COLUMNS,
     KEYS,
@@ -240,7 +240,7 @@ def _read_lines(manifest: str, text: str) -> Iterator[tuple[str, dict[str, Any]]
 
 
 def _find_sources(manifest: str) -> list[str]:
-    """The videos and pictures of a file, folder or glob, in order."""
+    """The videos and images of a file, folder or glob, in order."""
     fs, path = open_filesystem(manifest)
     if not fs.exists(path):
         paths = fs.glob(path)
@@ -262,7 +262,7 @@ def _find_sources(manifest: str) -> list[str]:
 
 def _is_media(name: str) -> bool:
     path = PurePosixPath(name)
-    return not path.name.startswith(".") and (is_video(path) or is_picture(path))
+    return not path.name.startswith(".") and (is_video(path) or is_image(path))
 
 
 def _parent(manifest: str) -> str:

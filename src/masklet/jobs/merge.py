@@ -108,7 +108,7 @@ def _merge_tables(store: Store, target: Store, names: list[str]) -> Iterator[str
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Image:
     """A frame that has masks or could have had some, so not one before the first prompt."""
 
     frame: int  # of the item
@@ -136,7 +136,7 @@ class _Item:
     def masks(self) -> MaskFiles:
         return self.record.masks
 
-    def pictures(self) -> Iterator[_Picture]:
+    def images(self) -> Iterator[_Image]:
         raise NotImplementedError
 
     def annotations(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
@@ -146,8 +146,8 @@ class _Item:
     def classes(self) -> Iterator[str]:
         return (category for _, category, _ in self.annotations())
 
-    def picture_name(self, file_name: str) -> str:
-        """The path of a picture, or of a video's frame below the video's own: a/1.mp4/00007.jpg."""
+    def image_name(self, file_name: str) -> str:
+        """The path of an image, or of a video's frame below the video's own: a/1.mp4/00007.jpg."""
         path = PurePosixPath(self.name)
         if path.name.split("?")[0] == file_name:
             return self.name
@@ -157,7 +157,7 @@ class _Item:
 class _TableItem(_Item):
     """Of a Parquet file, which is read batch by batch."""
 
-    def pictures(self) -> Iterator[_Picture]:
+    def images(self) -> Iterator[_Image]:
         sizes = {
             row["frame"] - self.start: (row["height"], row["width"])
             for row in self._rows("frame", "height", "width")
@@ -168,7 +168,7 @@ class _TableItem(_Item):
         names = self.masks.names
         for frame, (height, width) in sizes.items():
             name = names[frame] if names else frame_file_name(self.start + frame, ".jpg")
-            yield _Picture(frame, height, width, self.picture_name(name))
+            yield _Image(frame, height, width, self.image_name(name))
 
     def annotations(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
         for row in self._rows(*SCHEMA.names):
@@ -202,10 +202,10 @@ class _CocoItem(_Item):
         content: dict[str, Any] = self.store.read_json(f"{self.masks.folder}/{COCO_FILE}")
         return content
 
-    def pictures(self) -> Iterator[_Picture]:
+    def images(self) -> Iterator[_Image]:
         for image in self._content["images"]:
-            name = self.picture_name(image["file_name"])
-            yield _Picture(image["id"] - 1, image["height"], image["width"], name)
+            name = self.image_name(image["file_name"])
+            yield _Image(image["id"] - 1, image["height"], image["width"], name)
 
     def annotations(self) -> Iterator[tuple[int, str, dict[str, Any]]]:
         content = self._content
@@ -223,15 +223,15 @@ def _write_coco(target: Store, items: Sequence[_Item]) -> None:
 
     def write_images() -> Iterator[dict[str, Any]]:
         for number, item in enumerate(items):
-            for picture in item.pictures():
-                id = images[number, picture.frame] = len(images) + 1
+            for image in item.images():
+                id = images[number, image.frame] = len(images) + 1
                 yield {
                     "id": id,
-                    "file_name": picture.file_name,
-                    "height": picture.height,
-                    "width": picture.width,
+                    "file_name": image.file_name,
+                    "height": image.height,
+                    "width": image.width,
                     "video": item.record.source,
-                    "frame": item.start + picture.frame,
+                    "frame": item.start + image.frame,
                 }
 
     def write_annotations() -> Iterator[dict[str, Any]]:

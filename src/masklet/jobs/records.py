@@ -47,7 +47,7 @@ class MaskFiles:
         masks: Of all frames and objects.
         masked: The first frame with masks and the one after the last; None in jobs of earlier versions.
         size: (H, W); None in jobs of earlier versions.
-        names: Of picture files; None for the frames of a video.
+        names: Of image files; None for the frames of a video.
         file: The Parquet file; None where a folder holds the masks.
         folder: The folder, where formats other than Parquet were chosen.
         files: How many are in the folder.

@@ -33,7 +33,7 @@ class JobSettings:
         preset: The grid of `everything`.
         every: For `everything`: frames between key frames.
         max_objects: For `everything`: maximum number of objects tracked at once.
-        max_pixels: Allow pictures with more pixels than 2**28.
+        max_pixels: Allow images with more pixels than 2**28.
         image_size: Side of the network's square; None for the size of training.
         channel: Of microscope files; see `masklet.media.read_image`.
         intensity_range: The intensities that become black and white, for more than 8 bits; None chooses them

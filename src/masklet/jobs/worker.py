@@ -30,7 +30,7 @@ from masklet.jobs.records import (
 from masklet.jobs.settings import PARQUET, JobSettings
 from masklet.jobs.stores import Store, StoreError, is_local, local_copy, local_path
 from masklet.jobs.tables import MaskTable
-from masklet.media import Frames, Image, PixelSize, Writer, Writers, find_pictures, open_frames, writers
+from masklet.media import Frames, Image, PixelSize, Writer, Writers, find_images, open_frames, writers
 from masklet.media.readers.prompt_files import ObjectPrompts, build_prompts
 from masklet.media.readers.source import frame_file_name
 from masklet.model import Sam2
@@ -165,7 +165,7 @@ class Worker:
         from importlib.metadata import version
 
         local = Path(path)
-        files = [local] if local.is_file() else find_pictures(local)
+        files = [local] if local.is_file() else find_images(local)
         inputs = {"source": digest(path, files)}
         if coco is not None:
             inputs["detections"] = digest(coco, [Path(coco)])

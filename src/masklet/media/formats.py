@@ -11,29 +11,29 @@ from masklet.files import StrPath
 from masklet.media.readers.source import Source
 from masklet.media.writers.coco import CocoJson, SavJson, YouTubeVisJson
 from masklet.media.writers.cvat import CvatMasks, CvatTracks
+from masklet.media.writers.images import (
+    CompositeVideo,
+    CutoutPngs,
+    CutoutProRes,
+    CutoutVideo,
+    FrameImages,
+    OverlayVideo,
+)
 from masklet.media.writers.label_studio import LabelStudioBrushes, LabelStudioVideo
 from masklet.media.writers.labels import LabelOmeTiff, LabelTiff, ObjectPngs, PalettePngs, check_ids
 from masklet.media.writers.masklets import MaskletsJson
 from masklet.media.writers.mattes import MatteExrs
 from masklet.media.writers.measures import MeasuresCsv
-from masklet.media.writers.pictures import (
-    CompositeVideo,
-    CutoutPngs,
-    CutoutProRes,
-    CutoutVideo,
-    FramePictures,
-    OverlayVideo,
-)
 from masklet.media.writers.polygons import PolygonsJson, YoloTxts
 from masklet.media.writers.writer import Names, Writer, Writers
 
 
 @dataclass(frozen=True)
 class Look:
-    """The look of formats that show pictures.
+    """The look of formats that show images.
 
     Attributes:
-        background: The background of a composite: "blur", a colour, or the path of a picture or video.
+        background: The background of a composite: "blur", a colour, or the path of an image or video.
         soft: Pixels over which the edges of objects fade out, 0 to 100.
 
     Raises:
@@ -160,9 +160,7 @@ FORMATS = {
             shows_frames=True,
             look=("soft",),
         ),
-        Format(
-            "cutout-png", "Cut-out pictures: PNG", "cutout", _soft_pngs, shows_frames=True, look=("soft",)
-        ),
+        Format("cutout-png", "Cut-out images: PNG", "cutout", _soft_pngs, shows_frames=True, look=("soft",)),
         Format("matte-exr", "Mattes: EXR per object", "mattes", _soft(MatteExrs), look=("soft",)),
         Format(
             "composite",
@@ -172,7 +170,7 @@ FORMATS = {
             shows_frames=True,
             look=("background", "soft"),
         ),
-        Format("frames", "The frames as images", "frames", _without_names(FramePictures), shows_frames=True),
+        Format("frames", "The frames as images", "frames", _without_names(FrameImages), shows_frames=True),
     )
 }
 
@@ -222,7 +220,7 @@ def writers(
         folder: The folder; it is made.
         source: Where the frames come from.
         names: Classes of the objects, such as "dog", by id.
-        look: Background and edges of the formats that show pictures.
+        look: Background and edges of the formats that show images.
 
     Returns:
         One writer, which writes all formats.

@@ -1,4 +1,4 @@
-"""Sessions on single pictures, without torch."""
+"""Sessions on single images, without torch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from masklet.prompts import (
     Prompt,
     check_candidates,
     check_hint_size,
-    check_picture_prompt,
+    check_image_prompt,
     count_candidates,
     label_points,
 )
@@ -35,13 +35,13 @@ WINDOWS = 8  # encoded windows that a session caches
 
 
 class ImageSession:
-    """A picture, encoded once, as `masklet.ImageSession`.
+    """An image, encoded once, as `masklet.ImageSession`.
 
     Args:
         model: A folder that `masklet export onnx` wrote, or a `Network`.
         image: Uint8 (H, W, 3) RGB array, PIL image or path.
         zoom: Segment an object again, for one more encoding: a small one in a window around it, a large one
-            in the mirrored picture. True, False or a `masklet.zoom.Zoom`; None stands for what the manifest
+            in the mirrored image. True, False or a `masklet.zoom.Zoom`; None stands for what the manifest
             says.
         features: The encoded image, if you have it.
 
@@ -59,15 +59,15 @@ class ImageSession:
         features: Features | None = None,
     ) -> None:
         self.network = as_network(model)
-        self._picture = read_image(image)
-        self.size = self._picture.shape[0], self._picture.shape[1]
+        self._image = read_image(image)
+        self.size = self._image.shape[0], self._image.shape[1]
         self._zoom = find_zoom(zoom, default=self.network.manifest.zoom)
-        if self._zoom is not None and self._picture is image:
+        if self._zoom is not None and self._image is image:
             # A copy: windows are read later, and callers may draw on their array.
-            self._picture = self._picture.copy()
+            self._image = self._image.copy()
         self._windows: OrderedDict[Window, Features] = OrderedDict()
         self._mirrored: Features | None = None  # encoded when first used
-        self.features = self._encode(self._picture) if features is None else features
+        self.features = self._encode(self._image) if features is None else features
 
     def segment(
         self, prompt: Prompt, *, hint: Hint | None = None, candidates: int | None = None
@@ -75,7 +75,7 @@ class ImageSession:
         """Segment a prompt.
 
         Args:
-            prompt: In pixels of the picture.
+            prompt: In pixels of the image.
             hint: Earlier masks, of which the first is corrected.
             candidates: 3 or 1. By default three for a single click, which may mean the part or the whole.
 
@@ -83,10 +83,10 @@ class ImageSession:
             The candidates, best first.
 
         Raises:
-            PromptError: The prompt is outside the picture, or its mask is empty.
+            PromptError: The prompt is outside the image, or its mask is empty.
             OptionError: `candidates` is neither 1 nor 3.
         """
-        prompt = check_picture_prompt(prompt, self.size)
+        prompt = check_image_prompt(prompt, self.size)
         check_candidates(candidates)
         if hint is not None and not isinstance(hint, Hint):
             raise PromptError(f"hint must be masks returned by a session. Got {type(hint).__name__}.")
@@ -98,14 +98,14 @@ class ImageSession:
         return self._zoom.segment(self, prompt, hint, count)
 
     def encode_windows(self, windows: Sequence[Window]) -> None:
-        """Encode windows of the picture, one after the other: the graph takes one picture at a time."""
+        """Encode windows of the image, one after the other: the graph takes one image at a time."""
         for window in windows[:WINDOWS]:
             self._features_in(window)
 
     def segment_in(
         self, window: Window | None, prompt: Prompt, hint: Hint | None, candidates: int
     ) -> ImageCandidates:
-        """Segment a prompt in a window of the picture; None for the whole picture."""
+        """Segment a prompt in a window of the image; None for the whole image."""
         low_res = None if hint is None else crop_hint(hint, window, self.network.manifest.mask_size)
         size = self.size if window is None else (window[3] - window[1], window[2] - window[0])
         inside = prompt if window is None else crop_prompt(prompt, window)
@@ -117,11 +117,11 @@ class ImageSession:
         return ImageCandidates.rank(self.size, found)
 
     def segment_both_ways(self, prompt: Prompt, hint: Hint | None, candidates: int) -> ImageCandidates:
-        """Segment a prompt in the picture and in its mirror image, and return the mean of both."""
+        """Segment a prompt in the image and in its mirror image, and return the mean of both."""
         low_res = None if hint is None else hint.low_res[0]
         seen = self._decode(self.features, prompt, self.size, low_res)
         if self._mirrored is None:
-            self._mirrored = self._encode(self._picture, mirrored=True)
+            self._mirrored = self._encode(self._image, mirrored=True)
         flipped = None if low_res is None else low_res[:, ::-1]
         mirrored = self._decode(self._mirrored, mirror_prompt(prompt, self.size[1]), self.size, flipped)
         logits = (seen.logits + mirrored.logits[..., ::-1]) / 2
@@ -148,14 +148,14 @@ class ImageSession:
             return self.features
         if window not in self._windows:
             x0, y0, x1, y1 = window
-            self._windows[window] = self._encode(self._picture[y0:y1, x0:x1])
+            self._windows[window] = self._encode(self._image[y0:y1, x0:x1])
             if len(self._windows) > WINDOWS:
                 self._windows.popitem(last=False)
         self._windows.move_to_end(window)
         return self._windows[window]
 
-    def _encode(self, picture: np.ndarray, *, mirrored: bool = False) -> Features:
-        square = still_to_square(picture, self.network.manifest.image_size)
+    def _encode(self, image: np.ndarray, *, mirrored: bool = False) -> Features:
+        square = still_to_square(image, self.network.manifest.image_size)
         return self.network.encode(np.ascontiguousarray(square[..., ::-1]) if mirrored else square)
 
 

@@ -1,4 +1,4 @@
-"""Pictures and masks in NumPy: resizing as in torch, and masklet's `Masks` and `ImageCandidates`."""
+"""Images and masks in NumPy: resizing as in torch, and masklet's `Masks` and `ImageCandidates`."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ class Candidate(ComparesArrays):
         logits: Float32 (m, m) within the window.
         iou: Predicted quality, 0 to 1.
         score: Object score.
-        window: The part of the picture that the network saw; None for the whole. The object is inside it.
+        window: The part of the image that the network saw; None for the whole. The object is inside it.
     """
 
     logits: np.ndarray = field(repr=False)
@@ -149,7 +149,7 @@ class Candidate(ComparesArrays):
         return replace(self, logits=np.where(inside != self.inside, -self.logits, self.logits))
 
     def full(self, size: tuple[int, int]) -> np.ndarray:
-        """The logits over a picture of `size` (H, W)."""
+        """The logits over an image of `size` (H, W)."""
         if self.window is None:
             return enlarge(self.logits[None], size)[0]
         x0, y0, x1, y1 = self.window
@@ -158,7 +158,7 @@ class Candidate(ComparesArrays):
         return full
 
     def low_res(self, size: tuple[int, int]) -> np.ndarray:
-        """The logits over a picture of `size` (H, W), with the same number of cells as in the window."""
+        """The logits over an image of `size` (H, W), with the same number of cells as in the window."""
         if self.window is None:
             return self.logits
         x0, y0, x1, y1 = self.window
@@ -174,7 +174,7 @@ class Candidate(ComparesArrays):
 
 @dataclass(frozen=True, eq=False)
 class ImageCandidates(ComparesArrays):
-    """The candidate masks for a prompt in a picture, best first. `candidates[0]` is bool (H, W).
+    """The candidate masks for a prompt in an image, best first. `candidates[0]` is bool (H, W).
 
     Pass the candidates as the hint for the next prompt to correct the best one, or `candidates.select(2)` to
     correct another.
@@ -205,7 +205,7 @@ class ImageCandidates(ComparesArrays):
 
     @cached_property
     def low_res(self) -> np.ndarray:
-        """Float32 (m, h, w): mask logits at stride 4 over the whole picture."""
+        """Float32 (m, h, w): mask logits at stride 4 over the whole image."""
         return np.stack([candidate.low_res(self.size) for candidate in self.ranked])
 
     @property
@@ -215,7 +215,7 @@ class ImageCandidates(ComparesArrays):
 
     @property
     def zoomed(self) -> bool:
-        """Whether any of the masks was segmented in a window of the picture."""
+        """Whether any of the masks was segmented in a window of the image."""
         return any(candidate.window is not None for candidate in self.ranked)
 
     def numpy(self) -> np.ndarray:
@@ -256,7 +256,7 @@ class ImageCandidates(ComparesArrays):
 
 
 def crop_hint(hint: Masks | ImageCandidates, window: Window | None, side: int) -> np.ndarray:
-    """The low-res logits (m, m) of the first mask as seen in a window, None for the whole picture."""
+    """The low-res logits (m, m) of the first mask as seen in a window, None for the whole image."""
     if window is None:
         low_res: np.ndarray = hint.low_res[0]
         return low_res
@@ -275,13 +275,13 @@ def _rle(masks: np.ndarray) -> list[Any]:
 
 
 def read_image(source: object) -> np.ndarray:
-    """A picture as uint8 (H, W, 3).
+    """An image as uint8 (H, W, 3).
 
     Args:
         source: A uint8 array (H, W, 3) of RGB, a PIL image or a path. What is transparent becomes white.
 
     Raises:
-        MediaError: It is not a picture, cannot be read, or has more than 8 bits.
+        MediaError: It is not an image, cannot be read, or has more than 8 bits.
     """
     if isinstance(source, np.ndarray):
         if source.dtype != np.uint8 or source.ndim != 3 or source.shape[2] != 3 or 0 in source.shape:
@@ -291,10 +291,10 @@ def read_image(source: object) -> np.ndarray:
         return source
     if isinstance(source, str | os.PathLike):
         try:
-            with Image.open(source) as picture:
-                return _as_rgb(picture)
+            with Image.open(source) as image:
+                return _as_rgb(image)
         except (OSError, Image.DecompressionBombError) as error:
-            raise MediaError(f"{source} cannot be read as a picture: {error}.") from error
+            raise MediaError(f"{source} cannot be read as an image: {error}.") from error
     if isinstance(source, Image.Image):
         return _as_rgb(source)
     raise MediaError(
@@ -302,28 +302,28 @@ def read_image(source: object) -> np.ndarray:
     )
 
 
-def _as_rgb(picture: Image.Image) -> np.ndarray:
-    """The picture as it is shown: upright, on white."""
-    stored = stored_mode(picture)
+def _as_rgb(image: Image.Image) -> np.ndarray:
+    """The image as it is shown: upright, on white."""
+    stored = stored_mode(image)
     # Pillow would clip values above 255, or floats below 1.
     if stored.startswith(("I", "F")) or ";16" in stored:
         raise MediaError(
-            f"a picture must have 8 bits per channel. Got Pillow's mode {stored}: scale it to a uint8 array "
+            f"an image must have 8 bits per channel. Got Pillow's mode {stored}: scale it to a uint8 array "
             "(H, W, 3), as masklet.media.read_image does."
         )
-    upright = ImageOps.exif_transpose(picture)
+    upright = ImageOps.exif_transpose(image)
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
     return np.asarray(upright.convert("RGB"))
 
 
-def stored_mode(picture: Image.Image) -> str:
-    """How a picture's pixels are stored, such as `RGB;16B`: opened, it has mode RGB and 8 bits."""
-    tiles = getattr(picture, "tile", [])  # none once it is loaded
-    raw = tiles[0][3] if tiles else picture.mode
+def stored_mode(image: Image.Image) -> str:
+    """How an image's pixels are stored, such as `RGB;16B`: opened, it has mode RGB and 8 bits."""
+    tiles = getattr(image, "tile", [])  # none once it is loaded
+    raw = tiles[0][3] if tiles else image.mode
     mode = raw[0] if isinstance(raw, tuple) and raw else raw
-    return mode if isinstance(mode, str) and ";16" in mode else picture.mode
+    return mode if isinstance(mode, str) and ";16" in mode else image.mode
 
 
 def frame_to_square(image: np.ndarray, side: int) -> np.ndarray:
@@ -334,7 +334,7 @@ def frame_to_square(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def still_to_square(image: np.ndarray, side: int) -> np.ndarray:
-    """A picture as float32 (3, S, S): antialiased bilinear, in floats."""
+    """An image as float32 (3, S, S): antialiased bilinear, in floats."""
     channels = image.transpose(2, 0, 1).astype(np.float32)
     if image.shape[:2] == (side, side):
         return channels
@@ -348,8 +348,8 @@ def mask_to_square(mask: np.ndarray, side: int) -> np.ndarray:
 
 def shrink(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Float32 (h, w) at a size (H, W), bilinear and antialiased."""
-    picture = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
-    return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR))
+    image = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    return np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
 
 
 def enlarge(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:

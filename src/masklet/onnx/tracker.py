@@ -181,7 +181,7 @@ class Tracker:
         for id in ids:
             del self._banks[id]
 
-    def _answer(self, id: int, features: Features, prompt: Prompt | None, picture: np.ndarray) -> Answer:
+    def _answer(self, id: int, features: Features, prompt: Prompt | None, image: np.ndarray) -> Answer:
         """The mask of an object on a frame; its memory is added to the bank."""
         bank = self._banks.get(id)
         if bank is None:
@@ -191,7 +191,7 @@ class Tracker:
             context = self._attend(features, bank)
             before = self._choose(self.network.decode(features, context), single=False)
         if prompt is not None:
-            answer = self._respond(features, context, prompt, before, picture)
+            answer = self._respond(features, context, prompt, before, image)
         else:
             assert before is not None
             answer = before
@@ -218,13 +218,13 @@ class Tracker:
         context: np.ndarray,
         prompt: Prompt,
         before: Answer | None,
-        picture: np.ndarray,
+        image: np.ndarray,
     ) -> Answer:
         """The answer to a prompt, which corrects the previous answer if there is one."""
         manifest = self.network.manifest
-        size = picture.shape[0], picture.shape[1]
+        size = image.shape[0], image.shape[1]
         if self._zoom is not None and not prompt.is_mask_only:
-            session = ImageSession(self.network, picture, zoom=self._zoom, features=features)
+            session = ImageSession(self.network, image, zoom=self._zoom, features=features)
             masks = None if before is None else self._as_masks(0, {1: before}, size)
             hint = masks if masks is not None and masks[1].any() else None
             if hint is not None:
@@ -305,8 +305,8 @@ def track(
         raise PromptError(f"frame numbers must be 0 or more. Got a prompt on frame {min(prompts)}.")
     if isinstance(frames, str | Path):
         raise MediaError(
-            f"frames must be pictures in order: arrays, PIL images or paths. Got the path {frames}: pass "
-            "the pictures of a folder as a list, and read a video with masklet.media.open_frames."
+            f"frames must be images in order: arrays, PIL images or paths. Got the path {frames}: pass "
+            "the images of a folder as a list, and read a video with masklet.media.open_frames."
         )
     tracker = Tracker(model, clip_length=clip_length, zoom=zoom)
     return _track_frames(tracker, frames, prompts)

@@ -19,7 +19,7 @@ from masklet.zoom import Zoom, add_tracked_box, finish
 
 CACHED_ANSWERS = 4
 
-SegmentPicture = Callable[[Prompt, Masks | None], ImageCandidates]  # by prompt and corrected mask
+SegmentImage = Callable[[Prompt, Masks | None], ImageCandidates]  # by prompt and corrected mask
 
 
 @dataclass(frozen=True, repr=False)
@@ -68,7 +68,7 @@ class PreparedPrompt:
         before: Masks | None,
         tracked: bool,
         alone: bool,
-        zoom: SegmentPicture | None,
+        zoom: SegmentImage | None,
     ) -> PreparedPrompt:
         """Prepare a prompt on a frame of `size` (H, W).
 
@@ -76,8 +76,8 @@ class PreparedPrompt:
             prompt: All prompts of the object on this frame, joined.
             before: The object's mask on this frame, which the prompt corrects.
             tracked: Whether that mask was tracked from another frame.
-            alone: Use no memory, as in a picture.
-            zoom: Answers a prompt on the frame as on a picture, with zoom; None for no zoom.
+            alone: Use no memory, as in an image.
+            zoom: Answers a prompt on the frame as on an image, with zoom; None for no zoom.
         """
         if zoom is not None and not prompt.is_mask_only:
             corrected = before if before is not None and before[before.ids[0]].any() else None
@@ -100,7 +100,7 @@ class PreparedPrompt:
 class AnswerCache:
     """The answers to the last prompts on single frames, as in a preview.
 
-    They are cached without the picture, so that they are small. The answer to a prompt with a mask is never
+    They are cached without the image, so that they are small. The answer to a prompt with a mask is never
     cached.
     """
 
@@ -160,7 +160,7 @@ class AnswerCache:
                 self._begun = None
 
     def _put(self, key: Hashable, answer: ImageCandidates) -> None:
-        bare = tuple(candidate.bare() for candidate in answer.ranked)  # masks in the picture's size are large
+        bare = tuple(candidate.bare() for candidate in answer.ranked)  # masks in the image's size are large
         self._answers[key] = replace(answer, ranked=bare, image=None)
         if len(self._answers) > CACHED_ANSWERS:
             self._answers.popitem(last=False)

@@ -1,4 +1,4 @@
-"""Sessions on single pictures."""
+"""Sessions on single images."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from masklet.prompts import (
     check_candidates,
     check_hint_size,
     check_id,
-    check_picture_prompt,
+    check_image_prompt,
     count_candidates,
 )
 from masklet.tracking.step import EncodedPrompt, batch_alike, decode_prompts, encode_image, encode_images
@@ -34,7 +34,7 @@ Hint = Masks | ImageCandidates  # masks; the first is corrected
 
 WINDOWS = 8  # encoded windows that a session caches
 PROMPTS_PER_BATCH = 64  # maximum number of prompts decoded together
-PICTURES = 8  # pictures encoded together on a GPU; on a CPU this is not faster
+IMAGES_PER_BATCH = 8  # images encoded together on a GPU; on a CPU this is not faster
 
 Prompts = Prompt | Sequence[Prompt] | Mapping[int, Prompt]
 Answers = ImageCandidates | list[ImageCandidates] | Masks
@@ -42,20 +42,20 @@ Answers = ImageCandidates | list[ImageCandidates] | Masks
 
 @dataclass(frozen=True)
 class View:
-    """An encoded picture, or window of a picture."""
+    """An encoded image, or window of an image."""
 
     features: FrameFeatures
     context: Float[Tensor, "1 c h w"]
 
 
 class ImageSession:
-    """Segments objects in a picture, which is encoded once. Each prompt then takes milliseconds.
+    """Segments objects in an image, which is encoded once. Each prompt then takes milliseconds.
 
     Args:
         model: A network, as `masklet.load` returns it.
         image: Uint8 (H, W, 3) RGB array, PIL image or path.
         zoom: Segment an object a second time, for one more encoding: a small one in a window around it, a
-            large one in the mirrored picture. True, False or a `Zoom`. None uses the network's default: nano
+            large one in the mirrored image. True, False or a `Zoom`. None uses the network's default: nano
             zooms, the published networks do not.
         features: The encoded image, if you have it.
 
@@ -80,21 +80,21 @@ class ImageSession:
         features: FrameFeatures | None = None,
     ) -> None:
         self.model = check_model(model)
-        self._picture = read_image(image)
-        self.size = self._picture.shape[0], self._picture.shape[1]
+        self._image = read_image(image)
+        self.size = self._image.shape[0], self._image.shape[1]
         self._zoom = find_zoom(zoom, default=model.config.zoom)
         if self._zoom is not None and not isinstance(image, str | bytes | os.PathLike):
             # A copy: windows are read later, and callers may draw on their array.
-            self._picture = self._picture.copy()
+            self._image = self._image.copy()
         self._windows: OrderedDict[Window, View] = OrderedDict()
         self._mirrored: View | None = None  # encoded when first used
         self._whole = self._as_view(
-            encode_image(model, self._picture) if features is None else check_features(model, features)
+            encode_image(model, self._image) if features is None else check_features(model, features)
         )
 
     @property
     def features(self) -> FrameFeatures:
-        """The encoded picture."""
+        """The encoded image."""
         return self._whole.features
 
     @overload
@@ -130,7 +130,7 @@ class ImageSession:
         the answer as the hint.
 
         Args:
-            prompt: In pixels of the picture. Pass several prompts as a list, or by object id; they are
+            prompt: In pixels of the image. Pass several prompts as a list, or by object id; they are
                 decoded together.
             hint: Earlier masks, of which the first is corrected: what `segment` returned, or the masks of a
                 video's frame. For a list of prompts, a list of as many; for prompts by id, masks with ids.
@@ -141,7 +141,7 @@ class ImageSession:
             the best candidate of each object.
 
         Raises:
-            PromptError: A prompt lies outside the picture, or its mask is empty.
+            PromptError: A prompt lies outside the image, or its mask is empty.
             OptionError: `candidates` is neither 1 nor 3.
 
         Example:
@@ -158,7 +158,7 @@ class ImageSession:
             hints = _hints_by_id(hint, prompts)
             answers = self._segment_all(list(prompts.values()), hints, candidates)
             if not answers:
-                return Masks.empty(0, self.size).with_image(lambda: self._picture)
+                return Masks.empty(0, self.size).with_image(lambda: self._image)
             parts = {id: answer.as_masks(id) for id, answer in zip(prompts, answers, strict=True)}
             return Masks.join(parts)
         if isinstance(prompt, list | tuple):
@@ -172,23 +172,23 @@ class ImageSession:
     @torch.inference_mode()
     def steps(self, prompt: Prompt) -> Generator[None, None, ImageCandidates]:
         """Like `segment` for one prompt, in steps: it pauses before each window that zoom encodes."""
-        prompt = check_picture_prompt(prompt, self.size)
+        prompt = check_image_prompt(prompt, self.size)
         if self._zoom is None:
             return self.segment(prompt)
         answer = yield from self._zoom.steps(self, prompt, None, count_candidates(prompt))
-        return replace(answer, image=lambda: self._picture)
+        return replace(answer, image=lambda: self._image)
 
     def _segment_all(
         self, prompts: Sequence[object], hints: Sequence[object], candidates: int | None
     ) -> list[ImageCandidates]:
         """The answers to several prompts. Those of the same form are decoded together."""
-        checked = [check_picture_prompt(prompt, self.size) for prompt in prompts]
+        checked = [check_image_prompt(prompt, self.size) for prompt in prompts]
         corrected = [_check_hint(hint, self.size) for hint in hints]
         counts = [candidates or count_candidates(prompt) for prompt in checked]
         rows = list(zip(checked, corrected, counts, strict=True))
         if self._zoom is not None:
             zoomed = [self._zoom.segment(self, *row) for row in rows]
-            return [replace(answer, image=lambda: self._picture) for answer in zoomed]
+            return [replace(answer, image=lambda: self._image) for answer in zoomed]
         encoded = [self._encode_prompt(None, prompt, earlier) for prompt, earlier, _ in rows]
         shapes = [(prompt.shape, count) for prompt, count in zip(encoded, counts, strict=True)]
         answers: dict[int, ImageCandidates] = {}
@@ -201,11 +201,11 @@ class ImageSession:
     def segment_in(
         self, window: Window | None, prompt: Prompt, hint: Hint | None, candidates: int
     ) -> ImageCandidates:
-        """Segment a prompt in a window of the picture.
+        """Segment a prompt in a window of the image.
 
         Args:
-            window: x0, y0, x1, y1 in pixels of the picture; None for the whole picture.
-            prompt: In pixels of the picture.
+            window: x0, y0, x1, y1 in pixels of the image; None for the whole image.
+            prompt: In pixels of the image.
             hint: Earlier masks, of which the first is corrected; or None.
             candidates: 3 or 1.
         """
@@ -214,15 +214,15 @@ class ImageSession:
 
     @torch.inference_mode()
     def segment_both_ways(self, prompt: Prompt, hint: Hint | None, candidates: int) -> ImageCandidates:
-        """Segment a prompt in the picture and in its mirror image, and return the mean of both.
+        """Segment a prompt in the image and in its mirror image, and return the mean of both.
 
         Args:
-            prompt: In pixels of the picture.
+            prompt: In pixels of the image.
             hint: Earlier masks, of which the first is corrected; or None.
             candidates: 3 or 1.
         """
         if self._mirrored is None:
-            self._mirrored = self._as_view(encode_image(self.model, self._picture, mirrored=True))
+            self._mirrored = self._as_view(encode_image(self.model, self._image, mirrored=True))
         low_res = None if hint is None else hint.low_res[:1].flip(-1)
         turned = EncodedPrompt.of(
             mirror_prompt(prompt, self.size[1]), self.size, self.model, low_res, alone=True
@@ -234,16 +234,16 @@ class ImageSession:
 
     @torch.inference_mode()
     def encode_windows(self, windows: Sequence[Window]) -> None:
-        """Encode windows of the picture together, as many as fit in the cache, for later calls.
+        """Encode windows of the image together, as many as fit in the cache, for later calls.
 
         Args:
-            windows: x0, y0, x1, y1 in pixels of the picture.
+            windows: x0, y0, x1, y1 in pixels of the image.
         """
         missing = [window for window in windows[:WINDOWS] if window not in self._windows]
         if not missing:
             return
-        pictures = [self._picture[y0:y1, x0:x1] for x0, y0, x1, y1 in missing]
-        for window, features in zip(missing, encode_images(self.model, pictures), strict=True):
+        images = [self._image[y0:y1, x0:x1] for x0, y0, x1, y1 in missing]
+        for window, features in zip(missing, encode_images(self.model, images), strict=True):
             self._windows[window] = self._as_view(features)
         while len(self._windows) > WINDOWS:
             self._windows.popitem(last=False)
@@ -260,7 +260,7 @@ class ImageSession:
         return decode_prompts(self.model, view.features, context, prompts, candidates=candidates)
 
     def _rank(self, decoded: Candidates, window: Window | None = None) -> ImageCandidates:
-        return replace(rank_candidates(decoded, self.size, window), image=lambda: self._picture)
+        return replace(rank_candidates(decoded, self.size, window), image=lambda: self._image)
 
     def _view(self, window: Window | None) -> View:
         if window is None:
@@ -283,24 +283,24 @@ def segment_many(
     candidates: int | None = None,
     batch: int | None = None,
 ) -> Iterator[Answers]:
-    """Segment many pictures, each with its own prompts. On a GPU, several pictures are encoded together.
+    """Segment many images, each with its own prompts. On a GPU, several images are encoded together.
 
-    Only one batch of pictures is in memory at a time.
+    Only one batch of images is in memory at a time.
 
     Args:
         model: A network, as `masklet.load` returns it.
-        images: Pictures, as `ImageSession` takes them. Their sizes may differ.
-        prompts: For each picture a prompt, a list of prompts, or prompts by object id.
+        images: Images, as `ImageSession` takes them. Their sizes may differ.
+        prompts: For each image a prompt, a list of prompts, or prompts by object id.
         zoom: See `ImageSession`.
         candidates: See `ImageSession.segment`.
-        batch: The number of pictures to encode together. By default eight on a GPU and one on a CPU.
+        batch: The number of images to encode together. By default eight on a GPU and one on a CPU.
 
     Returns:
-        An iterator over the answers, in the order of the pictures; see `ImageSession.segment`.
+        An iterator over the answers, in the order of the images; see `ImageSession.segment`.
 
     Raises:
-        PromptError: The numbers of pictures and prompts differ, or a prompt lies outside its picture.
-        MediaError: A picture cannot be read.
+        PromptError: The numbers of images and prompts differ, or a prompt lies outside its image.
+        MediaError: An image cannot be read.
 
     Example:
         >>> import numpy as np
@@ -316,11 +316,11 @@ def segment_many(
             values, Iterable
         ):
             raise OptionError(
-                f"{name} must be a list with an entry for each picture. Got {type(values).__name__}."
+                f"{name} must be a list with an entry for each image. Got {type(values).__name__}."
             )
     if isinstance(images, np.ndarray | Tensor) and images.ndim < 4 and is_still(images):
-        raise OptionError(f"images must be a list: [image]. Got one picture of shape {tuple(images.shape)}.")
-    default = 1 if model.device.type == "cpu" else PICTURES
+        raise OptionError(f"images must be a list: [image]. Got one image of shape {tuple(images.shape)}.")
+    default = 1 if model.device.type == "cpu" else IMAGES_PER_BATCH
     batch_size = default if batch is None else check_count(batch, "batch")
     return _segment_batches(model, iter(images), iter(prompts), zoom, candidates, batch_size)
 
@@ -336,18 +336,18 @@ def _segment_batches(
     while batch := [read_image(image) for image in islice(images, batch_size)]:
         asked = list(islice(prompts, len(batch)))
         if len(asked) < len(batch):
-            raise PromptError("segment_many needs prompts for each picture. Got more pictures than prompts.")
+            raise PromptError("segment_many needs prompts for each image. Got more images than prompts.")
         for pixels, prompt, features in zip(batch, asked, encode_images(model, batch), strict=True):
             session = ImageSession(model, pixels, zoom=zoom, features=features)
             yield session.segment(prompt, candidates=candidates)
     if next(prompts, None) is not None:
-        raise PromptError("segment_many needs prompts for each picture. Got more prompts than pictures.")
+        raise PromptError("segment_many needs prompts for each image. Got more prompts than images.")
 
 
 def rank_candidates(
     offered: Candidates, size: tuple[int, int], window: Window | None = None
 ) -> ImageCandidates:
-    """The decoder's candidates for one object in a picture of `size` (H, W), best first."""
+    """The decoder's candidates for one object in an image of `size` (H, W), best first."""
     rows = zip(offered.logits[0], offered.iou[0], offered.score.expand(len(offered.iou[0])), strict=True)
     return ImageCandidates.rank(size, [Candidate(*row, window) for row in rows])
 
@@ -377,7 +377,7 @@ def _hints_by_id(hint: object, prompts: Mapping[int, Prompt]) -> list[object]:
 
 
 def crop_hint(hint: Hint, window: Window | None, side: int) -> Float[Tensor, "1 h4 w4"]:
-    """The low-res logits of the first mask in a window; None for the whole picture.
+    """The low-res logits of the first mask in a window; None for the whole image.
 
     Args:
         side: The side of the decoder's maps.

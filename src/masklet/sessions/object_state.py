@@ -71,7 +71,7 @@ class ObjectState:
         """Whether it was last tracked through a frame backward; None if it was not tracked.
 
         A prompt on a tracked frame is a correction, and uses the memory. A prompt elsewhere is answered
-        as in a picture.
+        as in an image.
         """
         directions = (self.forward, False), (self.backward, True)
         return next(

@@ -12,8 +12,8 @@ from typing import Any
 from masklet.errors import MaskletError, MediaError, OptionError, check_path
 from masklet.files import atomic_write, parse_json
 from masklet.media import Frames, open_frames
+from masklet.media.readers.images import is_url
 from masklet.media.readers.microscopy import Channel
-from masklet.media.readers.pictures import is_url
 from masklet.media.readers.source import IntensityRange
 from masklet.sessions.events import Script
 from masklet.tracking.policies import Policy
@@ -31,7 +31,7 @@ class SavedSession:
         video: The path of the video; None for frames that came from memory.
         size: (H, W) of its frames.
         policy: The name of the memory policy; None if it has no name.
-        channel: The selected channel of picture files; None for the whole picture.
+        channel: The selected channel of image files; None for the whole image.
         intensity_range: The intensities that became black and white; None for frames that were not scaled.
         length: The number of frames; None in files of earlier versions.
         zoom: Whether prompts are answered with zoom, or the fields of a `Zoom`; None, in files of earlier

@@ -53,9 +53,9 @@ def is_cut(before: UInt8[np.ndarray, "s s 3"], after: UInt8[np.ndarray, "s s 3"]
     return bool(changed > COLOUR_CHANGE and _correlate_brightness(before, after) < BRIGHTNESS_CORRELATION)
 
 
-def _colour_histogram(picture: np.ndarray) -> np.ndarray:
+def _colour_histogram(image: np.ndarray) -> np.ndarray:
     """The fraction of pixels in each colour bin."""
-    bins = picture.reshape(-1, 3).astype(np.int64) * COLOUR_BINS // 256
+    bins = image.reshape(-1, 3).astype(np.int64) * COLOUR_BINS // 256
     counts = np.bincount(bins @ (COLOUR_BINS**2, COLOUR_BINS, 1), minlength=COLOUR_BINS**3)
     shares: np.ndarray = counts / counts.sum()
     return shares
@@ -63,7 +63,7 @@ def _colour_histogram(picture: np.ndarray) -> np.ndarray:
 
 def _correlate_brightness(before: np.ndarray, after: np.ndarray) -> float:
     """Correlation of brightness, -1 to 1."""
-    light_before, light_after = (picture.mean(axis=2) for picture in (before, after))
+    light_before, light_after = (image.mean(axis=2) for image in (before, after))
     light_before, light_after = light_before - light_before.mean(), light_after - light_after.mean()
     scale = np.sqrt((light_before**2).sum() * (light_after**2).sum())
     return float((light_before * light_after).sum() / scale) if scale else 1.0

@@ -185,23 +185,23 @@ class Tracker:
         for id in ids:
             del self._objects[id]
 
-    def _handle_cut(self, picture: np.ndarray) -> None:
+    def _handle_cut(self, image: np.ndarray) -> None:
         """At a scene cut, record it in the banks and give each object a new policy."""
-        before, self._thumbnail = self._thumbnail, thumbnail(picture)
+        before, self._thumbnail = self._thumbnail, thumbnail(image)
         if before is not None and is_cut(before, self._thumbnail):
             for obj in self._objects.values():
                 obj.bank.cut(self.frame)
                 obj.policy = self._policy()
 
     def _prepare(
-        self, frame: EncodedFrame, prompts: Mapping[int, Prompt], picture: np.ndarray
+        self, frame: EncodedFrame, prompts: Mapping[int, Prompt], image: np.ndarray
     ) -> dict[int, PreparedPrompt]:
         """Prepare prompts on a frame, and give each of their objects a new policy."""
-        size = picture.shape[0], picture.shape[1]
+        size = image.shape[0], image.shape[1]
         previews = self._preview(frame, [self._objects[id] for id in prompts if id in self._objects])
 
         def segment(prompt: Prompt, hint: Masks | None) -> ImageCandidates:
-            session = ImageSession(self.model, picture, zoom=self._zoom, features=frame.features)
+            session = ImageSession(self.model, image, zoom=self._zoom, features=frame.features)
             return session.segment(prompt, hint=hint)
 
         prepared: dict[int, PreparedPrompt] = {}

@@ -229,7 +229,7 @@ class VideoSession:
         """
         frame, prompt = check_frame(frame), check_prompt(prompt, self.frames.size)
         return self._cache.answers.make_in_steps(
-            frame, prompt, self._zoom, lambda: self._as_picture(frame).steps(prompt)
+            frame, prompt, self._zoom, lambda: self._as_image(frame).steps(prompt)
         )
 
     def propagate(
@@ -475,16 +475,16 @@ class VideoSession:
         return self._store
 
     def _segment(self, frame: int, prompt: Prompt, hint: Masks | None) -> ImageCandidates:
-        """Answer a prompt on a frame as on a picture."""
+        """Answer a prompt on a frame as on an image."""
 
         def segment() -> ImageCandidates:
-            return self._as_picture(frame).segment(prompt, hint=hint)
+            return self._as_image(frame).segment(prompt, hint=hint)
 
         cached = self._cache.answers
         answer = segment() if hint is not None else cached.get(frame, prompt, self._zoom, segment)
         return replace(answer, image=partial(self.frames.__getitem__, frame))
 
-    def _as_picture(self, frame: int) -> ImageSession:
+    def _as_image(self, frame: int) -> ImageSession:
         zoom, features = self._zoom or False, self.features(frame)
         return ImageSession(self.model, self.frames[frame], zoom=zoom, features=features)
 

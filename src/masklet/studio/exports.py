@@ -304,10 +304,10 @@ class Exports:
         names = {id: obj.label or obj.name for id, obj in job.state.objects.items()}
         source, sound_notes = _with_sound(live, format, frames, audio=job.audio)
         blank = np.broadcast_to(np.uint8(0), (*live.frames.size, 3))
-        needs_pictures, overlaps = format.shows_frames, 0
+        needs_images, overlaps = format.shows_frames, 0
         with writers([job.format], folder, source, names, job.look) as writer:
             for done, masks in enumerate(self._masks(live, job, frames)):
-                writer.write(live.frames[masks.frame] if needs_pictures else blank, masks)
+                writer.write(live.frames[masks.frame] if needs_images else blank, masks)
                 overlaps += format.name in LABEL_MAPS and _overlap(masks)
                 self._check_open()
                 if done % PROGRESS_FRAMES == 0:
@@ -327,7 +327,7 @@ class Exports:
     def _frames(self, job: ExportJob, count: int) -> tuple[Sequence[int], list[str]]:
         """The frames to write, and notes on them.
 
-        These are the frames with masks. For formats that show the pictures, they are all frames, or all from
+        These are the frames with masks. For formats that show the images, they are all frames, or all from
         the first to the last with masks.
         """
         stop = count if job.stop is None else min(job.stop, count)

@@ -42,7 +42,7 @@ NAMED_ENTRIES = 1_000  # that were skipped and are listed; all are counted
 MAX_CLASSES = 200
 MAX_ATTRIBUTES = 20  # of a class
 MAX_CHOICES = 100  # of an attribute
-MAX_PICTURES = 20_000  # of a folder whose file names are looked at
+MAX_IMAGES = 20_000  # of a folder whose file names are looked at
 STUDIO_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # that Label Studio puts before the names of uploads
 EXPORTED_FRAME = re.compile(r"^(.+)_(\d{6,})$")  # of a video in masklet's exports of projects
 LAST_NUMBER = re.compile(r"(\d+)\D*$")
@@ -158,7 +158,7 @@ class Imports:
             videos = find_project_videos(session, project)
         if not videos:
             raise ApiError(
-                409, "nothing", "the project has no pictures or videos yet. Add them first, then import."
+                409, "nothing", "the project has no images or videos yet. Add them first, then import."
             )
         if video is not None and video not in {row.id for row in videos}:
             raise not_found(f"the project has no video {video[:100]}.")
@@ -342,7 +342,7 @@ class FileMatcher:
         self._by_name = _by_key(videos, lambda video: _comparable(video.name))
         self._by_stem = _by_key(videos, lambda video: _comparable(PurePosixPath(video.name).stem))
         self._chosen = next((video for video in videos if video.id == chosen), None)
-        self._pictures: dict[str, dict[str, int]] = {}  # frames by file name, of folders of pictures
+        self._images: dict[str, dict[str, int]] = {}  # frames by file name, of folders of images
         self.notes: dict[str, str] = {}  # by video, on frames that only a number in a name tells
 
     def find(self, source: str, frame: int | None, title: str = "") -> tuple[Video, int]:
@@ -393,9 +393,9 @@ class FileMatcher:
 
     def _in_video(self, video: Video, name: str, frame: int | None, number: int | None) -> int | None:
         if video.kind == "pictures" and name:
-            if video.id not in self._pictures:
-                self._pictures[video.id] = self._read_names(video)
-            return self._pictures[video.id].get(name)
+            if video.id not in self._images:
+                self._images[video.id] = self._read_names(video)
+            return self._images[video.id].get(name)
         if video.kind == "picture":
             return 0 if not name or self._chosen is not None else None
         if frame is None and number is not None:
@@ -408,7 +408,7 @@ class FileMatcher:
 
     def _read_names(self, video: Video) -> dict[str, int]:
         with self._live.using(video.id) as live:
-            frames = range(min(video.frames, MAX_PICTURES))
+            frames = range(min(video.frames, MAX_IMAGES))
             return {_comparable(live.frames.file_name(frame)): frame for frame in frames}
 
     @staticmethod

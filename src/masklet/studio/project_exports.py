@@ -1,4 +1,4 @@
-"""Exports of a whole project as one file: pictures, masks and classes of all its files, split into train and
+"""Exports of a whole project as one file: images, masks and classes of all its files, split into train and
 val."""
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from masklet.studio.views import unfinished_plan
 Split = Literal["train", "val"]
 ProjectFormat = Literal["coco", "yolo", "cvat-images", "measures"]
 TOLERANCE = 0.5  # pixels between a mask's edge and its outline
-MAX_SIDE = 8192  # of an exported picture
+MAX_SIDE = 8192  # of an exported image
 MAX_STEM = 120  # bytes of a file's name
 FRAME_NUMBER = re.compile(r"_\d{6,}$")  # behind a video's name
 
@@ -215,9 +215,9 @@ class ProjectWriter:
             self._counts.update({"mask": len(labelled.masks), "frame": 1})
             if self._job.images:
                 with self._live.using(video.id) as live:
-                    picture = live.decoder.jpeg(labelled.frame, MAX_SIDE, MAX_SIDE)
+                    image = live.decoder.jpeg(labelled.frame, MAX_SIDE, MAX_SIDE)
                 name = f"images/{split}/{labelled.name}.jpg"
-                archive.writestr(name, picture, zipfile.ZIP_STORED)
+                archive.writestr(name, image, zipfile.ZIP_STORED)
             self._add_image(labelled, split, data, place(labelled.frame))
             if self._job.format == "yolo":
                 archive.writestr(f"labels/{split}/{labelled.name}.txt", self._yolo_lines(labelled))
@@ -335,7 +335,7 @@ class ProjectWriter:
         return "".join(lines)
 
     def _write_cvat(self, archive: zipfile.ZipFile, data: dict[Split, Dataset]) -> None:
-        """Write annotations.xml, as CVAT for images 1.1 takes it: with the pictures' own names."""
+        """Write annotations.xml, as CVAT for images 1.1 takes it: with the images' own names."""
         with archive.open("annotations.xml", "w") as opened, io.TextIOWrapper(opened, "utf-8") as file:
             xml = XmlWriter(file)
             with xml.within("annotations"):

@@ -13,7 +13,7 @@ class FolderEntry(Schema):
     name: str
     path: str
     kind: FolderEntryKind
-    """`pictures`: a folder of pictures, which can be entered, or opened as a video."""
+    """`pictures`: a folder of images, which can be entered, or opened as a video."""
     bytes: int
     video: str | None = None
     """Its id in this project, if it is open there."""

@@ -323,7 +323,7 @@ class NewExport(RequestBody):
     stop: Frame | None = None
     """The frame after the last; by default the end."""
     frames: Literal["all", "tracked"] = "all"
-    """The frames in formats that show the pictures: all, or from the first to the last with masks."""
+    """The frames in formats that show the images: all, or from the first to the last with masks."""
     audio: bool = True
     """Whether to keep the sound, in formats that support it."""
     soft: Annotated[float, Field(ge=0, le=100)] = 0.0
@@ -340,7 +340,7 @@ class NewProjectExport(RequestBody):
     hidden: bool = False
     """Whether to include hidden objects."""
     images: bool = True
-    """Whether to add the pictures."""
+    """Whether to add the images."""
     reviewed_only: bool = False
     """Whether to include only reviewed frames."""
 

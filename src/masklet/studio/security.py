@@ -126,7 +126,7 @@ class SecurityMiddleware:
         limits = self._settings.limits
         if scope["path"].endswith("/uploads"):
             return limits.upload_bytes
-        return limits.picture_bytes if scope["path"] == "/api/image" else limits.body_bytes
+        return limits.image_bytes if scope["path"] == "/api/image" else limits.body_bytes
 
     def _limit_body(self, scope: Scope, receive: Receive) -> Receive:
         """A body without a content-length is cut off at the limit."""

@@ -19,7 +19,7 @@ class Limits:
         spare_bytes: Bytes that the data folder's disk must keep free.
         pixels: Of one frame.
         videos: In all projects together.
-        queue: Prompts and pictures that wait for the model.
+        queue: Prompts and images that wait for the model.
         live: Videos whose decoder and features are in memory; the least recently used is closed first.
         idle: Seconds after which a video that nobody uses is closed.
         features: Bytes of encoded frames, of all live videos together.
@@ -28,7 +28,7 @@ class Limits:
     """
 
     upload_bytes: int = 4 * GIB
-    picture_bytes: int = 64 * MIB
+    image_bytes: int = 64 * MIB
     body_bytes: int = 8 * MIB
     data_bytes: int = 200 * GIB
     spare_bytes: int = GIB // 2

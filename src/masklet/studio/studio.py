@@ -33,8 +33,8 @@ from masklet.studio.store.tables import AuditEntry, Project, Video
 from masklet.studio.store.uploads import Uploads
 from masklet.studio.views import find_video, unfinished_plan, video_view
 
-TASK_PICTURE_BYTES = 256 * MIB  # of pictures of Label Studio's tasks, which stay decoded between clicks
-TASK_PICTURES = 4  # of them that are fetched and decoded at a time
+TASK_IMAGE_BYTES = 256 * MIB  # of images of Label Studio's tasks, which stay decoded between clicks
+TASK_IMAGES = 4  # of them that are fetched and decoded at a time
 STEP_CLIENTS = 10_000  # steps of which it is known from which tab they came
 
 
@@ -81,8 +81,8 @@ class Studio:
         self.jpegs: ByteCache[tuple[str, int, int, int, int | None], bytes] = ByteCache(
             limits.jpegs, size=len
         )
-        self.task_pictures: OnceCache[str, Image] = OnceCache(
-            TASK_PICTURE_BYTES, size=lambda picture: picture.nbytes, makers=TASK_PICTURES
+        self.task_images: OnceCache[str, Image] = OnceCache(
+            TASK_IMAGE_BYTES, size=lambda image: image.nbytes, makers=TASK_IMAGES
         )
         self.uploads = Uploads(self.database, self.paths, self.quota, settings)
         self.exports = Exports(

@@ -1,7 +1,7 @@
-"""Labelled clips, composed on the fly: moving pictures, pasted cut-outs, procedural shapes, and stills.
+"""Labelled clips, composed on the fly: moving images, pasted cut-outs, procedural shapes, and stills.
 
 A clip is a function of the composer's seed and the clip's number, so that any clip of a run can be made
-again. Nothing here knows about training. Without pictures everything is procedural.
+again. Nothing here knows about training. Without images everything is procedural.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.random import Generator
 from masklet.boxes import box_area, tight_box
 from masklet.datasets.types import Clip
 from masklet.synthetic import scenes
-from masklet.synthetic.assets import AssetLibrary, PackedPicture
+from masklet.synthetic.assets import AssetLibrary, PackedImage
 from masklet.synthetic.effects import make_grain
 from masklet.synthetic.stills import make_augmented_still
 
@@ -25,9 +25,9 @@ class ClipMix:
     """How often each kind of clip is made, as relative weights.
 
     Attributes:
-        still: An augmented crop of one picture; only for clips of one frame.
-        moved: A picture that moves as a whole, its instances as objects, at times with a distractor in front.
-        pasted: Cut-outs over a picture, each on its own path.
+        still: An augmented crop of one image; only for clips of one frame.
+        moved: An image that moves as a whole, its instances as objects, at times with a distractor in front.
+        pasted: Cut-outs over an image, each on its own path.
         procedural: Procedural shapes and backgrounds.
         pasted_on_video: Cut-outs over a part of a video.
     """
@@ -48,7 +48,7 @@ class Composer:
     """Composes clips.
 
     Args:
-        assets: Pictures, or an `AssetLibrary` with cut-outs and videos too; may be empty.
+        assets: Images, or an `AssetLibrary` with cut-outs and videos too; may be empty.
         size: Side of every frame, in pixels.
         frames: Length of every clip.
         objects: The maximum per clip; at least one is visible on the first frame.
@@ -60,7 +60,7 @@ class Composer:
 
     def __init__(
         self,
-        assets: AssetLibrary | Sequence[PackedPicture],
+        assets: AssetLibrary | Sequence[PackedImage],
         size: int,
         frames: int,
         objects: int,
@@ -76,10 +76,10 @@ class Composer:
             raise ValueError(
                 f"stills are clips of one frame. Got frames={frames} and a weight of {mix.still} for stills."
             )
-        weights = np.array(astuple(mix)) * (*[bool(assets.pictures)] * 3, True, bool(assets.videos))
+        weights = np.array(astuple(mix)) * (*[bool(assets.images)] * 3, True, bool(assets.videos))
         if weights.sum() <= 0:
             raise ValueError(
-                "without pictures only procedural clips can be made, and the mix gives them no weight."
+                "without images only procedural clips can be made, and the mix gives them no weight."
             )
         self.weights = weights / weights.sum()
         self.assets = assets
@@ -96,8 +96,8 @@ class Composer:
     def _compose(self, rng: Generator) -> Clip:
         kind = rng.choice(len(self.weights), p=self.weights)
         if kind == 0:
-            picture, index = self.assets.draw_instance(rng)
-            return make_augmented_still(rng, picture, index, self.spec.size, self.spec.grain)
+            image, index = self.assets.draw_instance(rng)
+            return make_augmented_still(rng, image, index, self.spec.size, self.spec.grain)
         build = (
             scenes.build_moved,
             scenes.build_pasted,

@@ -1,4 +1,4 @@
-"""What synthetic clips are composed of: labelled pictures, cut-outs and videos, shrunk once and cached."""
+"""What synthetic clips are composed of: labelled images, cut-outs and videos, shrunk once and cached."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from masklet.files import atomic_write
 from masklet.media import open_frames
 from masklet.splits import is_held_back
 
-INSTANCE_AREA = 0.0005, 0.9  # shares of the picture; smaller and larger instances are dropped
+INSTANCE_AREA = 0.0005, 0.9  # shares of the image; smaller and larger instances are dropped
 VALIDATION_SHARE = 21 / 256
 ALPHA = {".png", ".webp"}  # files that may have an alpha channel
 DUPLICATES = {"coco-more/00115.jpg"}  # the same photo as coco-person/00343.jpg, which is held back
 
-MIN_CUTOUT_BOX = 0.02  # share of its picture; smaller instances are too coarse to be pasted large
-MIN_MOVED_BOX = 0.008  # likewise, where the whole picture moves: smaller instances hardly show
+MIN_CUTOUT_BOX = 0.02  # share of its image; smaller instances are too coarse to be pasted large
+MIN_MOVED_BOX = 0.008  # likewise, where the whole image moves: smaller instances hardly show
 CUTOUT_SHARE = 0.3  # of things with an alpha channel among cut-outs, where there are any
 RATE = 15.0  # frames a second that are kept
 
 
 @dataclass(frozen=True, eq=False)
-class PackedPicture:
-    """A picture and the masks of its instances, each packed as the bits inside its box.
+class PackedImage:
+    """An image and the masks of its instances, each packed as the bits inside its box.
 
     Attributes:
         name: "set/file", what `is_for_validation` looks at.
@@ -56,14 +56,14 @@ class PackedPicture:
         )
 
     def mask(self, index: int) -> Bool[np.ndarray, "H W"]:
-        """An instance's mask over the whole picture."""
+        """An instance's mask over the whole image."""
         mask = np.zeros(self.pixels.shape[:2], dtype=bool)
         x0, y0, x1, y1 = self.boxes[index]
         mask[y0:y1, x0:x1] = self.cropped_mask(index)
         return mask
 
     def instances_covering(self, share: float) -> list[int]:
-        """The instances whose boxes cover at least a share of the picture."""
+        """The instances whose boxes cover at least a share of the image."""
         least = share * self.pixels.shape[0] * self.pixels.shape[1]
         return [i for i, (x0, y0, x1, y1) in enumerate(self.boxes) if (x1 - x0) * (y1 - y0) >= least]
 
@@ -72,41 +72,41 @@ class PackedPicture:
         return self.pixels.nbytes + sum(bits.nbytes for bits in self.bits)
 
 
-def pack_picture(name: str, pixels: np.ndarray, masks: Sequence[np.ndarray]) -> PackedPicture:
-    """Pack a picture with its masks, except those that are tiny or cover nearly all of it."""
+def pack_image(name: str, pixels: np.ndarray, masks: Sequence[np.ndarray]) -> PackedImage:
+    """Pack an image with its masks, except those that are tiny or cover nearly all of it."""
     usable = [mask for mask in masks if INSTANCE_AREA[0] <= mask.mean() <= INSTANCE_AREA[1]]
     boxes = [box for mask in usable if (box := tight_box(mask))]
     bits = tuple(
         np.packbits(mask[y0:y1, x0:x1]) for mask, (x0, y0, x1, y1) in zip(usable, boxes, strict=True)
     )
-    return PackedPicture(name, pixels, tuple(boxes), bits)
+    return PackedImage(name, pixels, tuple(boxes), bits)
 
 
 def is_for_validation(name: str) -> bool:
-    """Whether a picture is kept for validation: a fixed twelfth or so of every set, by the hash of its name.
+    """Whether an image is kept for validation: a fixed twelfth or so of every set, by the hash of its name.
 
-    So sets that grow change nothing for the pictures that they had.
+    So sets that grow change nothing for the images that they had.
 
     Args:
-        name: "set/file", as in PackedPicture.name.
+        name: "set/file", as in PackedImage.name.
     """
     return name in DUPLICATES or is_held_back(name, VALIDATION_SHARE, "masklet held back ")
 
 
-def hold_back_pictures(pictures: Sequence[PackedPicture]) -> tuple[list[PackedPicture], list[PackedPicture]]:
-    """The pictures to train on, and those held back."""
-    train = [picture for picture in pictures if not is_for_validation(picture.name)]
-    return train, [picture for picture in pictures if is_for_validation(picture.name)]
+def hold_back_images(images: Sequence[PackedImage]) -> tuple[list[PackedImage], list[PackedImage]]:
+    """The images to train on, and those held back."""
+    train = [image for image in images if not is_for_validation(image.name)]
+    return train, [image for image in images if is_for_validation(image.name)]
 
 
-def read_shrunk_picture(item: DatasetItem, max_side: int) -> PackedPicture:
-    """A picture of a data set, its longer side at most `max_side` pixels."""
+def read_shrunk_image(item: DatasetItem, max_side: int) -> PackedImage:
+    """An image of a data set, its longer side at most `max_side` pixels."""
     video = item.open()
     pixels, masks = video.image(0), video.masks(0, video.objects(0))
     scale = min(1.0, max_side / max(pixels.shape[:2]))
     size = round(pixels.shape[1] * scale), round(pixels.shape[0] * scale)
     shrunk = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return pack_picture(item.name, shrunk, [resize_mask(mask, size) for mask in masks])
+    return pack_image(item.name, shrunk, [resize_mask(mask, size) for mask in masks])
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
@@ -122,24 +122,24 @@ def resize_to_square(pixels: np.ndarray, size: int) -> UInt8[np.ndarray, "s s *c
     )
 
 
-def load_pictures(folders: Sequence[Path], cache: Path, max_side: int = 512) -> list[PackedPicture]:
-    """All pictures of some sets that have usable instances.
+def load_images(folders: Sequence[Path], cache: Path, max_side: int = 512) -> list[PackedImage]:
+    """All images of some sets that have usable instances.
 
     Args:
-        folders: Sets of pictures, in any form that `masklet.datasets` reads.
+        folders: Sets of images, in any form that `masklet.datasets` reads.
         cache: A folder; the sets are packed into it first, unless it holds exactly these.
     """
     key = hashlib.sha256("\n".join([str(max_side), *map(_stamp, folders)]).encode()).hexdigest()[:12]
     data, index = cache / f"pictures-{key}.npy", cache / f"pictures-{key}.json"
     if not index.is_file():
         cache.mkdir(parents=True, exist_ok=True)
-        shrunk = (read_shrunk_picture(item, max_side) for folder in folders for item in find_items(folder))
-        _pack([picture for picture in shrunk if len(picture)], data, index)
+        shrunk = (read_shrunk_image(item, max_side) for folder in folders for item in find_items(folder))
+        _pack([image for image in shrunk if len(image)], data, index)
     return _unpack(data, index)
 
 
-def load_cutouts(folders: Sequence[Path], cache: Path, max_side: int = 192) -> list[PackedPicture]:
-    """Objects with an alpha channel, each as a picture of one instance with nothing around it.
+def load_cutouts(folders: Sequence[Path], cache: Path, max_side: int = 192) -> list[PackedImage]:
+    """Objects with an alpha channel, each as an image of one instance with nothing around it.
 
     Args:
         folders: Each holds PNG or WebP files.
@@ -150,11 +150,11 @@ def load_cutouts(folders: Sequence[Path], cache: Path, max_side: int = 192) -> l
     if not index.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         read = [_read_cutout(file, max_side) for file in files]
-        _pack([picture for picture in read if picture is not None and len(picture)], data, index)
+        _pack([image for image in read if image is not None and len(image)], data, index)
     return _unpack(data, index)
 
 
-def _read_cutout(file: Path, max_side: int) -> PackedPicture | None:
+def _read_cutout(file: Path, max_side: int) -> PackedImage | None:
     rgba = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
     if rgba is None or rgba.ndim != 3 or rgba.shape[2] != 4:
         return None
@@ -162,7 +162,7 @@ def _read_cutout(file: Path, max_side: int) -> PackedPicture | None:
     size = round(rgba.shape[1] * scale), round(rgba.shape[0] * scale)
     shrunk = np.pad(cv2.resize(rgba, size, interpolation=cv2.INTER_AREA), ((4, 4), (4, 4), (0, 0)))
     pixels = cv2.cvtColor(shrunk, cv2.COLOR_BGRA2RGB)
-    return pack_picture(f"{file.parent.name}/{file.name}", pixels, [shrunk[..., 3] > 127])
+    return pack_image(f"{file.parent.name}/{file.name}", pixels, [shrunk[..., 3] > 127])
 
 
 def _stamp(folder: Path) -> str:
@@ -172,22 +172,22 @@ def _stamp(folder: Path) -> str:
     return f"{folder.resolve()} {status.st_size} {status.st_mtime_ns}"
 
 
-def _pack(pictures: Sequence[PackedPicture], data: Path, index: Path) -> None:
+def _pack(images: Sequence[PackedImage], data: Path, index: Path) -> None:
     entries = [
         {
-            "name": picture.name,
-            "size": picture.pixels.shape[:2],
-            "boxes": picture.boxes,
-            "bits": [len(bits) for bits in picture.bits],
+            "name": image.name,
+            "size": image.pixels.shape[:2],
+            "boxes": image.boxes,
+            "bits": [len(bits) for bits in image.bits],
         }
-        for picture in pictures
+        for image in images
     ]
-    size = max(1, sum(picture.nbytes for picture in pictures))
+    size = max(1, sum(image.nbytes for image in images))
     with atomic_write(data) as part:
         flat = np.lib.format.open_memmap(part, "w+", np.uint8, (size,))
         start = 0
-        for picture in pictures:
-            for values in (picture.pixels, *picture.bits):
+        for image in images:
+            for values in (image.pixels, *image.bits):
                 flat[start : start + values.size] = values.reshape(-1)
                 start += values.size
         flat.flush()
@@ -195,9 +195,9 @@ def _pack(pictures: Sequence[PackedPicture], data: Path, index: Path) -> None:
         part.write_text(json.dumps(entries))
 
 
-def _unpack(data: Path, index: Path) -> list[PackedPicture]:
+def _unpack(data: Path, index: Path) -> list[PackedImage]:
     flat = np.asarray(np.load(data, mmap_mode="r"))
-    pictures, start = [], 0
+    images, start = [], 0
 
     def take(count: int) -> np.ndarray:
         nonlocal start
@@ -208,10 +208,8 @@ def _unpack(data: Path, index: Path) -> list[PackedPicture]:
         height, width = entry["size"]
         pixels = take(height * width * 3).reshape(height, width, 3)
         bits = tuple(take(count) for count in entry["bits"])
-        pictures.append(
-            PackedPicture(entry["name"], pixels, tuple(tuple(box) for box in entry["boxes"]), bits)
-        )
-    return pictures
+        images.append(PackedImage(entry["name"], pixels, tuple(tuple(box) for box in entry["boxes"]), bits))
+    return images
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,79 +256,73 @@ def _read_shrunk(file: Path, max_side: int) -> Iterator[np.ndarray]:
 
 
 class AssetLibrary:
-    """Pictures, cut-outs and videos, from which the parts of a clip are drawn at random.
+    """Images, cut-outs and videos, from which the parts of a clip are drawn at random.
 
-    An instance of a picture serves as a cut-out where it is large and no edge of the picture cuts it off.
+    An instance of an image serves as a cut-out where it is large and no edge of the image cuts it off.
 
     Args:
-        pictures: With labelled instances.
-        cutouts: Objects with an alpha channel, each a picture of one instance.
+        images: With labelled instances.
+        cutouts: Objects with an alpha channel, each an image of one instance.
         videos: Unlabelled videos.
-        weights: By the name of a set of pictures, how often these are drawn; 1 where it is not named.
+        weights: By the name of a set of images, how often these are drawn; 1 where it is not named.
     """
 
     def __init__(
         self,
-        pictures: Sequence[PackedPicture],
-        cutouts: Sequence[PackedPicture] = (),
+        images: Sequence[PackedImage],
+        cutouts: Sequence[PackedImage] = (),
         videos: Sequence[UnlabelledVideo] = (),
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        self.pictures, self.cutouts, self.videos = pictures, cutouts, videos
-        shares = [(weights or {}).get(picture.name.split("/")[0], 1.0) for picture in pictures]
-        self._pictures = InstanceSampler(
-            [(picture, list(range(len(picture)))) for picture in pictures], shares
-        )
-        instance_weights = [
-            weight * len(picture) ** 0.5 for picture, weight in zip(pictures, shares, strict=True)
-        ]
-        self._instances = InstanceSampler(self._pictures.items, instance_weights)
-        self._cutouts = InstanceSampler(
-            [(picture, _whole_instances(picture)) for picture in pictures], shares
-        )
+        self.images, self.cutouts, self.videos = images, cutouts, videos
+        shares = [(weights or {}).get(image.name.split("/")[0], 1.0) for image in images]
+        self._images = InstanceSampler([(image, list(range(len(image)))) for image in images], shares)
+        instance_weights = [weight * len(image) ** 0.5 for image, weight in zip(images, shares, strict=True)]
+        self._instances = InstanceSampler(self._images.items, instance_weights)
+        self._cutouts = InstanceSampler([(image, _whole_instances(image)) for image in images], shares)
         self._large = InstanceSampler(
-            [(picture, picture.instances_covering(MIN_MOVED_BOX)) for picture in pictures], shares
+            [(image, image.instances_covering(MIN_MOVED_BOX)) for image in images], shares
         )
 
-    def draw_picture(self, rng: Generator) -> PackedPicture:
-        return self._pictures.draw(rng)[0]
+    def draw_image(self, rng: Generator) -> PackedImage:
+        return self._images.draw(rng)[0]
 
     def draw_video(self, rng: Generator) -> UnlabelledVideo:
         return self.videos[int(rng.integers(len(self.videos)))]
 
-    def draw_instance(self, rng: Generator) -> tuple[PackedPicture, int]:
-        """Any instance of any picture, a picture with many somewhat more often."""
+    def draw_instance(self, rng: Generator) -> tuple[PackedImage, int]:
+        """Any instance of any image, an image with many somewhat more often."""
         return self._instances.draw(rng)
 
-    def draw_cutout(self, rng: Generator) -> tuple[PackedPicture, int]:
+    def draw_cutout(self, rng: Generator) -> tuple[PackedImage, int]:
         if rng.random() < CUTOUT_SHARE and self.cutouts:
             return self.cutouts[int(rng.integers(len(self.cutouts)))], 0
         return self._cutouts.draw(rng) if self._cutouts.items else self.draw_instance(rng)
 
-    def draw_large_instance(self, rng: Generator) -> tuple[PackedPicture, int]:
-        """An instance that is large enough to show where its whole picture moves."""
+    def draw_large_instance(self, rng: Generator) -> tuple[PackedImage, int]:
+        """An instance that is large enough to show where its whole image moves."""
         return self._large.draw(rng) if self._large.items else self.draw_instance(rng)
 
 
 class InstanceSampler:
-    """Draws an instance of a picture: the picture by its weight, the instance uniformly."""
+    """Draws an instance of an image: the image by its weight, the instance uniformly."""
 
-    def __init__(self, items: Sequence[tuple[PackedPicture, list[int]]], weights: Sequence[float]) -> None:
+    def __init__(self, items: Sequence[tuple[PackedImage, list[int]]], weights: Sequence[float]) -> None:
         usable = [(item, weight) for item, weight in zip(items, weights, strict=True) if item[1]]
         self.items = [item for item, _ in usable]
         self._sums = np.cumsum([weight for _, weight in usable])
 
-    def draw(self, rng: Generator) -> tuple[PackedPicture, int]:
+    def draw(self, rng: Generator) -> tuple[PackedImage, int]:
         place = int(np.searchsorted(self._sums, rng.random() * self._sums[-1], side="right"))
-        picture, instances = self.items[min(place, len(self.items) - 1)]
-        return picture, instances[int(rng.integers(len(instances)))]
+        image, instances = self.items[min(place, len(self.items) - 1)]
+        return image, instances[int(rng.integers(len(instances)))]
 
 
-def _whole_instances(picture: PackedPicture) -> list[int]:
-    height, width = picture.pixels.shape[:2]
+def _whole_instances(image: PackedImage) -> list[int]:
+    height, width = image.pixels.shape[:2]
     return [
         index
-        for index, (x0, y0, x1, y1) in enumerate(picture.boxes)
+        for index, (x0, y0, x1, y1) in enumerate(image.boxes)
         if min(x0, y0, width - x1, height - y1) > 1
         and (x1 - x0) * (y1 - y0) > 2 * MIN_CUTOUT_BOX * height * width
     ]

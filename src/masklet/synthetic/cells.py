@@ -1,6 +1,6 @@
 """Clips of cells under a microscope: grey, noisy, low in contrast. Each cell with its nucleus is one object.
 
-Nano was trained on no such pictures, so these clips show what fine-tuning gains.
+Nano was trained on no such images, so these clips show what fine-tuning gains.
 """
 
 from __future__ import annotations

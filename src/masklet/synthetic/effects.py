@@ -14,7 +14,7 @@ GRAIN = 32
 
 
 def recolour(rng: Generator, image: np.ndarray, strength: float = 1.0) -> UInt8[np.ndarray, "h w 3"]:
-    """Shift contrast, brightness, gamma, tint and saturation of one picture."""
+    """Shift contrast, brightness, gamma, tint and saturation of one image."""
     return _saturate(cv2.LUT(image, _tone(rng, strength)), 1 + strength * rng.uniform(-0.4, 0.4))
 
 

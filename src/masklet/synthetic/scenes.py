@@ -15,7 +15,7 @@ from masklet.synthetic import motion, sprites
 from masklet.synthetic.assets import (
     MIN_MOVED_BOX,
     AssetLibrary,
-    PackedPicture,
+    PackedImage,
     UnlabelledVideo,
     resize_to_square,
 )
@@ -27,12 +27,12 @@ STEPS = 1, 3  # frames of a background video from one frame of a clip to the nex
 
 
 @dataclass(frozen=True, eq=False)
-class PictureBackground:
-    """A picture that moves as a whole, and the masks of those of its instances that are objects."""
+class ImageBackground:
+    """An image that moves as a whole, and the masks of those of its instances that are objects."""
 
     pixels: UInt8[np.ndarray, "h w 3"]
     masks: tuple[UInt8[np.ndarray, "h w"], ...]
-    path: Float[np.ndarray, "t 3 3"]  # picture to view
+    path: Float[np.ndarray, "t 3 3"]  # image to view
     elastic: motion.Elastic | None
     shutter: float
 
@@ -65,7 +65,7 @@ class Scene:
         labelled: The layers that are labelled as objects, besides those of the background.
     """
 
-    background: PictureBackground | VideoBackground
+    background: ImageBackground | VideoBackground
     layers: tuple[Layer, ...]
     labelled: tuple[int, ...]
     camera: CameraEffects
@@ -134,33 +134,31 @@ class ClipSpec:
 
 
 def build_moved(rng: Generator, assets: AssetLibrary, spec: ClipSpec) -> Scene:
-    """A picture that moves as a whole, its instances as objects.
+    """An image that moves as a whole, its instances as objects.
 
     In half of the scenes a distractor passes in front, at times a copy of one of the objects.
     """
-    picture, index = assets.draw_large_instance(rng)
+    image, index = assets.draw_large_instance(rng)
     view = motion.camera_motion(rng, spec.frames, spec.size, spec.speed)
-    others = [other for other in picture.instances_covering(MIN_MOVED_BOX) if other != index]
+    others = [other for other in image.instances_covering(MIN_MOVED_BOX) if other != index]
     labelled = [index, *rng.permutation(others)[: spec.objects - 1].tolist()]
-    background = _picture_background(rng, picture, labelled, view, spec.size, around=index)
+    background = _image_background(rng, image, labelled, view, spec.size, around=index)
     layers: tuple[Layer, ...] = ()
     if rng.random() < 0.5:
         positions = _random_path(rng, spec, meet=background.middle(0) if rng.random() < 0.6 else None)
         double = rng.random() < 0.3
         sprite = (
-            sprites.make_cutout(rng, picture, index, spec.size)
-            if double
-            else _random_sprite(rng, assets, spec)
+            sprites.make_cutout(rng, image, index, spec.size) if double else _random_sprite(rng, assets, spec)
         )
         layers = (_make_layer(rng, sprite, positions, view, spec.size),)
     return Scene(background, layers, (), CameraEffects(rng, spec.frames, spec.size, spec.grain))
 
 
 def build_pasted(rng: Generator, assets: AssetLibrary, spec: ClipSpec) -> Scene:
-    """Cut-outs over a picture, each on its own path, with look-alikes and distractors in front."""
+    """Cut-outs over an image, each on its own path, with look-alikes and distractors in front."""
     view = motion.camera_motion(rng, spec.frames, spec.size, spec.speed)
     return _add_sprites(
-        rng, assets, _picture_background(rng, assets.draw_picture(rng), [], view, spec.size), view, spec
+        rng, assets, _image_background(rng, assets.draw_image(rng), [], view, spec.size), view, spec
     )
 
 
@@ -173,10 +171,10 @@ def build_pasted_on_video(rng: Generator, assets: AssetLibrary, spec: ClipSpec) 
 
 
 def build_procedural(rng: Generator, assets: AssetLibrary, spec: ClipSpec) -> Scene:
-    """Procedural shapes and background; some shapes have the surface of a picture, where there are any."""
+    """Procedural shapes and background; some shapes have the surface of an image, where there are any."""
     view = motion.camera_motion(rng, spec.frames, spec.size, spec.speed)
     surface = sprites.make_texture(rng, spec.size, spec.size)
-    background = PictureBackground(
+    background = ImageBackground(
         surface, (), view, _random_elastic(rng, spec.frames, 0.02 * spec.size), _random_shutter(rng)
     )
     return _add_sprites(rng, assets, background, view, spec, real=0.0)
@@ -185,7 +183,7 @@ def build_procedural(rng: Generator, assets: AssetLibrary, spec: ClipSpec) -> Sc
 def _add_sprites(
     rng: Generator,
     assets: AssetLibrary,
-    background: PictureBackground | VideoBackground,
+    background: ImageBackground | VideoBackground,
     view: np.ndarray,
     spec: ClipSpec,
     real: float = 0.85,
@@ -219,12 +217,12 @@ def _add_sprites(
 
 
 def _random_sprite(rng: Generator, assets: AssetLibrary, spec: ClipSpec, real: float = 0.85) -> Sprite:
-    if not assets.pictures:
+    if not assets.images:
         return sprites.make_procedural(rng, spec.size, spec.frames, None)
     if rng.random() >= real:
-        return sprites.make_procedural(rng, spec.size, spec.frames, assets.draw_picture(rng))
-    picture, index = assets.draw_cutout(rng)
-    return sprites.make_cutout(rng, picture, index, spec.size)
+        return sprites.make_procedural(rng, spec.size, spec.frames, assets.draw_image(rng))
+    image, index = assets.draw_cutout(rng)
+    return sprites.make_cutout(rng, image, index, spec.size)
 
 
 def _random_path(rng: Generator, spec: ClipSpec, meet: np.ndarray | None = None) -> Float[np.ndarray, "t 2"]:
@@ -298,29 +296,29 @@ def _random_shutter(rng: Generator) -> float:
     return float(rng.uniform(0.2, 0.7)) if rng.random() < 0.3 else 0.0
 
 
-def _picture_background(
+def _image_background(
     rng: Generator,
-    picture: PackedPicture,
+    image: PackedImage,
     objects: Sequence[int],
     camera: np.ndarray,
     size: int,
     around: int | None = None,
-) -> PictureBackground:
-    """A window of a picture, resized to the square, beyond whose edges the camera never looks.
+) -> ImageBackground:
+    """A window of an image, resized to the square, beyond whose edges the camera never looks.
 
-    There the picture would be mirrored, and an object's mirror image would be an object without a mask.
+    There the image would be mirrored, and an object's mirror image would be an object without a mask.
 
     Args:
         around: An instance that is in view on the first frame.
     """
-    height, width = picture.pixels.shape[:2]
+    height, width = image.pixels.shape[:2]
     low, high = _visible_bounds(camera, size)
     zoom = motion.log_uniform(rng, 0.55, 1.0) * np.exp(rng.normal(0, 0.1, 2))
     if around is not None:
-        x0, y0, x1, y1 = picture.boxes[around]
+        x0, y0, x1, y1 = image.boxes[around]
         zoom = np.maximum(zoom, 1.1 * np.array([(x1 - x0) / width, (y1 - y0) / height]))
     window = np.minimum(np.clip(zoom, 0.4, 1.0), size / (high - low)) * (width, height)
-    per_pixel = window / size  # of the view, in pixels of the picture
+    per_pixel = window / size  # of the view, in pixels of the image
     room = (width, height) - (high - low) * per_pixel
     corner = rng.random(2) * room
     mirror = rng.random() < 0.5
@@ -328,7 +326,7 @@ def _picture_background(
         middle = np.array([width - (x0 + x1) / 2 if mirror else (x0 + x1) / 2, (y0 + y1) / 2])
         corner = np.clip(middle - (rng.uniform(0.25, 0.75, 2) * size - low) * per_pixel, 0, room)
     framing = np.diag([*(1 / per_pixel), 1.0]) @ motion.translation(*(low * per_pixel - corner))
-    pixels, masks = picture.pixels, [picture.mask(row).view(np.uint8) * 255 for row in objects]
+    pixels, masks = image.pixels, [image.mask(row).view(np.uint8) * 255 for row in objects]
     if per_pixel.min() > 1.33:  # fewer pixels than the source has would alias
         shape = round(width / per_pixel.min()), round(height / per_pixel.min())
         pixels = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)
@@ -337,7 +335,7 @@ def _picture_background(
     if mirror:
         pixels, masks = pixels[:, ::-1], [mask[:, ::-1] for mask in masks]
     sway = _random_elastic(rng, len(camera), 0.02 * size)
-    return PictureBackground(pixels, tuple(masks), camera @ framing, sway, _random_shutter(rng))
+    return ImageBackground(pixels, tuple(masks), camera @ framing, sway, _random_shutter(rng))
 
 
 def _visible_bounds(camera: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:

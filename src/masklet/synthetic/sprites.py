@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from numpy.random import Generator
 
 from masklet.synthetic import motion
-from masklet.synthetic.assets import PackedPicture
+from masklet.synthetic.assets import PackedImage
 from masklet.synthetic.effects import recolour
 
 Window = tuple[int, int, int, int]
@@ -87,10 +87,10 @@ def blur_motion(image: np.ndarray, moved: np.ndarray) -> np.ndarray:
     return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
 
 
-def make_cutout(rng: Generator, picture: PackedPicture, index: int, size: int) -> Sprite:
+def make_cutout(rng: Generator, image: PackedImage, index: int, size: int) -> Sprite:
     """An instance, cut out along its mask, mirrored half of the time and reduced to 0.7 `size` at most."""
-    x0, y0, x1, y1 = picture.boxes[index]
-    pixels, alpha = picture.pixels[y0:y1, x0:x1], _trim(picture.cropped_mask(index).astype(np.uint8) * 255)
+    x0, y0, x1, y1 = image.boxes[index]
+    pixels, alpha = image.pixels[y0:y1, x0:x1], _trim(image.cropped_mask(index).astype(np.uint8) * 255)
     scale = min(1.0, 0.7 * size / max(alpha.shape))
     if scale < 1.0:
         shape = max(2, round(alpha.shape[1] * scale)), max(2, round(alpha.shape[0] * scale))
@@ -113,7 +113,7 @@ def _trim(alpha: np.ndarray) -> np.ndarray:
     return trimmed if np.count_nonzero(trimmed) > 0.8 * area else alpha
 
 
-def make_procedural(rng: Generator, size: int, frames: int, photo: PackedPicture | None) -> Sprite:
+def make_procedural(rng: Generator, size: int, frames: int, photo: PackedImage | None) -> Sprite:
     """A blob, polygon or jointed figure, with a procedural texture or that of a patch of a photo."""
     side = round(size * rng.uniform(0.25, 0.5))
     kind = rng.integers(3)
@@ -135,7 +135,7 @@ def make_procedural(rng: Generator, size: int, frames: int, photo: PackedPicture
     return Sprite(np.stack([_multiply(surface, outline) for outline in outlines]))
 
 
-def random_patch(rng: Generator, photo: PackedPicture, side: int) -> UInt8[np.ndarray, "side side 3"]:
+def random_patch(rng: Generator, photo: PackedImage, side: int) -> UInt8[np.ndarray, "side side 3"]:
     """A random square patch of a photo."""
     height, width = photo.pixels.shape[:2]
     reach = int(min(height, width) * rng.uniform(0.3, 1.0))

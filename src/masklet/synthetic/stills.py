@@ -1,4 +1,4 @@
-"""Stills: random crops of pictures, augmented for training, and whole pictures for validation."""
+"""Stills: random crops of images, augmented for training, and whole images for validation."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from numpy.random import Generator
 
 from masklet.datasets.types import Clip
 from masklet.synthetic import motion
-from masklet.synthetic.assets import PackedPicture, resize_mask, resize_to_square
+from masklet.synthetic.assets import PackedImage, resize_mask, resize_to_square
 from masklet.synthetic.effects import CameraEffects
 
-WHOLE_SHARE, CLOSE_UP_SHARE = 0.3, 0.35  # of augmented stills: the whole picture; a close-up of one instance
+WHOLE_SHARE, CLOSE_UP_SHARE = 0.3, 0.35  # of augmented stills: the whole image; a close-up of one instance
 
 
 def make_augmented_still(
-    rng: Generator, packed: PackedPicture, index: int, size: int, grain: np.ndarray
+    rng: Generator, packed: PackedImage, index: int, size: int, grain: np.ndarray
 ) -> Clip:
     """A random crop around an instance, resized to the square and augmented, with the instances in it.
 
-    The first object is the instance `index`; the others follow in the picture's order.
+    The first object is the instance `index`; the others follow in the image's order.
     """
     x0, y0, x1, y1 = random_crop(rng, packed, index)
     image = resize_to_square(packed.pixels[y0:y1, x0:x1], size)
@@ -48,19 +48,19 @@ def make_augmented_still(
     return Clip(image[None], np.ascontiguousarray(objects)[None])
 
 
-def make_still(packed: PackedPicture, size: int, min_area: float = 0.0) -> Clip:
-    """A whole picture, resized to the square, with its instances: for validation.
+def make_still(packed: PackedImage, size: int, min_area: float = 0.0) -> Clip:
+    """A whole image, resized to the square, with its instances: for validation.
 
     Args:
-        min_area: Share of the picture that an instance must cover.
+        min_area: Share of the image that an instance must cover.
     """
     image = cv2.resize(packed.pixels, (size, size), interpolation=cv2.INTER_AREA)
     masks = [mask for instance in range(len(packed)) if (mask := packed.mask(instance)).mean() >= min_area]
     return Clip(image[None], np.stack([resize_mask(mask, (size, size)) for mask in masks])[None])
 
 
-def random_crop(rng: Generator, packed: PackedPicture, index: int) -> tuple[int, int, int, int]:
-    """A random window (x0, y0, x1, y1) with most of an instance: the picture, a part of it, or a close-up."""
+def random_crop(rng: Generator, packed: PackedImage, index: int) -> tuple[int, int, int, int]:
+    """A random window (x0, y0, x1, y1) with most of an instance: the image, a part of it, or a close-up."""
     height, width = packed.pixels.shape[:2]
     chance = rng.random()
     if chance < WHOLE_SHARE:

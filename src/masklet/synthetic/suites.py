@@ -18,7 +18,7 @@ from masklet.datasets.types import Clip
 from masklet.files import make_folder
 from masklet.synthetic import motion, sprites
 from masklet.synthetic.effects import CameraEffects, make_grain
-from masklet.synthetic.scenes import PictureBackground, Scene
+from masklet.synthetic.scenes import ImageBackground, Scene
 from masklet.synthetic.sprites import Layer, Sprite
 
 SIDE = 256
@@ -133,14 +133,14 @@ def _make_layer(sprite: Sprite, positions: np.ndarray, size: float) -> Layer:
     return Layer(sprite, np.stack(path), None, 0.0, 0.0)
 
 
-def _make_background(rng: Generator, frames: int) -> PictureBackground:
-    return PictureBackground(
+def _make_background(rng: Generator, frames: int) -> ImageBackground:
+    return ImageBackground(
         sprites.make_texture(rng, SIDE, SIDE), (), np.tile(np.eye(3), (frames, 1, 1)), None, 0.0
     )
 
 
 def _render(
-    rng: Generator, background: PictureBackground, layers: Sequence[Layer], labelled: tuple[int, ...]
+    rng: Generator, background: ImageBackground, layers: Sequence[Layer], labelled: tuple[int, ...]
 ) -> Clip:
     camera = CameraEffects(rng, len(background.path), SIDE, make_grain(SIDE))
     camera.has_constant_light = True  # else a long clip may end in white

@@ -71,7 +71,7 @@ class EncodedPrompt:
         labels: One for each point; see `masklet.nn.prompt_encoder`.
         mask: 0 or 1 in the model's square. Then there are no points.
         hint: Low-res logits of the mask that the prompt corrects.
-        alone: Whether the prompt is answered without memories, as in a picture.
+        alone: Whether the prompt is answered without memories, as in an image.
     """
 
     points: Float[Tensor, "1 p 2"]
@@ -121,14 +121,14 @@ class ObjectQuery:
 
 @torch.inference_mode()
 def encode_image(model: Sam2, image: UInt8[np.ndarray, "H W 3"], *, mirrored: bool = False) -> FrameFeatures:
-    """Encode a picture or its mirror image, resized as the published image predictor does it."""
+    """Encode an image or its mirror image, resized as the published image predictor does it."""
     square = still_to_square(image, model.config.image_size, model.device)
     return model.encode(square.flip(-1) if mirrored else square)
 
 
 @torch.inference_mode()
 def encode_images(model: Sam2, images: Iterable[UInt8[np.ndarray, "_ _ 3"]]) -> list[FrameFeatures]:
-    """Encode pictures in one call. Their sizes may differ."""
+    """Encode images in one call. Their sizes may differ."""
     side, device = model.config.image_size, model.device
     return _encode_together(model, [still_to_square(image, side, device) for image in images])
 

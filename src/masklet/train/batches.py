@@ -153,7 +153,7 @@ class FeatureStore:
 
         Args:
             names: The names of the batch's clips. A clip whose frames differ from its file is encoded again:
-                pictures or labels were changed before the run was resumed.
+                images or labels were changed before the run was resumed.
         """
         clips = [self._encode_clip(model, batch.images[row], name) for row, name in enumerate(names)]
         return FrameFeatures(*(torch.cat(maps).to(model.dtype) for maps in zip(*clips, strict=True)))

@@ -1,4 +1,4 @@
-"""Masked auto-encoding: Hiera sees some units of a picture, and a decoder reconstructs the others.
+"""Masked auto-encoding: Hiera sees some units of an image, and a decoder reconstructs the others.
 
 A unit is a square of pixels that is one token of the trunk's last stage.
 """
@@ -21,10 +21,10 @@ HIDDEN = 0.6  # fraction of the units
 
 @dataclass(frozen=True)
 class UnitGrid:
-    """The units of a square picture, counted window by window and, within a window, row by row.
+    """The units of a square image, counted window by window and, within a window, row by row.
 
     Attributes:
-        size: Side of the picture, in pixels.
+        size: Side of the image, in pixels.
         reach: Units along the side of a window in the last two stages.
     """
 
@@ -105,7 +105,7 @@ class MaskedAutoencoder(nn.Module):
     def encode_visible(
         self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]
     ) -> list[Float[Tensor, "visible h w c"]]:
-        """The trunk's four maps on the visible units, one picture after the other."""
+        """The trunk's four maps on the visible units, one image after the other."""
         visible = ~hidden
         pixels = self.grid.join(visible[:, :, None, None, None].float()).repeat_interleave(UNIT, 1)
         # The first convolution reaches three pixels beyond a unit, so hidden pixels are set to zero before
@@ -113,11 +113,11 @@ class MaskedAutoencoder(nn.Module):
         x = self.trunk.patch(image * pixels.repeat_interleave(UNIT, 2).permute(0, 3, 1, 2))
         x = (x + self.trunk.positions(*x.shape[2:])).permute(0, 2, 3, 1)
         x = self.grid.cut(x)[visible]
-        in_picture = len(x) // len(image)
-        in_window = in_picture * self.grid.reach**2 // self.grid.units
+        in_image = len(x) // len(image)
+        in_window = in_image * self.grid.reach**2 // self.grid.units
         maps = []
         for i, (block, span) in enumerate(zip(self.blocks, self.spans, strict=True)):
-            n = {0: in_picture, 1: 1, self.grid.reach: in_window}[span]
+            n = {0: in_image, 1: 1, self.grid.reach: in_window}[span]
             x = block(x.unflatten(0, (-1, n)).flatten(1, 2))  # units that attend to each other, as a strip
             x = x.unflatten(1, (n, -1)).flatten(0, 1)
             if i in self.trunk.ends:
@@ -150,7 +150,7 @@ class MaskedAutoencoder(nn.Module):
     def reconstruct(
         self, image: Float[Tensor, "b 3 S S"], hidden: Bool[Tensor, "b units"]
     ) -> Float[Tensor, "b 3 S S"]:
-        """The picture with its hidden units reconstructed, each with its true mean and standard deviation."""
+        """The image with its hidden units reconstructed, each with its true mean and standard deviation."""
         pixels, mean, deviation = self.targets(image)
         units = torch.where(hidden[:, :, None], self(image, hidden), pixels) * deviation + mean
         return self.grid.join(units.unflatten(2, (UNIT, UNIT, 3))).permute(0, 3, 1, 2)

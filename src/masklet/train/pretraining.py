@@ -1,6 +1,6 @@
 """Pre-training of Hiera, the trunk, by masked auto-encoding: recipe, state and loop.
 
-The pictures need no labels.
+The images need no labels.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class PretrainingRecipe:
 
     Attributes:
         config: The config of the network with this trunk; its image size is that of the crops.
-        source: Maps a picture's number to the picture.
-        pictures: Pictures per batch and process.
-        validation: Pictures for validation and for the report.
+        source: Maps an image's number to the image.
+        images: Images per batch and process.
+        validation: Images for validation and for the report.
         start: Weights whose trunk is trained further; None starts from random weights.
         learning_rate: The peak; it falls to zero as a cosine.
         width, depth: The decoder's width and depth.
@@ -50,7 +50,7 @@ class PretrainingRecipe:
 
     config: Sam2Config
     source: Callable[[int], Square]
-    pictures: int
+    images: int
     validation: Sequence[Square]
     steps: int
     learning_rate: float
@@ -69,9 +69,9 @@ class PretrainingRecipe:
         return self.learning_rate * cosine * min(1.0, (step + 1) / self.warmup)
 
     def draw(self, step: int, process: int) -> tuple[UInt8[Tensor, "b S S 3"], Bool[Tensor, "b units"]]:
-        """Draw a step's pictures for a process, and their hidden units, as a function of the step."""
+        """Draw a step's images for a process, and their hidden units, as a function of the step."""
         rng = np.random.default_rng([self.seed, step, process])
-        numbers = rng.integers(2**40, size=self.pictures).tolist()
+        numbers = rng.integers(2**40, size=self.images).tolist()
         images = torch.from_numpy(np.stack([self.source(number) for number in numbers]))
         generator = torch.Generator().manual_seed(int(rng.integers(2**40)))
         return images, UnitGrid.of(self.config).hide(len(images), generator)
@@ -125,25 +125,25 @@ class PretrainingState:
 
     @torch.inference_mode()
     def reconstruct(self, count: int) -> list[tuple[Square, Square, Square]]:
-        """Validation pictures: whole, with their visible units only, and reconstructed."""
+        """Validation images: whole, with their visible units only, and reconstructed."""
         images, hidden = self._mask(self.recipe.validation[:count])
         units = self.network.grid.cut(images.permute(0, 2, 3, 1))
         visible = self.network.grid.join(units * ~hidden[:, :, None, None, None])
         parts = (images, visible.permute(0, 3, 1, 2), self.network.reconstruct(images, hidden))
-        return list(zip(*map(_to_pictures, parts), strict=True))
+        return list(zip(*map(_to_images, parts), strict=True))
 
     @torch.inference_mode()
     def validate(self) -> float:
-        """The loss on the validation pictures, with the same units hidden every time."""
+        """The loss on the validation images, with the same units hidden every time."""
         return float(self.network.loss(*self._mask(self.recipe.validation)))
 
-    def _mask(self, pictures: Sequence[Square]) -> tuple[Float[Tensor, "b 3 S S"], Bool[Tensor, "b units"]]:
+    def _mask(self, images: Sequence[Square]) -> tuple[Float[Tensor, "b 3 S S"], Bool[Tensor, "b units"]]:
         device = self.network.placeholder.device
-        hidden = self.network.grid.hide(len(pictures), torch.Generator().manual_seed(0))
-        return normalize(torch.from_numpy(np.stack(pictures)).to(device)), hidden.to(device)
+        hidden = self.network.grid.hide(len(images), torch.Generator().manual_seed(0))
+        return normalize(torch.from_numpy(np.stack(images)).to(device)), hidden.to(device)
 
 
-def _to_pictures(images: Float[Tensor, "b 3 S S"]) -> UInt8[np.ndarray, "b S S 3"]:
+def _to_images(images: Float[Tensor, "b 3 S S"]) -> UInt8[np.ndarray, "b S S 3"]:
     mean, std = (tensor_on(images.device, values, torch.float32) for values in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = (images.permute(0, 2, 3, 1) * std + mean).clamp(0, 1) * 255
     return pixels.round().byte().cpu().numpy()

@@ -20,7 +20,7 @@ from masklet.errors import MaskletError, MediaError, OptionError, check_count
 from masklet.model import Sam2
 from masklet.rle import RLE
 from masklet.simulated_user import ImagePredictor
-from masklet.synthetic.assets import PackedPicture, load_pictures
+from masklet.synthetic.assets import PackedImage, load_images
 from masklet.train.parameters import Preset
 from masklet.train.rollout import CORRECTIONS, FOCAL, IOU
 from masklet.train.validation_split import MAX_VALIDATION_ITEMS, leave_out, split_validation
@@ -81,8 +81,8 @@ class Stage:
 
 
 @dataclass(frozen=True, eq=False)
-class ValidationPicture:
-    """A labelled picture at its own size.
+class ValidationImage:
+    """A labelled image at its own size.
 
     Attributes:
         masks: The objects' masks, encoded.
@@ -95,18 +95,18 @@ class ValidationPicture:
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Held-back pictures and clips for validation.
+    """Held-back images and clips for validation.
 
     Attributes:
         stills: Clips of one frame in the model's square, for the network without sessions: fast.
         clips: Longer clips of the run's image size, tracked from the first frame's mask.
-        pictures: Segmented like a user's pictures, at their own size, by the sessions of `open_image`.
+        images: Segmented like a user's images, at their own size, by the sessions of `open_image`.
         every: Steps between two validations.
     """
 
     stills: tuple[Clip, ...] = ()
     clips: tuple[Clip, ...] = ()
-    pictures: tuple[ValidationPicture, ...] = ()
+    images: tuple[ValidationImage, ...] = ()
     open_image: OpenImage | None = None
     every: int = 200
 
@@ -169,7 +169,7 @@ class TrainingOptions:
         preset: The parts of the network to train.
         validation: The validation data; None holds back a part of the data.
         learning_rate: The peak of the schedule.
-        open_image: Opens validation pictures like a user (ImageSession); None validates the network without
+        open_image: Opens validation images like a user (ImageSession); None validates the network without
             sessions.
         is_validated: Whether the recipe validates.
 
@@ -212,16 +212,16 @@ class TrainingOptions:
         return TRAINABLE[size], None
 
     @cached_property
-    def pictures(self) -> list[PackedPicture]:
-        """All pictures of a folder of image sets, each with an instances.json next to its pictures."""
+    def images(self) -> list[PackedImage]:
+        """All images of a folder of image sets, each with an instances.json next to its images."""
         folders = sorted(path.parent for path in self.data.glob("*/instances.json"))
         if not folders:
             raise MediaError(f"{self.data} contains no image set, which is a folder with an instances.json.")
-        return load_pictures(folders, Path(".cache"))
+        return load_images(folders, Path(".cache"))
 
     @cached_property
     def split(self) -> tuple[list[DatasetItem], list[DatasetItem]]:
-        """The labelled pictures and videos for training, and those for validation; none is in both."""
+        """The labelled images and videos for training, and those for validation; none is in both."""
         items = find_items(self.data)
         if not self.is_validated:
             return items, []

@@ -1,4 +1,4 @@
-"""The log of a run (JSON lines, and TensorBoard), and its report: one HTML page with scores and pictures."""
+"""The log of a run (JSON lines, and TensorBoard), and its report: one HTML page with scores and images."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from masklet.media import color, paint_masks
 from masklet.model import Sam2
 from masklet.train.loop import VALIDATION, LogRow
 from masklet.train.recipe import Recipe, ValidationSet
-from masklet.train.validation import CLICKS, IOU_BIAS, IOU_ERROR, answer_picture, answer_still
+from masklet.train.validation import CLICKS, IOU_BIAS, IOU_ERROR, answer_image, answer_still
 
 log = logging.getLogger(__name__)
 
 LOG = "log.jsonl"
-PICTURES = 8
-PICTURE_WIDTH = 256
+IMAGES = 8
+IMAGE_WIDTH = 256
 CURVE_POINTS = 200  # longer logs are averaged
 SMOOTHING = 20  # the smooth line averages over this fraction of a curve
 VALIDATION_LOSS = VALIDATION + "loss"
@@ -66,13 +66,13 @@ class RunLog:
         except OSError as error:
             log.warning("step %d is not in %s: %s", row["step"], self.path, error)
 
-    def write_pictures(self, step: int, pictures: Iterable[UInt8[np.ndarray, "H W 3"]]) -> None:
-        """Add pictures to TensorBoard."""
+    def write_images(self, step: int, images: Iterable[UInt8[np.ndarray, "H W 3"]]) -> None:
+        """Add images to TensorBoard."""
         try:
-            for index, picture in enumerate(pictures):
-                self.board.add_image(f"validation/{index}", picture, step, dataformats="HWC")
+            for index, image in enumerate(images):
+                self.board.add_image(f"validation/{index}", image, step, dataformats="HWC")
         except OSError as error:
-            log.warning("the pictures of step %d are not in the log: %s", step, error)
+            log.warning("the images of step %d are not in the log: %s", step, error)
 
     def close(self) -> None:
         try:
@@ -123,29 +123,27 @@ class Curve:
 
 
 @dataclass(frozen=True, eq=False)
-class PictureStrip:
-    """Pictures of one width, by their captions."""
+class ImageStrip:
+    """Images of one width, by their captions."""
 
-    pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]]
+    images: Mapping[str, UInt8[np.ndarray, "H W 3"]]
 
     @classmethod
-    def of(cls, pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> PictureStrip:
-        return cls(
-            {caption: resize_to_width(picture, PICTURE_WIDTH) for caption, picture in pictures.items()}
-        )
+    def of(cls, images: Mapping[str, UInt8[np.ndarray, "H W 3"]]) -> ImageStrip:
+        return cls({caption: resize_to_width(image, IMAGE_WIDTH) for caption, image in images.items()})
 
     @property
     def encoded(self) -> list[tuple[str, str]]:
-        """Captions, and pictures as the data of a data: URL."""
-        return [(caption, encode_jpeg(picture)) for caption, picture in self.pictures.items()]
+        """Captions, and images as the data of a data: URL."""
+        return [(caption, encode_jpeg(image)) for caption, image in self.images.items()]
 
     @property
     def strip(self) -> UInt8[np.ndarray, "H W 3"]:
         """All side by side."""
-        return np.hstack(list(self.pictures.values()))
+        return np.hstack(list(self.images.values()))
 
 
-def write_report(out: Path, title: str, about: str, command: str, pictures: Iterable[PictureStrip]) -> Path:
+def write_report(out: Path, title: str, about: str, command: str, images: Iterable[ImageStrip]) -> Path:
     """Write `report.html`, a page that needs no other files.
 
     Args:
@@ -173,7 +171,7 @@ def write_report(out: Path, title: str, about: str, command: str, pictures: Iter
         ],
         curves=[Curve.of(name, steps) for name in CURVES if steps and name in steps[0]],
         validation_curves=[Curve.of(name, validations) for name in names],
-        strips=list(pictures),
+        strips=list(images),
     )
     path = out / "report.html"
     with atomic_write(path) as part:
@@ -188,19 +186,19 @@ def _score(name: str, values: Sequence[float]) -> tuple[str, float, float, float
     return name, values[0], best, values[-1]
 
 
-def predictions(recipe: Recipe, model: Sam2) -> Iterator[PictureStrip]:
-    """The answers of a network on some validation pictures, or on stills if there are no pictures."""
+def predictions(recipe: Recipe, model: Sam2) -> Iterator[ImageStrip]:
+    """The answers of a network on some validation images, or on stills if there are no images."""
     validation = recipe.validation or ValidationSet()
-    for picture in validation.pictures[:PICTURES]:
-        answers = list(answer_picture(model, picture, validation))
+    for sample in validation.images[:IMAGES]:
+        answers = list(answer_image(model, sample, validation))
         yield _paint_strip(
-            picture.image,
+            sample.image,
             truth=[answer.truth for answer in answers],
             one_click=[answer.one_click.best for answer in answers],
             clicks=[answer.clicks for answer in answers],
             box=[answer.box for answer in answers],
         )
-    for still in validation.stills[: max(0, PICTURES - len(validation.pictures))]:
+    for still in validation.stills[: max(0, IMAGES - len(validation.images))]:
         logits = answer_still(model, still)
         yield _paint_strip(
             still.images[0],
@@ -218,9 +216,9 @@ def _paint_strip(
     one_click: Iterable[np.ndarray],
     clicks: Iterable[np.ndarray],
     box: Iterable[np.ndarray],
-) -> PictureStrip:
+) -> ImageStrip:
     columns = {"truth": truth, "1 click": one_click, f"{CLICKS} clicks": clicks, "box": box}
-    return PictureStrip.of({caption: _paint(image, masks) for caption, masks in columns.items()})
+    return ImageStrip.of({caption: _paint(image, masks) for caption, masks in columns.items()})
 
 
 def _threshold(logits: Tensor, still: Clip) -> Bool[np.ndarray, "b H W"]:

@@ -26,7 +26,7 @@ from masklet.train.masked_autoencoder import HIDDEN
 from masklet.train.pretraining import PretrainingRecipe, PretrainingState, pretrain
 from masklet.train.recipe import Recipe, TrainingOptions
 from masklet.train.recipes import RECIPES
-from masklet.train.report import PICTURES, PictureStrip, RunLog, predictions, write_report
+from masklet.train.report import IMAGES, ImageStrip, RunLog, predictions, write_report
 from masklet.train.state import STATE, TrainingState
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class TrainingRun:
         train_to_end: The loop, given the folder.
         about: A description for the report: what is trained, from which weights.
         command: The command that started or resumed the run, for the report.
-        pictures: The network's current answers on validation pictures.
+        images: The network's current answers on validation images.
     """
 
     name: str
@@ -72,7 +72,7 @@ class TrainingRun:
     train_to_end: Callable[..., Iterator[LogRow]]
     about: str
     command: str
-    pictures: Callable[[], Iterable[PictureStrip]]
+    images: Callable[[], Iterable[ImageStrip]]
 
     @classmethod
     def begin(cls, name: str, options: TrainingOptions, out: Path, command: str = "") -> TrainingRun:
@@ -118,7 +118,7 @@ class TrainingRun:
     def _pretraining(cls, name: str, out: Path, recipe: PretrainingRecipe, command: str) -> TrainingRun:
         state = PretrainingState.begin(recipe)
         about = (
-            f"{_describe_start(recipe.start)}; the trunk reconstructs the hidden {HIDDEN:.0%} of a picture."
+            f"{_describe_start(recipe.start)}; the trunk reconstructs the hidden {HIDDEN:.0%} of an image."
         )
         loop = partial(pretrain, state, save_every=min(SAVE_EVERY, recipe.every))
         return cls(name, out, state, loop, about, command, lambda: _reconstructions(state))
@@ -139,12 +139,12 @@ class TrainingRun:
             if run_log is not None:
                 run_log.write(row)
                 if "loss" not in row:
-                    run_log.write_pictures(int(row["step"]), (strip.strip for strip in self.pictures()))
+                    run_log.write_images(int(row["step"]), (strip.strip for strip in self.images()))
             yield row
         if run_log is None:
             return
         run_log.close()
-        write_report(self.out, self.name, self.about, self.command, self.pictures())
+        write_report(self.out, self.name, self.about, self.command, self.images())
         if original:
             weights = self.out / BEST if (self.out / BEST).is_file() else self.out / LAST
             checkpoint.save(checkpoint.load(weights, device="cpu"), self.out / "model.pt", layout="original")
@@ -213,8 +213,8 @@ def _describe_start(start: str | None) -> str:
     return f"Started from {start}" if start else "Started from random weights"
 
 
-def _reconstructions(state: PretrainingState) -> Iterator[PictureStrip]:
-    for picture, visible, reconstruction in state.reconstruct(PICTURES):
-        yield PictureStrip.of(
-            {"picture": picture, "visible to the trunk": visible, "reconstruction": reconstruction}
+def _reconstructions(state: PretrainingState) -> Iterator[ImageStrip]:
+    for image, visible, reconstruction in state.reconstruct(IMAGES):
+        yield ImageStrip.of(
+            {"image": image, "visible to the trunk": visible, "reconstruction": reconstruction}
         )

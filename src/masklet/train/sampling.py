@@ -1,4 +1,4 @@
-"""Training clips from labelled videos and pictures. Each clip is a function of its number."""
+"""Training clips from labelled videos and images. Each clip is a function of its number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from masklet.datasets import DatasetItem, LabelledFrames
 from masklet.datasets.types import Clip
 from masklet.errors import MediaError
 from masklet.synthetic import ClipMix, Composer
-from masklet.synthetic.assets import pack_picture, resize_mask
+from masklet.synthetic.assets import pack_image, resize_mask
 from masklet.synthetic.motion import log_uniform
 from masklet.train.recipe import ClipSource
 from masklet.zoom import Zoom
@@ -34,10 +34,10 @@ Jitter = tuple[float, float, float]  # brightness, contrast, saturation: each ch
 
 
 class ClipSampler:
-    """Draws clips, resized to the model's square. A picture becomes a clip by synthetic motion.
+    """Draws clips, resized to the model's square. An image becomes a clip by synthetic motion.
 
     Args:
-        items: The videos and pictures, drawn with equal probability.
+        items: The videos and images, drawn with equal probability.
         size, frames: Size and length of every clip.
         objects: The maximum per clip, chosen from those visible on its first frame.
         seed: Determines all clips, together with their numbers.
@@ -57,7 +57,7 @@ class ClipSampler:
         zoom_share: float = 0.0,
     ) -> None:
         if not items:
-            raise ValueError("there are no videos or pictures for training.")
+            raise ValueError("there are no videos or images for training.")
         self.items, self.size, self.frames, self.objects = items, size, frames, objects
         self.seed, self.augmentation = seed, augmentation or Augmentation()
         self.zoom_share = zoom_share if frames == 1 else 0.0
@@ -78,7 +78,7 @@ class ClipSampler:
             if clip is not None:
                 return replace(self.augmentation(clip, rng), name=item.name)
         raise MediaError(
-            f"{ATTEMPTS} videos or pictures in a row could not be used, the last {item.name}: each is "
+            f"{ATTEMPTS} videos or images in a row could not be used, the last {item.name}: each is "
             "unreadable or has no object."
         )
 
@@ -126,22 +126,22 @@ class ClipSampler:
         visible = [mask for mask in inside if mask.mean() >= MIN_VISIBLE_AREA]
         if not visible:
             return None
-        picture = cv2.resize(video.image(frame)[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
+        image = cv2.resize(video.image(frame)[y0:y1, x0:x1], size, interpolation=cv2.INTER_LINEAR)
         chosen = rng.permutation(len(visible))[: self.objects]
-        return Clip(picture[None], np.stack([visible[row] for row in chosen])[None])
+        return Clip(image[None], np.stack([visible[row] for row in chosen])[None])
 
     def _masks(self, video: LabelledFrames, frame: int, ids: Sequence[int]) -> dict[int, np.ndarray]:
         size = (self.size, self.size)
         return {id: resize_mask(mask, size) for id, mask in zip(ids, video.masks(frame, ids), strict=True)}
 
     def _animate(self, name: str, video: LabelledFrames, rng: Generator) -> Clip | None:
-        """A picture as a clip, with the synthetic motion of the composer."""
+        """An image as a clip, with the synthetic motion of the composer."""
         masks = video.masks(0, video.objects(0))
-        picture = pack_picture(name, video.image(0), list(masks))
-        if not len(picture):
+        image = pack_image(name, video.image(0), list(masks))
+        if not len(image):
             return None
         seed = int(rng.integers(2**31))
-        return Composer([picture], self.size, self.frames, self.objects, seed, MOVED).clip(0)
+        return Composer([image], self.size, self.frames, self.objects, seed, MOVED).clip(0)
 
 
 def _reflect_frame(frame: int, count: int) -> int:
@@ -180,7 +180,7 @@ class Augmentation:
         rotation, shear: Maximum in degrees, in both directions.
         colour: Jitter of the whole clip.
         flicker: Jitter of each frame.
-        mosaic: The clip four times in one picture; one of them has the labels, the others are distractors.
+        mosaic: The clip four times in one image; one of them has the labels, the others are distractors.
     """
 
     flip: float = 0.5
@@ -218,7 +218,7 @@ class Augmentation:
 
 
 def _affine(clip: Clip, rng: Generator, rotation: float, shear: float) -> Clip:
-    """Rotate and shear about the centre; pixels from outside the picture get one colour."""
+    """Rotate and shear about the centre; pixels from outside the image get one colour."""
     height, width = clip.images.shape[1:3]
     angle, slant = np.deg2rad(rng.uniform(-1, 1, 2) * (rotation, shear))
     rotated = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

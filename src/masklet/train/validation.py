@@ -1,7 +1,7 @@
-"""Validation on held-back pictures and clips: masks from clicks and boxes, and tracking.
+"""Validation on held-back images and clips: masks from clicks and boxes, and tracking.
 
 The simulated user clicks as in evaluation, in the centre of the largest error, so the scores have no
-randomness. Pictures are segmented by an ImageSession at their own size, as in `masklet evaluate image`, if
+randomness. Images are segmented by an ImageSession at their own size, as in `masklet evaluate image`, if
 the caller passes one. Stills are faster: they are segmented by the network in its square.
 """
 
@@ -27,7 +27,7 @@ from masklet.errors import MediaError
 from masklet.masks import enlarge
 from masklet.model import Sam2
 from masklet.simulated_user import mask_iou, select_closest, select_first
-from masklet.train.recipe import OpenImage, ValidationPicture, ValidationSet
+from masklet.train.recipe import OpenImage, ValidationImage, ValidationSet
 from masklet.train.rollout import Batch, Plan, Points, best_candidate, rollout, true_iou
 from masklet.train.sampling import Augmentation, ClipSampler
 from masklet.transforms import normalize
@@ -36,9 +36,9 @@ from masklet.types import Candidates, FrameFeatures, ImageCandidates, MemorySele
 log = logging.getLogger(__name__)
 
 CLICKS = 3
-OBJECTS = 4  # of a picture
+OBJECTS = 4  # of an image
 CLIP_OBJECTS = 8  # of a clip
-LONGEST_SIDE = 1536  # of a picture, in pixels; larger ones are scaled down to limit memory
+LONGEST_SIDE = 1536  # of an image, in pixels; larger ones are scaled down to limit memory
 TRACKED_CLIPS = 8  # in each validation
 BEST_OF_THREE, IOU_ERROR, IOU_BIAS = "1 click, best of 3", "predicted IoU, error", "predicted IoU, bias"
 NOT_IN_MEAN = {BEST_OF_THREE, IOU_ERROR, IOU_BIAS}
@@ -66,14 +66,14 @@ class StillAnswers:
 
 
 def validate(model: Sam2, validation: ValidationSet) -> dict[str, float]:
-    """Mean IoU over the objects of all pictures and stills, and mean J over those of all clips.
+    """Mean IoU over the objects of all images and stills, and mean J over those of all clips.
 
     `mean` averages these. Also, after one click, the calibration of the predicted IoU: its mean absolute
     error, and its bias, which is positive if the network predicts too high values.
     """
     scores: dict[str, list[float]] = defaultdict(list)
-    for picture in validation.pictures:
-        for answers in answer_picture(model, picture, validation):
+    for sample in validation.images:
+        for answers in answer_image(model, sample, validation):
             for name, value in answers.scores().items():
                 scores[name].append(value)
     for still in validation.stills:
@@ -90,7 +90,7 @@ def validate(model: Sam2, validation: ValidationSet) -> dict[str, float]:
 
 @dataclass(frozen=True, eq=False)
 class ObjectAnswers:
-    """The answers for one object of a picture.
+    """The answers for one object of an image.
 
     Attributes:
         one_click: Candidates, best first.
@@ -118,13 +118,11 @@ class ObjectAnswers:
         }
 
 
-def answer_picture(
-    model: Sam2, picture: ValidationPicture, validation: ValidationSet
-) -> Iterator[ObjectAnswers]:
-    """Segment each object of a picture like a user."""
-    assert validation.open_image is not None, "a validation set with pictures has an open_image"
-    session = validation.open_image(model, picture.image)
-    for code in picture.masks:
+def answer_image(model: Sam2, sample: ValidationImage, validation: ValidationSet) -> Iterator[ObjectAnswers]:
+    """Segment each object of an image like a user."""
+    assert validation.open_image is not None, "a validation set with images has an open_image"
+    session = validation.open_image(model, sample.image)
+    for code in sample.masks:
         truth = rle.decode(code)
         turns = list(simulated_user.click_image(session, truth, CLICKS, select_first))
         boxed = session.segment(Prompt(box=tight_box(truth)))
@@ -196,11 +194,11 @@ def _iou(logits: Float[Tensor, "b m h w"], truth: Bool[Tensor, "b H W"]) -> Floa
 def make_validation_set(
     items: Sequence[DatasetItem], size: int, frames: int, every: int, open_image: OpenImage | None
 ) -> ValidationSet:
-    """A picture of each item, and clips of some items if training uses clips.
+    """An image of each item, and clips of some items if training uses clips.
 
     Args:
         size, frames: Size and length of the clips.
-        open_image: Segments the pictures; None makes them stills, for the network without sessions.
+        open_image: Segments the images; None makes them stills, for the network without sessions.
     """
     clips = [_read_clip(item, size, frames) for item in items[:TRACKED_CLIPS]] if frames > 1 else []
     validation = ValidationSet(
@@ -212,20 +210,18 @@ def make_validation_set(
             validation, stills=validation_stills([still for still in stills if still is not None])
         )
     else:
-        pictures = [_read_picture(item) for item in items]
-        validation = replace(
-            validation, pictures=tuple(picture for picture in pictures if picture is not None)
-        )
-    if not (validation.stills or validation.pictures):
+        images = [_read_image(item) for item in items]
+        validation = replace(validation, images=tuple(image for image in images if image is not None))
+    if not (validation.stills or validation.images):
         raise MediaError(
-            f"none of the {len(items)} pictures or videos for validation can be read and has an object. "
+            f"none of the {len(items)} images or videos for validation can be read and has an object. "
             "Pass labelled data with --validation."
         )
     return validation
 
 
-def _read_picture(item: DatasetItem) -> ValidationPicture | None:
-    """A picture, or a video's middle frame; None if it cannot be read or has no object."""
+def _read_image(item: DatasetItem) -> ValidationImage | None:
+    """An image, or a video's middle frame; None if it cannot be read or has no object."""
     try:
         frames = item.open()
         index = len(frames) // 2
@@ -239,7 +235,7 @@ def _read_picture(item: DatasetItem) -> ValidationPicture | None:
     size = image.shape[1], image.shape[0]
     resized = [cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0 for mask in masks]
     codes = [rle.encode(mask) for mask in resized if mask.any()][:OBJECTS]
-    return ValidationPicture(item.name, image, tuple(codes)) if codes else None
+    return ValidationImage(item.name, image, tuple(codes)) if codes else None
 
 
 def _read_clip(item: DatasetItem, size: int, frames: int) -> Clip | None:

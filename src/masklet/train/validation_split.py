@@ -1,4 +1,4 @@
-"""Splits a data set into training and validation, so that no picture or video is in both under any name."""
+"""Splits a data set into training and validation, so that no image or video is in both under any name."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ import PIL.ImageOps
 from masklet.datasets import DatasetItem
 from masklet.errors import MediaError
 from masklet.files import sha256
-from masklet.media import is_picture, open_frames, read_image
+from masklet.media import is_image, open_frames, read_image
 from masklet.splits import hold_back
 
 log = logging.getLogger(__name__)
 
 VALIDATION_FRACTION = 0.2
 MAX_VALIDATION_ITEMS = 64  # more are slower and hardly change the scores
-MAX_COMPARED = 20_000  # pictures compared with those for validation, at some milliseconds each
+MAX_COMPARED = 20_000  # images compared with those for validation, at some milliseconds each
 NAMED = 5  # items that a warning names; it counts the others
 
-# Thumbnails for comparing pictures.
+# Thumbnails for comparing images.
 THUMBNAIL_SIDE = 32
-BLUR = 3.0  # in thumbnail pixels: coarse structure, common to many pictures, is subtracted
+BLUR = 3.0  # in thumbnail pixels: coarse structure, common to many images, is subtracted
 MIN_DEVIATION = 1.0  # grey levels: a thumbnail with less contrast is ignored
-MIN_CORRELATION = 0.8  # correlation of similar thumbnails; for pictures of different scenes it was below 0.7
+MIN_CORRELATION = 0.8  # correlation of similar thumbnails; for images of different scenes it was below 0.7
 ASPECT_TOLERANCE = 0.03  # maximum difference of the logarithms of width / height
 
 
 @dataclass(frozen=True)
 class FileIdentity:
-    """Identifies an item's picture or video; for a folder of frames, by the middle one.
+    """Identifies an item's image or video; for a folder of frames, by the middle one.
 
     Attributes:
         path: The file.
@@ -50,7 +50,7 @@ class FileIdentity:
     @classmethod
     def of(cls, item: DatasetItem) -> FileIdentity | None:
         """None if an item has no such file; a missing file is reported when it is opened."""
-        path, count = item.pictures, 1
+        path, count = item.images, 1
         if path is None:
             return None
         try:
@@ -73,15 +73,14 @@ def split_validation(items: Sequence[DatasetItem]) -> tuple[list[DatasetItem], l
     """Hold back about a fifth of a data set. Only the hash of an item's name decides."""
     if len(items) < 2:
         raise MediaError(
-            "a data set needs at least two pictures or videos, for training and validation. Got "
-            f"{len(items)}."
+            f"a data set needs at least two images or videos, for training and validation. Got {len(items)}."
         )
     training, held_back = hold_back(items, lambda item: item.name, VALIDATION_FRACTION, MAX_VALIDATION_ITEMS)
     return leave_out(training, held_back), held_back
 
 
 def leave_out(items: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) -> list[DatasetItem]:
-    """The items whose pictures and videos are not held back. The others are logged.
+    """The items whose images and videos are not held back. The others are logged.
 
     Two items are the same if they share a file or their files are copies, as with two sets of labels of one
     video.
@@ -103,7 +102,7 @@ def leave_out(items: Sequence[DatasetItem], held_back: Sequence[DatasetItem]) ->
     training = [item for item in items if id(item) not in shared]
     if not training:
         raise MediaError(
-            "no picture or video is left for training: all are used for validation. Pass other data with "
+            "no image or video is left for training: all are used for validation. Pass other data with "
             "--validation, or omit it to hold back a fifth."
         )
     if shared:
@@ -134,7 +133,7 @@ def warn_of_lookalikes(training: Sequence[DatasetItem], held_back: Sequence[Data
     ]
     log.warning(
         "%d of %d training items look like a validation item: %s. If they show the same scene, as frames "
-        "of one video do, validation scores are too high: put either all pictures of a scene into the "
+        "of one video do, validation scores are too high: put either all images of a scene into the "
         "folder of --validation, or none.",
         len(pairs),
         len(training),
@@ -147,10 +146,10 @@ def _shorten(names: Sequence[str]) -> str:
 
 
 def find_lookalikes(paths: Sequence[Path], others: Sequence[Path]) -> dict[int, tuple[int, float]]:
-    """The pictures that look like one of the others.
+    """The images that look like one of the others.
 
     Args:
-        paths: Pictures, or videos, which are compared by their middle frame.
+        paths: Images, or videos, which are compared by their middle frame.
         others: The same.
 
     Returns:
@@ -178,7 +177,7 @@ def _thumbnails(paths: Sequence[Path]) -> dict[int, tuple[float, np.ndarray]]:
 
 
 def _thumbnail(path: Path) -> tuple[float, np.ndarray] | None:
-    """Width / height, and the details of a picture as a vector of length 1; None without contrast."""
+    """Width / height, and the details of an image as a vector of length 1; None without contrast."""
     try:
         grey = _read_grey(path)
     except Exception:  # reading it for training reports the error
@@ -194,13 +193,11 @@ def _thumbnail(path: Path) -> tuple[float, np.ndarray] | None:
 
 
 def _read_grey(path: Path) -> np.ndarray:
-    if not is_picture(path):
+    if not is_image(path):
         frames = open_frames(path)
         return cv2.cvtColor(frames[len(frames) // 2], cv2.COLOR_RGB2GRAY)
-    with PIL.Image.open(path) as picture:
-        if picture.mode in ("L", "RGB", "YCbCr"):
-            picture.draft(
-                "L", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE)
-            )  # a JPEG is decoded at 1/8 of its size
-            return np.asarray(PIL.ImageOps.exif_transpose(picture).convert("L"))
+    with PIL.Image.open(path) as image:
+        if image.mode in ("L", "RGB", "YCbCr"):
+            image.draft("L", (2 * THUMBNAIL_SIDE, 2 * THUMBNAIL_SIDE))  # a JPEG is decoded at 1/8 of its size
+            return np.asarray(PIL.ImageOps.exif_transpose(image).convert("L"))
     return cv2.cvtColor(read_image(path), cv2.COLOR_RGB2GRAY)

@@ -143,7 +143,7 @@ def test_masks_join_leave_and_are_adopted_alike(network: Sam2, fp32: Network, fr
 
 
 @pytest.mark.parametrize("zoom", [True, False])
-def test_a_picture_is_answered_alike(network: Sam2, fp32: Network, frames: np.ndarray, zoom: bool) -> None:
+def test_an_image_is_answered_alike(network: Sam2, fp32: Network, frames: np.ndarray, zoom: bool) -> None:
     mine, theirs = (
         ImageSession(fp32, frames[0], zoom=zoom),
         masklet.ImageSession(network, frames[0], zoom=zoom),
@@ -215,7 +215,7 @@ def test_what_cannot_be_meant_is_refused(
         Tracker(fp32, clip_length=2.5)  # type: ignore[arg-type]
     with pytest.raises(PromptError, match="prompts must be given by object"):
         tracker.step(frames[0], [SCRIPT[0][1]])  # type: ignore[arg-type]
-    with pytest.raises(MediaError, match=r"frames must be pictures in order.*Got the path clip\.mp4"):
+    with pytest.raises(MediaError, match=r"frames must be images in order.*Got the path clip\.mp4"):
         track(fp32, "clip.mp4", SCRIPT)
     small = ImageSession(fp32, frames[0][:40, :50]).segment(Prompt(positive=[(9, 9)]))
     with pytest.raises(PromptError, match=r"Got masks of \(40, 50\)"):

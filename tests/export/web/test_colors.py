@@ -1,4 +1,4 @@
-"""The exported page reads pictures and frames as masklet does in Python, to the last bit."""
+"""The exported page reads images and frames as masklet does in Python, to the last bit."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def read_in_page(page: Page, name: str) -> np.ndarray:
     return np.stack(frames).reshape(-1, clip["height"], clip["width"], 4)[..., :3]
 
 
-def make_picture(width: int, height: int, channels: int = 3) -> np.ndarray:
+def make_image(width: int, height: int, channels: int = 3) -> np.ndarray:
     """Every colour, and edges."""
     coarse = np.random.default_rng(1).integers(0, 256, (6, 8, channels), dtype=np.uint8)
     return coarse.repeat(-(-height // 6), axis=0).repeat(-(-width // 8), axis=1)[:height, :width]
@@ -97,18 +97,18 @@ def turned() -> Image.Exif:
         ("profile.png", {"icc_profile": wide_profile()}),
         ("profile.jpg", {"quality": 90, "icc_profile": wide_profile()}),
         ("turned.jpg", {"quality": 90, "exif": turned()}),
-        ("picture.webp", {"quality": 80}),
+        ("image.webp", {"quality": 80}),
     ],
 )
-def test_pictures_have_the_pixels_that_python_reads(
+def test_images_have_the_pixels_that_python_reads(
     page: Page, folder: Path, name: str, options: dict[str, object]
 ) -> None:
-    Image.fromarray(make_picture(151, 98)).save(folder / name, **options)
+    Image.fromarray(make_image(151, 98)).save(folder / name, **options)
     np.testing.assert_array_equal(read_in_page(page, name)[0], masklet.media.read_image(folder / name))
 
 
 def test_what_is_transparent_is_white(page: Page, folder: Path) -> None:
-    Image.fromarray(make_picture(64, 48, channels=4)).save(folder / "alpha.png")
+    Image.fromarray(make_image(64, 48, channels=4)).save(folder / "alpha.png")
     ours, theirs = read_in_page(page, "alpha.png")[0], masklet.media.read_image(folder / "alpha.png")
     np.testing.assert_allclose(ours.astype(int), theirs.astype(int), rtol=0, atol=1)
 
@@ -128,8 +128,8 @@ def write_video(
             context.color_primaries = ColorPrimaries.BT709 if is_hd else ColorPrimaries.SMPTE170M
             context.color_trc = ColorTrc.BT709 if is_hd else ColorTrc.SMPTE170M
         for shift in range(3):
-            picture = np.ascontiguousarray(np.roll(make_picture(width, height), 11 * shift, axis=1))
-            target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            image = np.ascontiguousarray(np.roll(make_image(width, height), 11 * shift, axis=1))
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         target.mux(stream.encode())
 
 
@@ -168,8 +168,8 @@ def test_frames_that_a_phone_cut_off_are_not_there(page: Page, folder: Path) -> 
         stream = target.add_stream("libx264", rate=25, options={"bf": "0"})
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
         for shift in range(15):
-            picture = np.ascontiguousarray(np.roll(make_picture(64, 48), 4 * shift, axis=1))
-            target.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            image = np.ascontiguousarray(np.roll(make_image(64, 48), 4 * shift, axis=1))
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         target.mux(stream.encode())
     content = bytearray(path.read_bytes())
     for box, offset in ((b"elst", 12), (b"tkhd", 24), (b"mvhd", 20)):

@@ -75,7 +75,7 @@ def check_masks(folder: Path, expected: Iterable[masklet.Masks]) -> None:
         assert iou(labels == 1, ours[1]) > 0.99
 
 
-def test_a_picture_has_the_masks_of_an_image_session(
+def test_an_image_has_the_masks_of_an_image_session(
     visit: Callable[..., Visitor], clip: Path, model: masklet.Sam2, tmp_path: Path
 ) -> None:
     image = masklet.media.open_frames(str(clip))[0]
@@ -117,7 +117,7 @@ def test_a_photo_of_a_generated_scene_has_the_masks_of_image_sessions(
         assert iou(labels == id, drawn == id) >= 0.99, f"object {id}"
 
 
-def test_a_large_object_is_seen_in_the_mirrored_picture_too(
+def test_a_large_object_is_seen_in_the_mirrored_image_too(
     visit: Callable[..., Visitor], model: masklet.Sam2, tmp_path: Path
 ) -> None:
     balloon = masklet.media.open_frames(str(EXAMPLES / "demo.mp4"))[0][40:260, 90:290]
@@ -195,7 +195,7 @@ def test_a_camera_is_followed(visit: Callable[..., Visitor]) -> None:
     assert visitor.object_names() == ["Object 1"]
 
 
-def test_a_file_that_is_no_picture_is_an_error_that_names_it(
+def test_a_file_that_is_no_image_is_an_error_that_names_it(
     visit: Callable[..., Visitor], tmp_path: Path
 ) -> None:
     words = tmp_path / "words.mp4"

@@ -14,16 +14,16 @@ from playwright.sync_api import Browser
 
 from studio.browser.screen import LONG, Screen, Server, ask, short_clip
 
-collect_ignore = ["film.py", "journey.py", "latency.py", "pictures.py"]  # scripts, run by hand
+collect_ignore = ["film.py", "journey.py", "latency.py", "screenshots.py"]  # scripts, run by hand
 
 
 @pytest.fixture(scope="session")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clip in the server's folder, which has three pictures too."""
+    """A clip in the server's folder, which has three images too."""
     folder = tmp_path_factory.mktemp("clips")
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     for number, color in ((1, "navy"), (2, "olive"), (10, "maroon")):
-        PIL.Image.new("RGB", (160, 90), color).save(folder / "pictures" / f"photo {number}.png")
+        PIL.Image.new("RGB", (160, 90), color).save(folder / "images" / f"photo {number}.png")
     return short_clip(folder / "balloons.mp4")
 
 

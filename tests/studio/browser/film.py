@@ -2,7 +2,7 @@
 
     python tests/studio/browser/film.py [FILE.webm]
 
-Every picture is a screenshot with a drawn cursor, so a slow machine makes the same film.
+Every frame of the film is a screenshot with a drawn cursor, so a slow machine makes the same film.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Film:
         self._stream.options = {"crf": "36", "b": "0", "cpu-used": "4"}
         self._cursor = (SIZE[0] / 2, SIZE[1] / 2)
 
-    def shoot(self, pictures: int = 1) -> None:
-        """The page as it is, for so many pictures of the film."""
+    def shoot(self, count: int = 1) -> None:
+        """The page as it is, for so many frames of the film."""
         shot = PIL.Image.open(BytesIO(self.screen.page.screenshot(type="jpeg", quality=92))).convert("RGB")
-        for _ in range(pictures):
+        for _ in range(count):
             self._file.mux(self._stream.encode(av.VideoFrame.from_ndarray(np.asarray(shot))))
 
     def move(self, x: float, y: float, steps: int = 7) -> None:

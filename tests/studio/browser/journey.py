@@ -2,7 +2,7 @@
 
 Then into the middle of an hour of video, and a hundred frames on from there.
 
-    python tests/studio/browser/journey.py CLIP [FOLDER for pictures]
+    python tests/studio/browser/journey.py CLIP [FOLDER for screenshots]
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ MANY = 100  # of the hour
 
 
 class Clock:
-    """Says how long each step took, and takes a picture after it."""
+    """Says how long each step took, and takes a screenshot after it."""
 
-    def __init__(self, pictures: Path | None) -> None:
-        self._pictures = pictures
+    def __init__(self, screenshots: Path | None) -> None:
+        self._screenshots = screenshots
         self.begun = self._last = time.perf_counter()
         self.screen: Screen | None = None
 
@@ -33,8 +33,8 @@ class Clock:
         now = time.perf_counter()
         sys.stdout.write(f"{now - self.begun:7.1f} s  {now - self._last:6.1f} s  {what}\n")
         sys.stdout.flush()
-        if self.screen is not None and self._pictures is not None:
-            self.screen.page.screenshot(path=self._pictures / f"{what}.png")
+        if self.screen is not None and self._screenshots is not None:
+            self.screen.page.screenshot(path=self._screenshots / f"{what}.png")
         self._last = time.perf_counter()
 
 
@@ -103,12 +103,12 @@ def deep_in(screen: Screen, clock: Clock, clip: Path) -> None:
     clock.did(f"{MANY} frames are tracked")
 
 
-def main(clip: Path, pictures: Path | None) -> None:
+def main(clip: Path, screenshots: Path | None) -> None:
     with tempfile.TemporaryDirectory() as place, sync_playwright() as playwright:
         hour = long_clip(Path(place) / "hour.mp4")
         data = Path(place) / "data"
         data.mkdir()
-        clock = Clock(pictures)
+        clock = Clock(screenshots)
         with Server(data) as server:
             clock.did("the server answers")
             browser = playwright.chromium.launch(

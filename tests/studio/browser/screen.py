@@ -177,7 +177,7 @@ class Screen:
         self.opened()
 
     def opened(self) -> None:
-        """Until the video's first picture is on the stage."""
+        """Until the video's first image is on the stage."""
         self.page.wait_for_selector(".stage[data-frame]:not([data-frame='-1'])")
 
     @property
@@ -338,7 +338,7 @@ class Screen:
         return {entry["frame"]: {mask["object"] for mask in entry["masks"]} for entry in answer["frames"]}
 
     def painted(self) -> int:
-        """How much of the stage masks cover now, in pixels of a 160 x 90 picture of it."""
+        """How much of the stage masks cover now, in pixels of a 160 x 90 image of it."""
         with_masks = self._seen()
         self.press("m")
         without = self._seen()

@@ -151,8 +151,8 @@ def test_a_phone_goes_from_file_to_file_and_reads_every_hint(
     screen = opened(touch=True)
     project = new_project(screen, clip, "Phone")
     first = screen.video
-    picture = ask(screen, "POST", f"projects/{project}/videos", {"path": "pictures/photo 1.png"})["id"]
-    screen.page.evaluate("id => (location.hash = `#video/${id}`)", picture)
+    image = ask(screen, "POST", f"projects/{project}/videos", {"path": "images/photo 1.png"})["id"]
+    screen.page.evaluate("id => (location.hash = `#video/${id}`)", image)
     screen.page.get_by_role("button", name="Accept, next").wait_for()
     screen.opened()
     phone(screen)
@@ -169,10 +169,10 @@ def test_a_phone_goes_from_file_to_file_and_reads_every_hint(
     screen.page.touchscreen.tap(*screen.at(188, 140))
     hints.get_by_text("tracks it through the video").wait_for()
     assert screen.page.evaluate(OUTSIDE) == []
-    assert hints.bounding_box() == height  # the picture stays where it is
+    assert hints.bounding_box() == height  # the image stays where it is
     onwards.tap()
     screen.page.get_by_role("button", name="Accept, next").wait_for()
-    assert screen.video == picture
+    assert screen.video == image
 
 
 def test_a_finger_chooses_among_everything(opened: Callable[..., Screen], clip: Path) -> None:

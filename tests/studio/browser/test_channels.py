@@ -65,8 +65,8 @@ def test_a_channel_is_chosen_in_the_page(opened: Callable[[], Screen], clip: Pat
     assert float(row["area_um2"]) == int(row["area"]) / 4
     screen.press("Escape")
     screen.page.get_by_title("All videos").click()
-    picture = screen.page.locator(".card img[src*='channel=1']")
-    picture.wait_for()
+    image = screen.page.locator(".card img[src*='channel=1']")
+    image.wait_for()
     screen.page.set_input_files("#file-picker", str(clip))
     screen.opened()
     assert not choice.is_visible()

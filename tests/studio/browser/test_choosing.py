@@ -102,7 +102,7 @@ def area(screen: Screen) -> int:
     )
 
 
-def test_views_show_the_picture_beside_the_masks_or_a_matte(screen: Screen) -> None:
+def test_views_show_the_image_beside_the_masks_or_a_matte(screen: Screen) -> None:
     screen.press("d")
     screen.drag((100, 100), (200, 100))
     screen.press("p")
@@ -126,7 +126,7 @@ def test_views_show_the_picture_beside_the_masks_or_a_matte(screen: Screen) -> N
     screen.until(shows_matte)
     screen.page.locator(".view-button").click()
     screen.page.get_by_role("button", name="side by side").click()
-    # A click on the right picture is a click on the same place of the video.
+    # A click on the right image is a click on the same place of the video.
     box = screen.stage.bounding_box()
     assert box is not None
     scale = box["width"] / 2 / 640

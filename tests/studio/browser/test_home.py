@@ -103,7 +103,7 @@ def test_the_list_stays_as_it_was_left(opened: Callable[[], Screen], clip: Path)
     screen = opened()
     ask(screen, "PUT", "me", {"name": "Ada"})
     project = ask(screen, "POST", "projects", {"name": "Left"})["id"]
-    paths = [clip.name, *(f"pictures/photo {number}.png" for number in (1, 2, 10))]
+    paths = [clip.name, *(f"images/photo {number}.png" for number in (1, 2, 10))]
     files = ask(screen, "POST", f"projects/{project}/files", {"paths": paths})["files"]
     for file, name in zip(files, ("Ada", "Grace", "Ada", ""), strict=True):
         ask(screen, "PATCH", f"videos/{file['id']}", {"assignee": name})
@@ -155,13 +155,13 @@ def test_a_list_shows_what_is_tracked(opened: Callable[[], Screen], clip: Path) 
     screen.page.locator(".card .tracks").wait_for(state="detached")
 
 
-def test_a_folder_of_pictures_is_added_and_worked_through(opened: Callable[[], Screen]) -> None:
+def test_a_folder_of_images_is_added_and_worked_through(opened: Callable[[], Screen]) -> None:
     screen = opened()
-    project = ask(screen, "POST", "projects", {"name": "Pictures"})["id"]
+    project = ask(screen, "POST", "projects", {"name": "Images"})["id"]
     classes = [{"name": f"class {number}", "color": "#00ff00"} for number in range(1, 12)]
     ask(screen, "PATCH", f"projects/{project}", {"classes": classes})
     screen.show_project(project)
-    screen.page.locator(".entry[data-path=pictures]").click()
+    screen.page.locator(".entry[data-path=images]").click()
     screen.page.get_by_role("button", name="Add all 3").click()
     names = screen.page.locator(".card strong")
     names.nth(2).wait_for()

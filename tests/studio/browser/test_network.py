@@ -1,4 +1,4 @@
-"""Connections are few, and fail: what was done is not lost, and clicks do not wait for pictures."""
+"""Connections are few, and fail: what was done is not lost, and clicks do not wait for images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_thumbnails_leave_connections_for_clicks(screen: Screen) -> None:
     screen.page.reload()
     screen.opened()
     last = screen.page.locator(".thumbs img").last
-    screen.until(lambda: last.evaluate("picture => picture.naturalWidth"))
+    screen.until(lambda: last.evaluate("image => image.naturalWidth"))
     assert 1 <= most <= 2
 
 

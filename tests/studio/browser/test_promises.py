@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 RED = (188, 140)
 LIMIT = 256  # objects of a video
-DISC = (1500, 2600, 500)  # in a picture of 24 megapixels: its middle and radius
+DISC = (1500, 2600, 500)  # in an image of 24 megapixels: its middle and radius
 SOUND = "The sound of these frames is in the file."
 
 
@@ -51,7 +51,7 @@ def test_a_click_beyond_the_object_limit_changes_nothing(opened: Callable[[], Sc
     assert len(now["objects"]) == LIMIT and now["prompts"] == [] and screen.masks() == {}
 
 
-def test_a_picture_of_24_megapixels_is_clicked_and_painted(
+def test_an_image_of_24_megapixels_is_clicked_and_painted(
     opened: Callable[[], Screen], tmp_path: Path
 ) -> None:
     x, y, radius = DISC
@@ -61,15 +61,15 @@ def test_a_picture_of_24_megapixels_is_clicked_and_painted(
     image[(columns - x) ** 2 + (rows - y) ** 2 < radius**2] = (220, 60, 40)
     PIL.Image.fromarray(image).save(tmp_path / "large.jpg")
     screen = opened()
-    pictures: list[Request] = []
-    screen.page.on("request", lambda request: pictures.append(request) if ".jpg" in request.url else None)
+    images: list[Request] = []
+    screen.page.on("request", lambda request: images.append(request) if ".jpg" in request.url else None)
     screen.upload(tmp_path / "large.jpg")
     screen.size = width, height
     screen.click(x, y)
     screen.shows_prompt("1 positive")
     left, top, right, bottom = mask_of(screen)["box"]
     assert left < x < right and top < y < bottom
-    assert max(right - left, bottom - top) < 4 * radius  # the disc, not the picture
+    assert max(right - left, bottom - top) < 4 * radius  # the disc, not the image
     screen.press("a", "d")
     screen.drag((4000, 1000), (5000, 1000))
     screen.shows_prompt("a mask")
@@ -77,7 +77,7 @@ def test_a_picture_of_24_megapixels_is_clicked_and_painted(
     assert stroke[1000, 4000:5000].all() and not stroke[:, :3500].any() and not stroke[2000:].any()
     assert screen.painted() > 50
     # The page shows what fits on the screen, and never asks for all pixels.
-    assert pictures and all("width=" in each.url or "thumbnails" in each.url for each in pictures)
+    assert images and all("width=" in each.url or "thumbnails" in each.url for each in images)
 
 
 def mask_of(screen: Screen) -> dict:

@@ -1,4 +1,4 @@
-"""The stage: what a press, a paste and a slow picture do, and what they must not do."""
+"""The stage: what a press, a paste and a slow image do, and what they must not do."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def selected(screen: Screen) -> str:
     return screen.page.locator(".object.selected").get_attribute("data-object") or ""
 
 
-def test_the_picture_stays_in_place_when_objects_appear(screen: Screen) -> None:
+def test_the_image_stays_in_place_when_objects_appear(screen: Screen) -> None:
     before = screen.stage.bounding_box()
     screen.press("d")
     for count, x in enumerate((100, 250, 400), 1):
@@ -105,7 +105,7 @@ def test_clicks_on_the_outermost_pixels_are_answered(screen: Screen) -> None:
     box = screen.stage.bounding_box()
     assert box is not None
     screen.page.mouse.click(box["x"] + near, box["y"] + near)
-    screen.until(lambda: len(clicks) == 9)  # and none from beside the picture
+    screen.until(lambda: len(clicks) == 9)  # and none from beside the image
     assert clicks[8] == (200, [0.5, 0.5])
 
 
@@ -147,19 +147,19 @@ def test_the_middle_button_pans_and_pastes_nothing(screen: Screen) -> None:
     assert screen.masks(1, 2) == {}
 
 
-def test_pictures_paste_after_a_mask_was_copied(screen: Screen) -> None:
+def test_images_paste_after_a_mask_was_copied(screen: Screen) -> None:
     paint_two_objects(screen)
     screen.press("Control+c")
     screen.page.get_by_text("Mask copied").wait_for()
-    picture = np.zeros((360, 640), np.uint8)
-    picture[200:300, 100:500] = 255
+    image = np.zeros((360, 640), np.uint8)
+    image[200:300, 100:500] = 255
     file = BytesIO()
-    PIL.Image.fromarray(picture).save(file, "PNG")
-    paste_picture(screen, file.getvalue())
+    PIL.Image.fromarray(image).save(file, "PNG")
+    paste_image(screen, file.getvalue())
     screen.until(lambda: area(screen, 0, 2) == 100 * 400)
 
 
-def paste_picture(screen: Screen, png: bytes) -> None:
+def paste_image(screen: Screen, png: bytes) -> None:
     screen.page.evaluate(
         """async (data) => {
             const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));

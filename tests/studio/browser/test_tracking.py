@@ -124,7 +124,7 @@ def test_resume_survives_a_click_and_its_undo(opened: Callable[[], Screen], long
     place = screen.stage.bounding_box()
     screen.click(300, 300)
     screen.page.get_by_role("button", name="Track changes").wait_for()
-    assert resume.is_visible() and screen.stage.bounding_box() == place, "the picture stays where it is"
+    assert resume.is_visible() and screen.stage.bounding_box() == place, "the image stays where it is"
     screen.press("Control+z")
     screen.until(lambda: "click" not in screen.label("Undo"))
     resume.click()

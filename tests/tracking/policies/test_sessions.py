@@ -157,7 +157,7 @@ def test_a_session_with_a_policy_of_its_own_says_so(fake: Fake, frames: np.ndarr
 
 
 def two_scenes() -> np.ndarray:
-    """Ten frames; from the sixth on another picture."""
+    """Ten frames; from the sixth on another image."""
     one, other = clip(10), clip(10, seed=7) // 3
     one[5:] = other[5:, ::-1, :, ::-1]
     return one

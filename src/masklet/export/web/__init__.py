@@ -57,7 +57,7 @@ def export_web(
         folder: Where the files are written. Files of an earlier export are replaced.
         name: The network's name on the page.
         runtime: onnxruntime-web as npm has it, packed or unpacked. None fetches the pinned version.
-        example: A short video or a picture that visitors can try.
+        example: A short video or an image that visitors can try.
         report: Is called with a line for each part.
 
     Returns:

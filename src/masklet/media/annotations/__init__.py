@@ -1,7 +1,7 @@
 """Annotation files of other tools: COCO, YouTube-VIS, CVAT, Label Studio, YOLO; alone or in a zip file.
 
 Reading is tolerant: valid entries are read, and every other entry is reported with a reason. A file may refer
-to pictures by paths that do not exist on this machine, so the caller decides which picture an annotation
+to images by paths that do not exist on this machine, so the caller decides which image an annotation
 belongs to.
 """
 

@@ -85,7 +85,7 @@ def _read_track(file: AnnotationFile, track: ElementTree.Element, id: str) -> No
 
 
 def _read_image(file: AnnotationFile, image: ElementTree.Element) -> None:
-    """The shapes on one picture."""
+    """The shapes on one image."""
     source = image.get("name", "")
     size = recorded_size(image.get("height"), image.get("width"))
     for number, element in enumerate(image):

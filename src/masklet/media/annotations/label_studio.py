@@ -1,4 +1,4 @@
-"""Label Studio's JSON: brushes, polygons, ellipses and boxes on pictures, and boxes in videos."""
+"""Label Studio's JSON: brushes, polygons, ellipses and boxes on images, and boxes in videos."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_label_studio(content: Any) -> bool:
 
 
 def read_label_studio(content: Any, name: str) -> AnnotationFile:
-    """Label Studio's JSON: brushes, polygons, ellipses and boxes on pictures, and boxes in videos.
+    """Label Studio's JSON: brushes, polygons, ellipses and boxes on images, and boxes in videos.
 
     A task's newest annotation that was not cancelled is used, or else its newest prediction.
     """
@@ -55,7 +55,7 @@ def read_label_studio(content: Any, name: str) -> AnnotationFile:
         entry = f"task {task.get('id', number + 1)}" if isinstance(task, dict) else f"task {number + 1}"
         with file.reading(entry[:60]):
             if not isinstance(task, dict) or not isinstance(task.get("data"), dict):
-                raise MediaError("its data has no picture or video")
+                raise MediaError("its data has no image or video")
             results = _task_results(task)
             labels = {result.get("id"): label for result in results if (label := _find_label(result))}
             drawn = {result.get("id") for result in results if result.get("type") not in (None, "labels")}
@@ -139,7 +139,7 @@ def _read_object(result: Mapping[str, Any]) -> str | None:
 
 def _read_shape(kind: str, value: Mapping[str, Any], result: Mapping[str, Any]) -> Shape:
     if result.get("image_rotation"):
-        raise MediaError("its picture is rotated in Label Studio")
+        raise MediaError("its image is rotated in Label Studio")
     match kind:
         case "rectangle":
             return BoxShape(_percent_box(value), relative=True)
@@ -191,7 +191,7 @@ def decode_brush(code: Sequence[int], size: Size) -> np.ndarray:
     """Label Studio's brush as a mask, bool (H, W). `brush_rle` says what its bits are.
 
     Raises:
-        MediaError: The bytes are not a brush of a picture of this size.
+        MediaError: The bytes are not a brush of an image of this size.
     """
     if not all(isinstance(byte, int) and 0 <= byte <= 255 for byte in code):
         raise MediaError("a brush's rle must be numbers from 0 to 255")
@@ -209,7 +209,7 @@ def decode_brush(code: Sequence[int], size: Size) -> np.ndarray:
     length, word = take(32), take(5) + 1
     sizes = [take(4) + 1 for _ in range(4)]
     if length != 4 * size[0] * size[1] or word != 8:
-        raise MediaError(f"a brush of {length // 4} pixels does not fit a picture of {size[1]} x {size[0]}")
+        raise MediaError(f"a brush of {length // 4} pixels does not fit an image of {size[1]} x {size[0]}")
     values = np.empty(length, dtype=np.uint8)
     written = 0
     while written < length:

@@ -44,7 +44,7 @@ class Annotation:
     Attributes:
         file: The annotation file, for messages.
         entry: The entry in the file, for messages.
-        source: The file name of the picture or video, as in the file; empty if it has none.
+        source: The file name of the image or video, as in the file; empty if it has none.
         frame: The frame number, if the file has it.
         object: Identifies the object across frames; None if nothing does.
         label: Its class; empty if it has none.
@@ -165,7 +165,7 @@ class SizedShape:
     def to_prompt(self, size: Size) -> Prompt:
         if not is_same_size(self.size, size):
             raise MediaError(
-                f"it was drawn on a picture of {self.size[1]} x {self.size[0]}, but this file has {size[1]} "
+                f"it was drawn on an image of {self.size[1]} x {self.size[0]}, but this file has {size[1]} "
                 f"x {size[0]}"
             )
         return self.shape.to_prompt(size)

@@ -1,5 +1,5 @@
-"""YOLO's labels: a text file for each picture, a line for each object. Coordinates are fractions of the
-picture's width and height."""
+"""YOLO's labels: a text file for each image, a line for each object. Coordinates are fractions of the
+image's width and height."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from masklet.media.annotations.coco import finite_numbers
 from masklet.media.annotations.types import AnnotationFile, BoxShape, OutlineShape
 
 CLASS_FILES = ("classes.txt", "obj.names", "names.txt")
-PICTURE_LINE = re.compile(r"\.(jpe?g|png|bmp|tiff?|webp|gif)\s*$", re.IGNORECASE)
+IMAGE_LINE = re.compile(r"\.(jpe?g|png|bmp|tiff?|webp|gif)\s*$", re.IGNORECASE)
 
 
 def read_yolo(texts: Mapping[str, bytes], name: str) -> AnnotationFile:
-    """YOLO's labels: a text file for each picture, a line for each object. Coordinates are fractions of the
-    picture's width and height."""
+    """YOLO's labels: a text file for each image, a line for each object. Coordinates are fractions of the
+    image's width and height."""
     file = AnnotationFile(name, "YOLO")
     names = _read_class_names(texts, file)
     file.labels.update(dict.fromkeys(names.values()))
@@ -28,8 +28,8 @@ def read_yolo(texts: Mapping[str, bytes], name: str) -> AnnotationFile:
         if path.suffix.lower() != ".txt" or path.name.lower() in CLASS_FILES:
             continue
         lines = content.decode("utf-8-sig", "replace").splitlines()
-        if lines and all(PICTURE_LINE.search(line) for line in lines if line.strip()):
-            continue  # a list of pictures, such as train.txt
+        if lines and all(IMAGE_LINE.search(line) for line in lines if line.strip()):
+            continue  # a list of images, such as train.txt
         for number, line in enumerate(lines, 1):
             values = line.split()
             if not values:

@@ -1,1 +1,1 @@
-"""Pictures, videos and live streams in."""
+"""Images, videos and live streams in."""

@@ -1,4 +1,4 @@
-"""One pass over a video's packets. Pictures are rotated upright, and damaged packets skipped."""
+"""One pass over a video's packets. Images are rotated upright, and damaged packets skipped."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 
 from masklet.errors import MediaError
-from masklet.media.readers.intensity import RawPicture
+from masklet.media.readers.intensity import RawImage
 from masklet.media.readers.source import SQUARE, printable
 
 Threading = Literal["AUTO", "SLICE"]
@@ -107,7 +107,7 @@ def _head(file: VideoFile) -> bytes:
 
 
 def video_stream(container: InputContainer) -> VideoStream | None:
-    """The stream that a player shows, which is not a cover picture if there is another.
+    """The stream that a player shows, which is not a cover image if there is another.
 
     A stream without a decoder does not count: damaged headers name codecs that do not exist.
     """
@@ -116,7 +116,7 @@ def video_stream(container: InputContainer) -> VideoStream | None:
 
 
 class DecodingPass:
-    """Iterate over it for the pictures of these packets.
+    """Iterate over it for the images of these packets.
 
     Attributes:
         damaged: Packets that could not be decoded so far.
@@ -173,7 +173,7 @@ def _alpha_decoder(stream: VideoStream) -> VideoCodecContext | None:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How a video's coded pictures are displayed; taken from the first picture.
+    """How a video's coded images are displayed; taken from the first image.
 
     Attributes:
         coded: (H, W) as coded.
@@ -188,7 +188,7 @@ class Geometry:
 
     @classmethod
     def of(cls, decoded: VideoFrame, coded_aspect: Fraction | None) -> Geometry:
-        """Make it from a video's first picture and the container's pixel aspect."""
+        """Make it from a video's first image and the container's pixel aspect."""
         aspect = coded_aspect if coded_aspect and coded_aspect > 0 else SQUARE
         coded = decoded.height, decoded.width
         try:
@@ -218,8 +218,8 @@ class Geometry:
             array = array[:, ::-1]
         return np.ascontiguousarray(array[::-1] if self.is_upside_down else array)
 
-    def raw(self, decoded: VideoFrame, name: str) -> RawPicture:
-        """A picture's pixels, upright. If the size changes midway, later pictures are resized to the first.
+    def raw(self, decoded: VideoFrame, name: str) -> RawImage:
+        """An image's pixels, upright. If the size changes midway, later images are resized to the first.
 
         Raises:
             MediaError: Its colours cannot be converted to RGB.
@@ -236,19 +236,19 @@ class Geometry:
                 f"{decoded.colorspace}): {error.strerror}. Convert the video to BT.709 first."
             ) from error
 
-    def _to_rgb(self, decoded: VideoFrame) -> RawPicture:
+    def _to_rgb(self, decoded: VideoFrame) -> RawImage:
         height, width = self.coded
         pixels = decoded.format
         if any(component.bits > 8 for component in pixels.components) and (
             pixels.is_rgb or len(pixels.components) == 1
         ):
             wide = "rgb48le" if pixels.is_rgb else "gray16le"
-            return RawPicture(self.turn(decoded.to_ndarray(format=wide, width=width, height=height)))
+            return RawImage(self.turn(decoded.to_ndarray(format=wide, width=width, height=height)))
         if any(component.is_alpha for component in pixels.components):
             rgba = self.turn(decoded.to_ndarray(format="rgba", width=width, height=height))
             alpha = rgba[..., 3]
-            return RawPicture(rgba[..., :3], None if (alpha == 255).all() else alpha.astype(np.float32) / 255)
-        return RawPicture(self.turn(decoded.to_ndarray(format="rgb24", width=width, height=height)))
+            return RawImage(rgba[..., :3], None if (alpha == 255).all() else alpha.astype(np.float32) / 255)
+        return RawImage(self.turn(decoded.to_ndarray(format="rgb24", width=width, height=height)))
 
 
 class _OpenFile(io.FileIO):
@@ -314,7 +314,7 @@ class PacketIndex:
                 self._add_first_pending()
             self._packets = iter(())
             return False
-        if not packet.size or packet.is_discard:  # no picture, or cut away by the container's edit list
+        if not packet.size or packet.is_discard:  # no image, or cut away by the container's edit list
             return True
         if packet.pts is None:
             self.exact = False

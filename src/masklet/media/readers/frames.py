@@ -23,23 +23,23 @@ import torch
 
 from masklet.byte_cache import ByteCache
 from masklet.errors import MediaError
+from masklet.media.readers.image_files import is_gif, is_image, is_image_data, refuse_unread
 from masklet.media.readers.image_stacks import (
     ImageStack,
     ReadingOptions,
-    open_picture_file,
-    open_picture_files,
+    open_image_file,
+    open_image_files,
     open_sequence,
 )
-from masklet.media.readers.microscopy import Channel, PixelSize, StackAxes
-from masklet.media.readers.picture_files import is_gif, is_picture, is_picture_data, refuse_unread
-from masklet.media.readers.pictures import (
+from masklet.media.readers.images import (
     fetch,
-    find_pictures,
-    is_picture_url,
+    find_images,
+    is_image_url,
     is_single_array,
     is_url,
     read_bytes,
 )
+from masklet.media.readers.microscopy import Channel, PixelSize, StackAxes
 from masklet.media.readers.source import (
     Image,
     IntensityRange,
@@ -97,7 +97,7 @@ class Frames:
 
     @property
     def fps(self) -> float:
-        """Frames per second; the average if the rate varies, 24 for pictures without times."""
+        """Frames per second; the average if the rate varies, 24 for images without times."""
         return self._reader.fps
 
     @property
@@ -121,12 +121,12 @@ class Frames:
 
     @property
     def channel(self) -> Channel | None:
-        """The selected channel of picture files; None for the whole picture."""
+        """The selected channel of image files; None for the whole image."""
         return self.metadata.channel
 
     @property
     def recording(self) -> Recording | None:
-        """The video file of the frames, for its sound; None for pictures and arrays."""
+        """The video file of the frames, for its sound; None for images and arrays."""
         return self.metadata.recording
 
     @property
@@ -136,7 +136,7 @@ class Frames:
 
     @property
     def has_times(self) -> bool:
-        """Whether `time` and `fps` are the source's own. Pictures without times play at 24 a second.
+        """Whether `time` and `fps` are the source's own. Images without times play at 24 a second.
 
         `axes.seconds` has the times of a TIFF's pages.
         """
@@ -163,7 +163,7 @@ class Frames:
         return self._reader.count()
 
     def __getitem__(self, frame: int) -> Image:
-        # Callers may draw on the picture, so the cache and the source are copied.
+        # Callers may draw on the image, so the cache and the source are copied.
         return self._image(frame).copy()
 
     def _image(self, frame: int) -> Image:
@@ -226,14 +226,14 @@ def open_frames(
     """Open a stored source of frames. Only what is needed for size and intensity range is decoded.
 
     Args:
-        source: A video file or URL; a folder or glob of pictures, in natural order; a picture of one page or
+        source: A video file or URL; a folder or glob of images, in natural order; an image of one page or
             many; a file in memory, as bytes or a file object; an array or tensor (T, H, W, C) or (T, H, W); a
             list of what `read_image` takes; or Frames.
         fps: Sample a video at this many frames per second.
-        channel: The channel of picture files; see `read_image`.
+        channel: The channel of image files; see `read_image`.
         intensity_range: The intensities that become black and white, for sources of more than 8 bits. By
             default chosen from a sample of the frames; see `Frames.intensity_range`.
-        max_pixels: Allow pictures with more pixels than 2**28.
+        max_pixels: Allow images with more pixels than 2**28.
         kept_bytes: Bytes of decoded frames to cache, the most recent ones.
         pixel_size: The size of a pixel in the sample, such as "0.65um" or "0.2x0.2x1um", for measures and
             label TIFFs; by default that of the source.
@@ -267,20 +267,20 @@ def open_frames(
 
 
 def is_still(source: object) -> bool:
-    """Whether a source is a single picture, not a video or stream."""
+    """Whether a source is a single image, not a video or stream."""
     if isinstance(source, np.ndarray | torch.Tensor):
         return is_single_array(source)
     if isinstance(source, PIL.Image.Image):
         return True
     if isinstance(source, str | os.PathLike):
         if is_url(source):
-            return is_picture_url(os.fspath(source)) and len(open_frames(source)) == 1
+            return is_image_url(os.fspath(source)) and len(open_frames(source)) == 1
         path = Path(source)
-        may_be = is_picture(path) or path.suffix.lower() == ".gif"
+        may_be = is_image(path) or path.suffix.lower() == ".gif"
         return may_be and path.is_file() and len(open_frames(path)) == 1
     if hasattr(source, "read") or isinstance(source, bytes | bytearray | memoryview):
         data = read_bytes(source)
-        may_be = data is not None and (is_picture_data(data) or is_gif(data))
+        may_be = data is not None and (is_image_data(data) or is_gif(data))
         return may_be and len(open_frames(data)) == 1
     return False
 
@@ -298,7 +298,7 @@ def _open_reader(source: object, options: ReadingOptions) -> Reader:
     if data is not None:
         return _open_bytes(data, "the file", options)
     raise MediaError(
-        "frames must be a path, URL, bytes, an array (T, H, W, 3) or a list of pictures. Got "
+        "frames must be a path, URL, bytes, an array (T, H, W, 3) or a list of images. Got "
         f"{type(source).__name__}"
         + (": use stream() for sources that can be read only once." if hasattr(source, "__next__") else ".")
     )
@@ -306,7 +306,7 @@ def _open_reader(source: object, options: ReadingOptions) -> Reader:
 
 def _open_path(source: str, options: ReadingOptions) -> Reader:
     path = Path(source)
-    if is_picture_url(source):
+    if is_image_url(source):
         return _open_bytes(fetch(source), source, options)
     if is_url(source):
         return _open_video(source, options)
@@ -318,7 +318,7 @@ def _open_path(source: str, options: ReadingOptions) -> Reader:
         reason = getattr(error, "strerror", None) or error
         raise MediaError(f"{printable(source)} cannot be opened: {str(reason).lower()}.") from error
     if path.is_dir() or (glob.has_magic(source) and not path.exists()):
-        return open_picture_files(find_pictures(path), printable(path.name), options)
+        return open_image_files(find_images(path), printable(path.name), options)
     if not path.exists():
         raise MediaError(f"there is no file {printable(source)}.")
     if not path.is_file():
@@ -328,8 +328,8 @@ def _open_path(source: str, options: ReadingOptions) -> Reader:
         )
     if path.stat().st_size == 0:
         raise MediaError(f"{printable(source)} is empty (0 bytes).")
-    if is_picture(path):
-        return open_picture_files([path], printable(path.name), options)
+    if is_image(path):
+        return open_image_files([path], printable(path.name), options)
     refuse_unread(path, printable(path.name))
     return _open_video(source, options)
 
@@ -337,8 +337,8 @@ def _open_path(source: str, options: ReadingOptions) -> Reader:
 def _open_bytes(data: bytes, name: str, options: ReadingOptions) -> Reader:
     if not data:
         raise MediaError(f"{name} is empty (0 bytes).")
-    if is_picture_data(data):
-        return open_picture_file(data, name, options)
+    if is_image_data(data):
+        return open_image_file(data, name, options)
     refuse_unread(data, name)
     return _open_video(data, options)
 
@@ -348,7 +348,7 @@ def _open_video(source: str | bytes, options: ReadingOptions) -> Video | ImageSt
     video = Video(source, intensity_range=options.intensity_range)
     file = source if isinstance(source, bytes) else Path(source)
     if is_gif(file) and video.count() == 1:
-        stack = open_picture_file(file, video.name, options)
+        stack = open_image_file(file, video.name, options)
         if stack.count() > 1:  # FFmpeg merges images between which no time is given
             return stack
     return video
@@ -357,7 +357,7 @@ def _open_video(source: str | bytes, options: ReadingOptions) -> Video | ImageSt
 def _refuse_channel(source: str, options: ReadingOptions) -> None:
     if options.channel is not None:
         raise MediaError(
-            f"channel selects a channel of picture files. Got {source}: select the channel yourself before "
+            f"channel selects a channel of image files. Got {source}: select the channel yourself before "
             "you pass it."
         )
 

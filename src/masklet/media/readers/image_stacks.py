@@ -1,4 +1,4 @@
-"""Still pictures as frames: the files of a folder, the pages of one file, or pictures in memory."""
+"""Still images as frames: the files of a folder, the pages of one file, or images in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ import numpy as np
 import torch
 
 from masklet.errors import MediaError
-from masklet.media.readers.intensity import RawPicture, RgbConverter, estimate_intensity_range
+from masklet.media.readers.image_files import File, ImageFile
+from masklet.media.readers.images import is_single_array, read_raw, split_sequence
+from masklet.media.readers.intensity import RawImage, RgbConverter, estimate_intensity_range
 from masklet.media.readers.microscopy import (
     Channel,
     Color,
@@ -24,8 +26,6 @@ from masklet.media.readers.microscopy import (
     mix_channels,
     take_optical_channel,
 )
-from masklet.media.readers.picture_files import File, PictureFile
-from masklet.media.readers.pictures import is_single_array, read_raw, split_sequence
 from masklet.media.readers.source import (
     SQUARE,
     STILLS_FPS,
@@ -40,20 +40,20 @@ from masklet.media.readers.source import (
 SAMPLED_FRAMES = 9  # frames from which the intensity range is chosen
 UNKNOWN = Metadata()
 
-Page = Callable[[], RawPicture]
+Page = Callable[[], RawImage]
 
 
 class ImageStack:
-    """Pictures of one size as frames.
+    """Images of one size as frames.
 
     All are converted to 8 bits with one intensity range, so that a stack does not flicker. Pages of an
-    animation have times; other pictures play at 24 a second.
+    animation have times; other images play at 24 a second.
 
     Args:
         name: Its name in messages.
-        pages: Functions that each read one picture.
-        file_names: The pictures' file names, if they have any.
-        durations: Seconds for which each picture is on show.
+        pages: Functions that each read one image.
+        file_names: The images' file names, if they have any.
+        durations: Seconds for which each image is on show.
         intensity_range: The intensities that become black and white; by default chosen from a sample.
         mixed_range: The intensity range by which mixed channels were scaled, if the caller gave one.
         metadata: What the file says of its pages; `has_times` is set by `durations`.
@@ -112,13 +112,13 @@ class ImageStack:
         frame = frames[-1]
         if not 0 <= frame < self.count():
             raise NoSuchFrame(self.name, frame, self.count())
-        picture = self._pages[frame]()
-        if picture.size != self.size:
+        image = self._pages[frame]()
+        if image.size != self.size:
             raise MediaError(
-                f"the pictures of {self.name} must all have one size. The first has (H, W) = {self.size}, "
-                f"and frame {frame} ({self.file_name(frame)}) has {picture.size}."
+                f"the images of {self.name} must all have one size. The first has (H, W) = {self.size}, "
+                f"and frame {frame} ({self.file_name(frame)}) has {image.size}."
             )
-        return {frame: self._converter.convert(picture)}
+        return {frame: self._converter.convert(image)}
 
     def play(self, start: int) -> Iterator[Image]:
         return self.play_frames(range(start, self.count()))
@@ -126,11 +126,11 @@ class ImageStack:
     def play_frames(self, frames: Iterable[int]) -> Iterator[Image]:
         return (self.read([frame])[frame] for frame in frames)
 
-    def _choose_intensity_range(self, first: RawPicture) -> IntensityRange:
+    def _choose_intensity_range(self, first: RawImage) -> IntensityRange:
         last = self.count() - 1
         sampled = {round(last * step / (SAMPLED_FRAMES - 1)) for step in range(SAMPLED_FRAMES)} - {0}
-        pictures = [first, *(self._pages[frame]() for frame in sorted(sampled))]
-        return estimate_intensity_range(picture.values for picture in pictures if picture.is_deep)
+        images = [first, *(self._pages[frame]() for frame in sorted(sampled))]
+        return estimate_intensity_range(image.values for image in images if image.is_deep)
 
 
 class _PagedFile:
@@ -140,20 +140,20 @@ class _PagedFile:
     def __init__(self, file: File, max_pixels: int | None) -> None:
         self._file = file
         self._max_pixels = max_pixels
-        self._opened: PictureFile | None = None
+        self._opened: ImageFile | None = None
         self._lock = Lock()
 
-    def read(self, page: int) -> RawPicture:
+    def read(self, page: int) -> RawImage:
         with self._lock:
             if self._opened is None:
-                self._opened = PictureFile(self._file, max_pixels=self._max_pixels)
+                self._opened = ImageFile(self._file, max_pixels=self._max_pixels)
                 weakref.finalize(self, self._opened.close)
             return self._opened.read(page)
 
-    def read_channel(self, page: int, channel: Channel, name: str) -> RawPicture:
+    def read_channel(self, page: int, channel: Channel, name: str) -> RawImage:
         """One channel of a page in colours."""
         raw = self.read(page)
-        return RawPicture(take_optical_channel(raw.values, channel, name), raw.alpha)
+        return RawImage(take_optical_channel(raw.values, channel, name), raw.alpha)
 
     def __reduce__(self) -> tuple[type[_PagedFile], tuple[File, int | None]]:
         return _PagedFile, (self._file, self._max_pixels)
@@ -166,29 +166,29 @@ class _ChannelMix:
     stacks: Sequence[ImageStack]
     colors: Sequence[Color]
 
-    def read(self, frame: int) -> RawPicture:
+    def read(self, frame: int) -> RawImage:
         greys = [stack.read([frame])[frame][..., 0] for stack in self.stacks]
-        return RawPicture(mix_channels(greys, self.colors))
+        return RawImage(mix_channels(greys, self.colors))
 
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How pictures are read; see `open_frames`."""
+    """How images are read; see `open_frames`."""
 
     channel: Channel | None = None
     intensity_range: IntensityRange | None = None
     max_pixels: int | None = None
 
 
-def open_picture_files(paths: Sequence[Path], name: str, options: ReadingOptions) -> ImageStack:
-    """Picture files as frames. A single file may hold many: the pages of a TIFF, an animated WebP or PNG.
+def open_image_files(paths: Sequence[Path], name: str, options: ReadingOptions) -> ImageStack:
+    """Image files as frames. A single file may hold many: the pages of a TIFF, an animated WebP or PNG.
 
     Raises:
         MediaError: A file cannot be read, or does not have the selected channel.
     """
     if len(paths) == 1:
-        return open_picture_file(paths[0], name, options, file_name=paths[0].name)
-    with PictureFile(paths[0], max_pixels=options.max_pixels) as first:
+        return open_image_file(paths[0], name, options, file_name=paths[0].name)
+    with ImageFile(paths[0], max_pixels=options.max_pixels) as first:
         axes, pixel_size = first.axes(), first.pixel_size()
     if axes is not None and len(axes.channels) > 1:
         axes = replace(axes, depth=1, time=len(paths), page_of={}, seconds=())
@@ -211,12 +211,12 @@ def open_picture_files(paths: Sequence[Path], name: str, options: ReadingOptions
     return _open_channels(axes.choose(options.channel, name), open_channel, options.intensity_range)
 
 
-def open_picture_file(
+def open_image_file(
     file: File, name: str, options: ReadingOptions, *, file_name: str | None = None
 ) -> ImageStack:
-    """The pages of one picture file, or of its bytes, as frames. See `read_image` for its channels."""
+    """The pages of one image file, or of its bytes, as frames. See `read_image` for its channels."""
     channel = options.channel
-    with PictureFile(file, max_pixels=options.max_pixels) as opened:
+    with ImageFile(file, max_pixels=options.max_pixels) as opened:
         numbers, axes = opened.pages(), opened.axes()
         metadata = Metadata(axes=axes, channel=channel, pixel_size=opened.pixel_size())
         durations = opened.durations(len(numbers))
@@ -276,22 +276,22 @@ def _open_channels(
 
 
 def open_sequence(
-    pictures: np.ndarray | torch.Tensor | list[object] | tuple[object, ...],
+    images: np.ndarray | torch.Tensor | list[object] | tuple[object, ...],
     *,
     intensity_range: IntensityRange | None = None,
     max_pixels: int | None = None,
 ) -> ImageStack:
     """An array (T, H, W, C) or (T, H, W), or a list of what `read_image` takes, as frames."""
-    if isinstance(pictures, np.ndarray | torch.Tensor) and (
-        pictures.ndim not in (3, 4) or is_single_array(pictures)
+    if isinstance(images, np.ndarray | torch.Tensor) and (
+        images.ndim not in (3, 4) or is_single_array(images)
     ):
         raise MediaError(
-            "frames must be an array (T, H, W, 3) or (T, H, W), or a list of pictures. "
-            f"Got shape {tuple(pictures.shape)}."
+            "frames must be an array (T, H, W, 3) or (T, H, W), or a list of images. "
+            f"Got shape {tuple(images.shape)}."
         )
-    if len(pictures) == 0:
-        raise MediaError("frames must hold at least one picture. Got an empty sequence.")
-    pages = [partial(read_raw, picture, max_pixels=max_pixels) for picture in split_sequence(pictures)]
+    if len(images) == 0:
+        raise MediaError("frames must hold at least one image. Got an empty sequence.")
+    pages = [partial(read_raw, image, max_pixels=max_pixels) for image in split_sequence(images)]
     return ImageStack("the sequence", pages, intensity_range=intensity_range)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of any bit depth as 8-bit RGB, with one intensity range, from black to white, for a whole
+"""Images of any bit depth as 8-bit RGB, with one intensity range, from black to white, for a whole
 source."""
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ TAILS = 0.1, 99.9  # percentiles; values outside them are clipped
 NATURAL_SHARE = 0.25  # the part of a natural range (0 to 4095 for 12 bits) that a source must use to keep it
 PADDING_SHARES = 0.01, 0.5  # the part of the pixels above which an outlying value counts as padding
 PADDING_GAP = 2.0  # how far it must lie from the other values, in units of their range
-SAMPLE_PIXELS = 2**20  # pixels of each picture that are sampled
+SAMPLE_PIXELS = 2**20  # pixels of each image that are sampled
 
 
 @dataclass(frozen=True)
-class RawPicture:
-    """A picture as it is stored.
+class RawImage:
+    """An image as it is stored.
 
     Attributes:
         values: (H, W) grey or (H, W, 3) RGB, of any real dtype.
@@ -44,11 +44,11 @@ class RawPicture:
 
 
 class RgbConverter:
-    """Converts the pictures of one source to RGB, all with the same intensity range.
+    """Converts the images of one source to RGB, all with the same intensity range.
 
     Args:
-        intensity_range: The intensities that become black and white. By default, 8-bit pictures are not
-            changed, and the range is estimated from the first deeper picture (see
+        intensity_range: The intensities that become black and white. By default, 8-bit images are not
+            changed, and the range is estimated from the first deeper image (see
             `estimate_intensity_range`).
     """
 
@@ -56,11 +56,11 @@ class RgbConverter:
         self.intensity_range = None if intensity_range is None else check_intensity_range(intensity_range)
         self.is_stated = intensity_range is not None
 
-    def convert(self, picture: RawPicture) -> Image:
-        if picture.is_deep and self.intensity_range is None:
-            self.intensity_range = estimate_intensity_range([picture.values])
-        scaled = picture.is_deep or self.is_stated
-        return to_rgb(picture, self.intensity_range if scaled else None)
+    def convert(self, image: RawImage) -> Image:
+        if image.is_deep and self.intensity_range is None:
+            self.intensity_range = estimate_intensity_range([image.values])
+        scaled = image.is_deep or self.is_stated
+        return to_rgb(image, self.intensity_range if scaled else None)
 
 
 def check_intensity_range(intensity_range: IntensityRange) -> IntensityRange:
@@ -78,11 +78,11 @@ def check_intensity_range(intensity_range: IntensityRange) -> IntensityRange:
     return low, high
 
 
-def estimate_intensity_range(pictures: Iterable[np.ndarray]) -> IntensityRange:
-    """Choose which intensities become black and white, from some pictures of a source.
+def estimate_intensity_range(images: Iterable[np.ndarray]) -> IntensityRange:
+    """Choose which intensities become black and white, from some images of a source.
 
     A sensor's or file's own range (0 to 4095 for 12 bits, 0 to 65535, 0 to 1 for floats) is kept if the
-    pictures use a quarter of it or more. Otherwise, and if there are negative values, the range is from the
+    images use a quarter of it or more. Otherwise, and if there are negative values, the range is from the
     0.1th to the 99.9th percentile. Single bright or dark pixels, NaN and infinity are ignored.
 
     >>> ramp = np.arange(3000, dtype=np.uint16).reshape(50, 60)
@@ -92,9 +92,9 @@ def estimate_intensity_range(pictures: Iterable[np.ndarray]) -> IntensityRange:
     >>> 0 <= low < 0.001 and 0.009 < high < 0.01
     True
     """
-    samples = [sample for picture in pictures if (sample := _sample_intensities(picture)).size]
+    samples = [sample for image in images if (sample := _sample_intensities(image)).size]
     if not samples:
-        raise MediaError("a picture needs finite values. Got one in which every value is NaN or infinite.")
+        raise MediaError("an image needs finite values. Got one in which every value is NaN or infinite.")
     values = _drop_padding(np.concatenate(samples))
     low, high = (float(value) for value in np.percentile(values, TAILS))
     if low == high:  # nearly all pixels are background
@@ -107,16 +107,16 @@ def estimate_intensity_range(pictures: Iterable[np.ndarray]) -> IntensityRange:
     return (0.0, white) if low >= 0 else (low, low + max(1.0, -low))
 
 
-def to_rgb(picture: RawPicture, intensity_range: IntensityRange | None) -> Image:
-    """Convert a picture to 8-bit RGB; transparent pixels become white."""
-    values = picture.values
+def to_rgb(image: RawImage, intensity_range: IntensityRange | None) -> Image:
+    """Convert an image to 8-bit RGB; transparent pixels become white."""
+    values = image.values
     if values.dtype == np.bool_:
         values = values.astype(np.uint8) * 255
     if intensity_range is not None:
         values = _scale(values, *intensity_range)
     rgb = np.repeat(values[..., None], 3, axis=2) if values.ndim == 2 else values
-    if picture.alpha is not None:
-        alpha = picture.alpha[..., None]
+    if image.alpha is not None:
+        alpha = image.alpha[..., None]
         rgb = (rgb * alpha + BACKGROUND * (1 - alpha)).round().astype(np.uint8)
     return np.ascontiguousarray(rgb)
 
@@ -132,14 +132,14 @@ def _scale(values: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.nan_to_num(scaled, nan=0, posinf=255, neginf=0).clip(0, 255).round().astype(np.uint8)
 
 
-def _sample_intensities(picture: np.ndarray) -> np.ndarray:
-    """Finite intensities of a picture, at most a million pixels, after a 3 x 3 median."""
-    step = max(1, math.ceil(math.sqrt(picture.shape[0] * picture.shape[1] / SAMPLE_PIXELS)))
+def _sample_intensities(image: np.ndarray) -> np.ndarray:
+    """Finite intensities of an image, at most a million pixels, after a 3 x 3 median."""
+    step = max(1, math.ceil(math.sqrt(image.shape[0] * image.shape[1] / SAMPLE_PIXELS)))
     with np.errstate(over="ignore"):
-        thinned = np.ascontiguousarray(picture[::step, ::step], dtype=np.float32)
+        thinned = np.ascontiguousarray(image[::step, ::step], dtype=np.float32)
     finite = np.isfinite(thinned)
     if not finite.any():  # nothing, or doubles beyond the range of float32
-        return picture[np.isfinite(picture)]
+        return image[np.isfinite(image)]
     if not finite.all():
         thinned = np.where(finite, thinned, np.median(thinned[finite]))
     smooth = cv2.medianBlur(thinned, 3)

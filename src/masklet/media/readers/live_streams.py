@@ -23,7 +23,7 @@ import torch
 from masklet.errors import MediaError
 from masklet.media.readers.decoding import open_container, open_file
 from masklet.media.readers.frames import Frames, open_frames
-from masklet.media.readers.pictures import ImageReader, is_picture_url, is_url
+from masklet.media.readers.images import ImageReader, is_image_url, is_url
 from masklet.media.readers.source import (
     SQUARE,
     STILLS_FPS,
@@ -57,7 +57,7 @@ class Stream:
     """An iterator over (H, W, 3) uint8 RGB frames, and a `Source` for writers.
 
     Args:
-        pictures: (seconds, image) pairs.
+        images: (seconds, image) pairs.
         state: The state that the reader of a live source updates.
     """
 
@@ -65,7 +65,7 @@ class Stream:
         self,
         name: str,
         fps: float,
-        pictures: Iterator[tuple[float, Image]],
+        images: Iterator[tuple[float, Image]],
         *,
         pixel_aspect: Fraction = SQUARE,
         state: LiveState | None = None,
@@ -74,18 +74,18 @@ class Stream:
         self.fps = fps
         self._state = state or LiveState()
         self.pixel_aspect = pixel_aspect
-        first = next(pictures, None)
+        first = next(images, None)
         if first is None:
             raise MediaError(f"{name} has no frames.")
         self.size = first[1].shape[0], first[1].shape[1]
         self._times = array("d")  # eight bytes per frame: the only memory that grows
-        self._pictures = chain([first], pictures)
+        self._images = chain([first], images)
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> Image:
-        seconds, image = next(self._pictures)
+        seconds, image = next(self._images)
         if image.shape[:2] != self.size:
             raise MediaError(
                 f"the frames of {self.name} must all have one size. The first has (H, W) = {self.size}, and "
@@ -145,7 +145,7 @@ def stream(
         return _camera(source)
     if isinstance(source, str) and source.isdecimal() and len(source) <= LONGEST_NUMBER:
         return _camera(int(source))
-    if is_url(source) and not is_picture_url(url := os.fspath(source)):  # type: ignore[call-overload]
+    if is_url(source) and not is_image_url(url := os.fspath(source)):  # type: ignore[call-overload]
         if _is_live(url) if live is None else live:
             return _camera(url)
         video = Video(url, intensity_range=intensity_range)
@@ -191,8 +191,8 @@ def _camera(camera: int | str) -> Stream:
             "no other program uses it."
         )
     state = LiveState()
-    pictures = _newest(capture.read, capture.release, state)
-    return Stream(name, capture.get(cv2.CAP_PROP_FPS) or STILLS_FPS, pictures, state=state)
+    images = _newest(capture.read, capture.release, state)
+    return Stream(name, capture.get(cv2.CAP_PROP_FPS) or STILLS_FPS, images, state=state)
 
 
 def _newest(

@@ -1,4 +1,4 @@
-"""Masks and label maps from picture files and images, by the rules of `masklet.label_maps`."""
+"""Masks and label maps from files and from images in memory, by the rules of `masklet.label_maps`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import PIL.Image
 from masklet.arrays import to_array
 from masklet.errors import MediaError
 from masklet.label_maps import NotAMask, to_label_map
-from masklet.media.readers.picture_files import PHOTOMETRIC, WHITE_IS_ZERO, PictureFile, read_upright
-from masklet.media.readers.pictures import find_file, find_pictures
+from masklet.media.readers.image_files import PHOTOMETRIC, WHITE_IS_ZERO, ImageFile, read_upright
+from masklet.media.readers.images import find_file, find_images
 from masklet.media.readers.source import printable
 
 SAME_COLOUR = 8  # by how much the channels of a grey pixel may differ after JPEG compression
@@ -25,14 +25,14 @@ _SOFTWARE = 305  # the tag of a TIFF
 def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
     """Read which object each pixel belongs to.
 
-    Label maps keep their ids: the numbers of a palette or grey picture. A picture in black and white is a
+    Label maps keep their ids: the numbers of a palette or grey image. An image in black and white is a
     mask of one object, also if it is RGB or RGBA, has soft edges, or is a JPEG. Where the colours of an RGBA
-    picture say nothing, its alpha is the mask. See `masklet.label_maps` for all rules.
+    image say nothing, its alpha is the mask. See `masklet.label_maps` for all rules.
 
     Args:
         source: A path, a file in memory, a URL, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or
             (H, W, 4).
-        white: The id of the object in a picture that is black and white.
+        white: The id of the object in an image that is black and white.
 
     Returns:
         int32 (H, W); 0 is the background.
@@ -49,60 +49,60 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
         return _label_map(np.ma.filled(source, 0), "the mask", white, is_lossy=False)
     if isinstance(source, PIL.Image.Image):
         is_lossy = _is_lossy(source)
-        return _picture_label_map(source, read_upright(source, _values), "the mask", white, is_lossy)
+        return _image_label_map(source, read_upright(source, _values), "the mask", white, is_lossy)
     file = find_file(source)
     if file is None:
-        raise MediaError(f"a label map must be a path, a picture or an array. Got {type(source).__name__}.")
+        raise MediaError(f"a label map must be a path, a PIL image or an array. Got {type(source).__name__}.")
     name = printable(file) if isinstance(file, Path) else "the mask"
-    with PictureFile(file) as picture:
-        is_lossy = _is_lossy(picture.picture)
-        return _picture_label_map(picture.picture, picture.read_with(_values), name, white, is_lossy)
+    with ImageFile(file) as opened:
+        is_lossy = _is_lossy(opened.image)
+        return _image_label_map(opened.image, opened.read_with(_values), name, white, is_lossy)
 
 
 def says_ids(path: Path) -> bool:
-    """Whether a picture file says that its values are ids, as those that masklet writes do."""
-    with PictureFile(path) as picture:
-        return bool(picture.picture.info.get(LABEL_MAP_KEY))
+    """Whether an image file says that its values are ids, as those that masklet writes do."""
+    with ImageFile(path) as opened:
+        return bool(opened.image.info.get(LABEL_MAP_KEY))
 
 
 def may_have_undecided(path: Path) -> bool:
     """Whether 255 can mean undecided pixels: not in label maps of masklet, nor in those of 16 bits."""
-    with PictureFile(path) as picture:
-        is_deep = picture.picture.mode.startswith(("I", "F"))
-        return not (is_deep or picture.picture.info.get(LABEL_MAP_KEY))
+    with ImageFile(path) as opened:
+        is_deep = opened.image.mode.startswith(("I", "F"))
+        return not (is_deep or opened.image.info.get(LABEL_MAP_KEY))
 
 
 def read_label_maps(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
     """The label maps of a folder in natural order, each with its file name without the suffix."""
-    return ((file.stem, read_label_map(file)) for file in find_pictures(path))
+    return ((file.stem, read_label_map(file)) for file in find_images(path))
 
 
-def _values(picture: PIL.Image.Image) -> np.ndarray:
-    """The numbers of an opened picture: indices of a palette, grey, or colours with alpha."""
-    if picture.mode == "P":
-        is_mask = _palette_is_black_and_white(picture)
-        return np.asarray(picture.convert("L") if is_mask else picture)
-    if picture.mode in ("1", "L"):
-        values = np.asarray(picture.convert("L"))
-        return 255 - values if _is_shown_inverted(picture) else values
-    if picture.mode.startswith(("I", "F")):
-        values = np.asarray(picture)
+def _values(image: PIL.Image.Image) -> np.ndarray:
+    """The numbers of an opened image: indices of a palette, grey, or colours with alpha."""
+    if image.mode == "P":
+        is_mask = _palette_is_black_and_white(image)
+        return np.asarray(image.convert("L") if is_mask else image)
+    if image.mode in ("1", "L"):
+        values = np.asarray(image.convert("L"))
+        return 255 - values if _is_shown_inverted(image) else values
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image)
         return values.astype(values.dtype.newbyteorder("="))
-    return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+    return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
 
 
-def _is_shown_inverted(picture: PIL.Image.Image) -> bool:
+def _is_shown_inverted(image: PIL.Image.Image) -> bool:
     """Whether a TIFF shows 0 as white although 0 is the background: masks and label maps of ImageJ, and
-    boolean arrays of tifffile. In other 1-bit pictures, white is the object."""
-    tags = getattr(picture, "tag_v2", None) or {}
+    boolean arrays of tifffile. In other 1-bit images, white is the object."""
+    tags = getattr(image, "tag_v2", None) or {}
     if tags.get(PHOTOMETRIC) != WHITE_IS_ZERO:
         return False
-    return picture.mode == "L" or "tifffile" in str(tags.get(_SOFTWARE, ""))
+    return image.mode == "L" or "tifffile" in str(tags.get(_SOFTWARE, ""))
 
 
-def _palette_is_black_and_white(picture: PIL.Image.Image) -> bool:
-    palette = np.array(picture.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-    used = np.unique(np.asarray(picture))
+def _palette_is_black_and_white(image: PIL.Image.Image) -> bool:
+    palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
+    used = np.unique(np.asarray(image))
     colours = palette[used[used < len(palette)]]
     return (
         len(used) == len(colours) > 0
@@ -111,23 +111,23 @@ def _palette_is_black_and_white(picture: PIL.Image.Image) -> bool:
     )
 
 
-def _picture_label_map(
-    picture: PIL.Image.Image, values: np.ndarray, name: str, white: int, is_lossy: bool
+def _image_label_map(
+    image: PIL.Image.Image, values: np.ndarray, name: str, white: int, is_lossy: bool
 ) -> np.ndarray:
-    is_palette = picture.mode == "P" and not _palette_is_black_and_white(picture)
-    if is_palette or picture.info.get(LABEL_MAP_KEY):
+    is_palette = image.mode == "P" and not _palette_is_black_and_white(image)
+    if is_palette or image.info.get(LABEL_MAP_KEY):
         return values.astype(np.int32)
     return _label_map(values, name, white, is_lossy=is_lossy)
 
 
-def _is_lossy(picture: PIL.Image.Image) -> bool:
-    """Whether the picture's file format is lossy. Call it before the picture is loaded."""
-    file = getattr(picture, "fp", None)
-    if picture.format != "WEBP" or file is None:
-        return picture.format in _LOSSY
+def _is_lossy(image: PIL.Image.Image) -> bool:
+    """Whether the image's file format is lossy. Call it before the image is loaded."""
+    file = getattr(image, "fp", None)
+    if image.format != "WEBP" or file is None:
+        return image.format in _LOSSY
     position = file.tell()
     file.seek(0)
-    head = file.read(4096)  # the chunk of lossless pictures is the first or soon after it
+    head = file.read(4096)  # the chunk of lossless images is the first or soon after it
     file.seek(position)
     return b"VP8L" not in head
 

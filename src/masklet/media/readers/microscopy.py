@@ -22,7 +22,7 @@ Channel = int | str | Sequence[int | str] | Mapping[int | str, str]
 Color = tuple[int, int, int]
 
 USUAL = ("red", "lime", "blue", "white", "cyan", "magenta", "yellow")  # as Fiji shows channels
-OPTICAL = ("red", "green", "blue")  # the channels of a picture in colours
+OPTICAL = ("red", "green", "blue")  # the channels of an image in colours
 
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, DESCRIPTION = 282, 283, 296, 270  # tags of a TIFF
 
@@ -201,10 +201,10 @@ def parse_channels(texts: Sequence[str]) -> Channel | None:
 
 
 def take_optical_channel(values: np.ndarray, channel: Channel, name: str) -> np.ndarray:
-    """One channel of a picture in colours.
+    """One channel of an image in colours.
 
     Raises:
-        MediaError: The picture is grey, or the channel is not red, green or blue.
+        MediaError: The image is grey, or the channel is not red, green or blue.
     """
     if values.ndim == 2:
         if channel in (0, "0"):
@@ -221,12 +221,12 @@ def take_optical_channel(values: np.ndarray, channel: Channel, name: str) -> np.
 
 
 def mix_channels(
-    pictures: Sequence[UInt8[np.ndarray, "H W"]], colors: Sequence[Color]
+    images: Sequence[UInt8[np.ndarray, "H W"]], colors: Sequence[Color]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The sum of grey pictures, each in its colour."""
-    mixed = np.zeros((*pictures[0].shape, 3), dtype=np.float32)
-    for picture, color in zip(pictures, colors, strict=True):
-        mixed += picture[..., None] * (np.array(color, dtype=np.float32) / 255)
+    """The sum of grey images, each in its colour."""
+    mixed = np.zeros((*images[0].shape, 3), dtype=np.float32)
+    for image, color in zip(images, colors, strict=True):
+        mixed += image[..., None] * (np.array(color, dtype=np.float32) / 255)
     return mixed.clip(0, 255).round().astype(np.uint8)
 
 

@@ -131,7 +131,7 @@ class PromptRow:
         object: Its id or name; None for a new object.
         category: Its class.
         values: The prompt, as `Prompt` has it; a mask may be a path, a COCO annotation, or run lengths.
-        image_size: (H, W) of the picture that the prompt was made for, if the file has it.
+        image_size: (H, W) of the image that the prompt was made for, if the file has it.
     """
 
     where: str

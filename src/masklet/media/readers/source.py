@@ -18,17 +18,17 @@ from masklet.media.readers.microscopy import Channel, PixelSize, StackAxes
 Image = UInt8[np.ndarray, "H W 3"]  # RGB
 IntensityRange = tuple[float, float]  # the intensities that become black and white
 
-STILLS_FPS = 24.0  # for pictures without times: the rate of SA-V and DAVIS
+STILLS_FPS = 24.0  # for images without times: the rate of SA-V and DAVIS
 SQUARE = Fraction(1)  # square pixels
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A file with pictures and perhaps sound.
+    """A file with images and perhaps sound.
 
     Attributes:
         file: A path or URL, or the whole file in memory.
-        start: The time of the first picture, in the file's own seconds.
+        start: The time of the first image, in the file's own seconds.
     """
 
     file: str | bytes
@@ -40,9 +40,9 @@ class Metadata:
     """What a source says of its frames besides their size, rate and times.
 
     Attributes:
-        has_times: Whether the times are the source's own. Pictures without times play at 24 a second.
+        has_times: Whether the times are the source's own. Images without times play at 24 a second.
         axes: Depth, time and channels, if a TIFF describes its pages. Frames are in slice order.
-        channel: The chosen channel of picture files; None for the whole picture.
+        channel: The chosen channel of image files; None for the whole image.
         pixel_size: The size of a pixel in the sample, in micrometres.
         recording: The video file of the frames, for its sound.
         first_page: The page of the file that is frame 0; above 0 for a part of it.
@@ -86,7 +86,7 @@ class Source(Protocol):
         ...
 
     def file_name(self, frame: int) -> str:
-        """The picture's file name, or the name of a video's frame in data sets: 00007.jpg."""
+        """The image's file name, or the name of a video's frame in data sets: 00007.jpg."""
         ...
 
 
@@ -96,7 +96,7 @@ class Reader(Protocol):
 
     Attributes:
         pixel_aspect: Width of a pixel by its height.
-        intensity_range: Which intensities become black and white; None for pictures of 8 bits.
+        intensity_range: Which intensities become black and white; None for images of 8 bits.
     """
 
     @property

@@ -40,13 +40,13 @@ from masklet.media.readers.source import (
     printable,
 )
 
-# Suffixes of videos that `mimetypes` does not know on every machine, or treats as pictures.
+# Suffixes of videos that `mimetypes` does not know on every machine, or treats as images.
 VIDEO_SUFFIXES = frozenset((".mkv", ".gif", ".m2ts"))
 AHEAD = 8  # frames that are faster to decode than to seek over
-CHECKED = 32  # frames decoded to check that packets and pictures agree
+CHECKED = 32  # frames decoded to check that packets and frames agree
 SAMPLED_FRAMES = 5  # frames from which the intensity range is chosen
 
-Decoded = tuple[int, VideoFrame]  # a frame's number and picture
+Decoded = tuple[int, VideoFrame]  # a frame's number, and the frame as decoded
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def is_video(path: str | os.PathLike[str]) -> bool:
 class Video:
     """Frames are numbered in the order they are shown, from 0, and turned upright as the file says.
 
-    A packet that cannot be decoded is skipped, with a warning: its frame shows the picture before it.
+    A packet that cannot be decoded is skipped, with a warning: its frame shows the image before it.
 
     Args:
         file: A path or URL that PyAV opens, or the file's bytes.
@@ -297,7 +297,7 @@ class Video:
 
     @cached_property
     def _packets_are_frames(self) -> bool:
-        """Whether pictures and packets correspond one to one, except for damaged packets.
+        """Whether decoded frames and packets correspond one to one, except for damaged packets.
 
         False if some frames are hidden: then packets do not identify frames.
         """

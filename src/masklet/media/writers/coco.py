@@ -1,4 +1,4 @@
-"""The JSON files of data sets: COCO for pictures, YouTube-VIS and SA-V for a video."""
+"""The JSON files of data sets: COCO for images, YouTube-VIS and SA-V for a video."""
 
 from __future__ import annotations
 

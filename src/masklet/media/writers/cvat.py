@@ -81,10 +81,10 @@ def write_meta(
     Args:
         xml: With `annotations` open.
         name: The task's name.
-        size: The number of pictures or frames.
+        size: The number of images or frames.
         kind: The type of its shapes.
         labels: The classes.
-        original_size: (H, W), if all pictures have the same size.
+        original_size: (H, W), if all images have the same size.
     """
     with xml.within("meta"), xml.within("task"):
         xml.element("name", name)

@@ -1,4 +1,4 @@
-"""Masks for Label Studio: tasks with brushes for pictures, and with boxes for videos."""
+"""Masks for Label Studio: tasks with brushes for images, and with boxes for videos."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUN_BITS = (4, 8, 12, 16)  # the four bit widths that a run's length may have in
 
 
 class LabelStudioBrushes(SpooledJson):
-    """A task for each frame: its picture's name, and each mask as a brush.
+    """A task for each frame: its image's name, and each mask as a brush.
 
     For a project with `<Image name="image" value="$image"/>` and `<BrushLabels name="tag" toName="image">`.
 
@@ -132,7 +132,7 @@ def brush_region(
 
 
 def brush_rle(mask: Bool[np.ndarray, "H W"]) -> list[int]:
-    """A mask as the bytes of Label Studio's brush: runs of an RGBA picture whose channels all are the mask.
+    """A mask as the bytes of Label Studio's brush: runs of an RGBA image whose channels all are the mask.
 
     The bits are: the number of values (32), the bits per value minus 1 (5), and four sizes minus 1 (4 each).
     Then for each run a 1, the index of its length's size (2), its length minus 1 (that size), and its value

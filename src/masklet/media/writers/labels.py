@@ -222,14 +222,14 @@ def write_label_map(path: StrPath, labels: np.ndarray) -> None:
             f"a label map can hold 0 and object ids up to {HIGHEST}. Got {labels.min()} to {labels.max()}."
         )
     if labels.max() > 255:
-        picture = PIL.Image.fromarray(labels.astype(np.uint16))
+        image = PIL.Image.fromarray(labels.astype(np.uint16))
     else:
-        picture = PIL.Image.fromarray(labels.astype(np.uint8))
-        picture.putpalette(PALETTE)
+        image = PIL.Image.fromarray(labels.astype(np.uint8))
+        image.putpalette(PALETTE)
     note = PIL.PngImagePlugin.PngInfo()
     note.add_text(LABEL_MAP_KEY, "1")
     with atomic_write(path) as part:
-        picture.save(part, format="PNG", pnginfo=note, compress_level=1)  # a label map is small at any level
+        image.save(part, format="PNG", pnginfo=note, compress_level=1)  # a label map is small at any level
 
 
 def davis_palette() -> np.ndarray:

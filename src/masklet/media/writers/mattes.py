@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32
 from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.source import Image, Source, frame_file_name
-from masklet.media.writers.pictures import soften
+from masklet.media.writers.images import soften
 from masklet.media.writers.writer import Writer, check_masks
 from masklet.types import Masks
 
@@ -60,10 +60,10 @@ def matte(mask: Bool[np.ndarray, "H W"], soft: float) -> Float32[np.ndarray, "H 
 def exr_encoder(
     size: tuple[int, int], pixel_aspect: Fraction
 ) -> Callable[[Float32[np.ndarray, "H W"]], bytes]:
-    """The encoder of a grey picture as EXR: half floats, ZIP compression.
+    """The encoder of a grey image as EXR: half floats, ZIP compression.
 
     Args:
-        size: (H, W) of the pictures.
+        size: (H, W) of the images.
         pixel_aspect: Width by height of a pixel.
     """
     codec = av.CodecContext.create("exr", "w")
@@ -75,8 +75,8 @@ def exr_encoder(
     codec.thread_count = 1  # several threads would delay frames
     codec.options = {"compression": "zip16", "format": "half"}
 
-    def encode(picture: Float32[np.ndarray, "H W"]) -> bytes:
-        frame = av.VideoFrame.from_ndarray(picture, format=PIXELS)
+    def encode(image: Float32[np.ndarray, "H W"]) -> bytes:
+        frame = av.VideoFrame.from_ndarray(image, format=PIXELS)
         try:
             return b"".join(bytes(packet) for packet in codec.encode(frame))
         except av.FFmpegError as error:

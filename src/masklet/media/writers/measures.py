@@ -23,11 +23,11 @@ COLUMNS = (
 class MeasuresCsv(SpooledWriter):
     """A CSV with a row for each frame and visible object, for a spreadsheet, R or pandas.
 
-    `file` is the picture's own name, or that of the TIFF whose page it is. `area` is in pixels; `x`, `y` are
+    `file` is the image's own name, or that of the TIFF whose page it is. `area` is in pixels; `x`, `y` are
     the centre of mass; `x0`, `y0`, `x1`, `y1` are the tight box, the last two exclusive. `time` and `depth`
     are the point in time and the slice, from 0 on. Pages of a TIFF that does not say which is which are taken
     for depth. `seconds` is the time since the first frame, empty where the source does not say it, as for a
-    folder of pictures. The columns in micrometres are empty where the source has no `pixel_size`.
+    folder of images. The columns in micrometres are empty where the source has no `pixel_size`.
 
     Its arguments are those of `SpooledWriter`.
     """

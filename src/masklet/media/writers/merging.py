@@ -24,7 +24,7 @@ def merge_coco(files: Mapping[str, Path], path: Path) -> None:
     """Merge the coco.json of many inputs into one. Only one of them is in memory at a time.
 
     Args:
-        files: The coco.json of each input, by the input's name, such as "a/1". A picture is then called
+        files: The coco.json of each input, by the input's name, such as "a/1". An image is then called
             a/1.png, a frame of a video a/1/00007.jpg, or a/1/frames/00007.jpg where frames were written.
         path: The file to write.
 
@@ -49,14 +49,14 @@ def merge_coco(files: Mapping[str, Path], path: Path) -> None:
 
 
 def merge_label_studio(files: Mapping[str, Path], path: Path) -> None:
-    """Merge the tasks for Label Studio of many inputs. Pictures are named as in `merge_coco`."""
+    """Merge the tasks for Label Studio of many inputs. Images are named as in `merge_coco`."""
 
     def tasks() -> Iterator[dict[str, Any]]:
         for name, file in files.items():
             content = read_json(file)
             for task in content:
                 data = task["data"]
-                data["image"] = _merged_picture(name, file, data["image"], len(content))
+                data["image"] = _merged_image(name, file, data["image"], len(content))
                 data["video"] = _merged_name(name, data["video"], 1)
                 yield task
 
@@ -65,7 +65,7 @@ def merge_label_studio(files: Mapping[str, Path], path: Path) -> None:
 
 
 def merge_cvat_masks(files: Mapping[str, Path], path: Path) -> None:
-    """Merge the XML files of CVAT for images into one. Pictures are named as in `merge_coco`."""
+    """Merge the XML files of CVAT for images into one. Images are named as in `merge_coco`."""
     images = 0
     names: dict[str, None] = {}
     for file in files.values():
@@ -86,7 +86,7 @@ def _merged_elements(files: Mapping[str, Path]) -> Iterator[ElementTree.Element]
     for name, file in files.items():
         images = ElementTree.parse(file).getroot().findall("image")
         for image in images:
-            image.set("name", _merged_picture(name, file, image.get("name", ""), len(images)))
+            image.set("name", _merged_image(name, file, image.get("name", ""), len(images)))
             yield image
 
 
@@ -100,7 +100,7 @@ def _copy(xml: XmlWriter, element: ElementTree.Element) -> None:
 
 
 def merge_measures(files: Mapping[str, Path], path: Path) -> None:
-    """Merge the tables of measures of many inputs into one. Pictures are named as in `merge_coco`."""
+    """Merge the tables of measures of many inputs into one. Images are named as in `merge_coco`."""
     with atomic_write(path) as part, open(part, "w", newline="", encoding="utf-8") as output:
         rows = csv.writer(output)
         for number, (name, file) in enumerate(files.items()):
@@ -114,7 +114,7 @@ def merge_measures(files: Mapping[str, Path], path: Path) -> None:
 def merge_yolo(folders: Mapping[str, Path], path: Path) -> None:
     """Merge the labels for YOLO of many inputs into one folder, with one list of classes.
 
-    A picture a/1.png has a/1.txt, as YOLO looks for it beside a folder of pictures with the same subfolders;
+    An image a/1.png has a/1.txt, as YOLO looks for it beside a folder of images with the same subfolders;
     a frame of a video has clip/00007.txt.
     """
     classes: dict[str, int] = {}
@@ -142,21 +142,21 @@ MERGES: Mapping[str, Merge] = {
 }
 
 
-def _merged_picture(input: str, results: Path, picture: str, count: int) -> str:
-    """A picture's path among all inputs; the frame's path if the results contain the frames."""
-    merged = _merged_name(input, picture, count)
-    written = results.parent / FRAMES / picture
-    is_frame = merged == f"{input}/{picture}" and written.is_file()
-    return f"{input}/{FRAMES}/{picture}" if is_frame else merged
+def _merged_image(input: str, results: Path, image: str, count: int) -> str:
+    """An image's path among all inputs; the frame's path if the results contain the frames."""
+    merged = _merged_name(input, image, count)
+    written = results.parent / FRAMES / image
+    is_frame = merged == f"{input}/{image}" and written.is_file()
+    return f"{input}/{FRAMES}/{image}" if is_frame else merged
 
 
 def _merged_name(input: str, file: str, count: int) -> str:
-    """A picture's path among all inputs.
+    """An image's path among all inputs.
 
     Args:
         input: The input's name.
-        file: The picture's name in the results of the input.
-        count: Pictures of the input.
+        file: The image's name in the results of the input.
+        count: Images of the input.
 
     >>> _merged_name("a/1", "1.png", 1), _merged_name("clip", "00007.jpg", 24)
     ('a/1.png', 'clip/00007.jpg')
@@ -172,7 +172,7 @@ def _merged_images(files: Mapping[str, Path]) -> Iterator[dict[str, Any]]:
         images = read_json(file)["images"]
         for image in images:
             count += 1
-            file_name = _merged_picture(name, file, image["file_name"], len(images))
+            file_name = _merged_image(name, file, image["file_name"], len(images))
             yield {**image, "id": count, "file_name": file_name}
 
 

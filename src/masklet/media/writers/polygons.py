@@ -57,7 +57,7 @@ class YoloTxts(Writer):
     """A text file for each frame, a line for each object: its class number and a relative outline.
 
     A file is named as its frame: cat.jpg has cat.txt. Where that name is not the frame's alone, it holds more
-    of the picture's own: cat.jpg.txt beside cat.png.txt, a_1.txt for a/1.png. All parts and holes of an
+    of the image's own: cat.jpg.txt beside cat.png.txt, a_1.txt for a/1.png. All parts and holes of an
     object are joined into one outline by cuts without width. classes.txt has the names of the classes.
 
     Args:
@@ -99,7 +99,7 @@ class YoloTxts(Writer):
 
 
 def _flat(name: str) -> str:
-    """A picture's relative path as a single file name.
+    """An image's relative path as a single file name.
 
     >>> _flat("a/1.png")
     'a_1.png'

@@ -27,7 +27,7 @@ from masklet.errors import MediaError
 from masklet.files import StrPath, make_folder, temporary_path, write_errors
 from masklet.media.readers.decoding import open_file
 from masklet.media.readers.source import Image, Recording, Source, metadata_of
-from masklet.media.writers.writer import Writer, check_masks, check_picture, closed_error
+from masklet.media.writers.writer import Writer, check_image, check_masks, closed_error
 from masklet.types import Masks
 
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ OPUS_RATE, OPUS_FRAME = 48_000, 960  # samples
 
 @dataclass(frozen=True)
 class Coding:
-    """How pictures are encoded as a video.
+    """How images are encoded as a video.
 
     Attributes:
         container: The file format.
@@ -118,7 +118,7 @@ class VideoWriter(Writer):
     The sound of a video file is carried over: copied if the container supports its codec, otherwise encoded
     again.
 
-    Frames must come in order. An odd side grows by a pixel; a picture that is too large for the codec is
+    Frames must come in order. An odd side grows by a pixel; an image that is too large for the codec is
     scaled down. A pause between two frames is at most an hour and a half, or nine hours if there is less than
     one frame per minute.
 
@@ -195,7 +195,7 @@ class VideoWriter(Writer):
         if self._is_closed:
             raise closed_error(self._path)
         check_masks(masks, self._source)
-        check_picture(image, masks)
+        check_image(image, masks)
         self._pts = self._next_pts(masks.frame)
         drawn = self.draw(image, masks)
         if self._size != drawn.shape[:2]:
@@ -338,7 +338,7 @@ class AudioTrack:
 
     @contextmanager
     def _ending(self) -> Iterator[None]:
-        """End the sound after an error, so that the pictures are still written."""
+        """End the sound after an error, so that the images are still written."""
         try:
             yield
         except (av.ArgumentError, av.InvalidDataError) as error:

@@ -53,7 +53,7 @@ class Writer(ABC):
         """Write the masks of one frame.
 
         Args:
-            image: The frame, RGB, uint8 (H, W, 3). Formats without pictures do not read it.
+            image: The frame, RGB, uint8 (H, W, 3). Formats without images do not read it.
             masks: Its masks, of the same size; `masks.frame` is the frame's number, from 0.
 
         Raises:
@@ -154,8 +154,8 @@ def check_masks(masks: Masks, source: Source | None = None) -> None:
         )
 
 
-def check_picture(image: object, masks: Masks) -> None:
-    """Raise for a picture that is not the frame of these masks.
+def check_image(image: object, masks: Masks) -> None:
+    """Raise for an image that is not the frame of these masks.
 
     Raises:
         MediaError: It is not a uint8 RGB array, or has another size than the masks.
@@ -164,7 +164,7 @@ def check_picture(image: object, masks: Masks) -> None:
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape == shape:
         return
     came = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type(image).__name__
-    raise MediaError(f"the picture of these masks must be a uint8 array of shape {shape}, RGB. Got {came}.")
+    raise MediaError(f"the image of these masks must be a uint8 array of shape {shape}, RGB. Got {came}.")
 
 
 def check_class(name: str) -> None:

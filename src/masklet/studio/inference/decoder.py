@@ -25,7 +25,7 @@ import numpy as np
 import PIL.Image
 
 from masklet.errors import MaskletError, MediaError
-from masklet.media import Frames, Image, find_pictures, is_picture, open_frames
+from masklet.media import Frames, Image, find_images, is_image, open_frames
 from masklet.media.readers.decoding import open_file
 from masklet.media.readers.microscopy import StackAxes
 from masklet.studio.errors import ApiError, not_found
@@ -71,7 +71,7 @@ MAX_SOUND_BYTES = 512 * 2**20
 START_SECONDS = 180.0  # seconds for starting a process, on a busy machine
 TS_PACKET = 188  # bytes; each packet of an MPEG transport stream begins with 0x47
 
-PIL.Image.init()  # reads the kinds of pictures once, in the process that all decoders are forks of
+PIL.Image.init()  # reads the kinds of images once, in the process that all decoders are forks of
 
 _START = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"  # as on Windows
 _processes: Any = multiprocessing.get_context(_START)
@@ -139,7 +139,7 @@ class DecoderProcess:
 
     def jpeg(self, frame: int, width: int, height: int) -> bytes:
         """A JPEG that fits into width and height, and is no larger than the frame."""
-        urgency = Urgency.thumbnail if height <= THUMBNAIL_HEIGHT else Urgency.picture
+        urgency = Urgency.thumbnail if height <= THUMBNAIL_HEIGHT else Urgency.image
         return bytes(self._request("jpeg", urgency, frame=frame, width=width, height=height)[1])
 
     def sound(self, start: int, stop: int, length: float) -> bytes | None:
@@ -211,9 +211,9 @@ class OpenFile:
     def __init__(self, path: str, limits: Limits, expected: Size | None, channel: int | None) -> None:
         place = Path(path)
         pixels, frames = limits.pixels, limits.frames
-        for file in [find_pictures(place)[0]] if place.is_dir() else [place]:
+        for file in [find_images(place)[0]] if place.is_dir() else [place]:
             _check_signature(file)
-            _check_picture_size(file, pixels)
+            _check_image_size(file, pixels)
         self._path = path
         self._channel = channel
         self.model_frames = open_frames(path, channel=channel, kept_bytes=CACHED_BYTES)
@@ -267,15 +267,15 @@ class OpenFile:
         return {"shape": list(image.shape)}, image.tobytes()
 
     def jpeg(self, frame: int, width: int, height: int) -> Response:
-        picture = PIL.Image.fromarray(self.page_frames[frame])
-        picture.thumbnail((width, height), PIL.Image.Resampling.BILINEAR, reducing_gap=2.0)
+        image = PIL.Image.fromarray(self.page_frames[frame])
+        image.thumbnail((width, height), PIL.Image.Resampling.BILINEAR, reducing_gap=2.0)
         buffer = BytesIO()
-        picture.save(buffer, format="JPEG", quality=JPEG_QUALITY)
+        image.save(buffer, format="JPEG", quality=JPEG_QUALITY)
         return {}, buffer.getvalue()
 
     def sound(self, start: int, stop: int, length: float) -> Response:
         path = Path(self._path)
-        if path.is_dir() or is_picture(path):
+        if path.is_dir() or is_image(path):
             return {"has_sound": False}, None
         recording = self.model_frames.recording
         origin = 0.0 if recording is None else recording.start
@@ -375,15 +375,15 @@ def _check_signature(file: Path) -> None:
     has_signature = any(start[offset:].startswith(signature) for offset, signature in SIGNATURES)
     transport_stream = start[:1] == start[TS_PACKET : TS_PACKET + 1] == b"\x47"
     if not has_signature and not transport_stream:
-        raise MediaError(f"{file.name} is not a video or picture in a format that the studio supports.")
+        raise MediaError(f"{file.name} is not a video or image in a format that the studio supports.")
 
 
-def _check_picture_size(file: Path, pixels: int) -> None:
-    """Raise for a large picture before it is decoded, by the size in its header."""
-    if is_picture(file):
+def _check_image_size(file: Path, pixels: int) -> None:
+    """Raise for a large image before it is decoded, by the size in its header."""
+    if is_image(file):
         try:
-            with PIL.Image.open(file) as picture:
-                width, height = picture.size
+            with PIL.Image.open(file) as image:
+                width, height = image.size
         except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError):
             return  # reading it reports the error
         if width * height > pixels:

@@ -241,8 +241,8 @@ class Inference:
             head = live.history.state.head
             yield new
 
-    def segment_picture(self, image: object, prompts: list[Prompt]) -> list[ImageCandidates]:
-        """Masks for prompts on a picture; nothing is kept.
+    def segment_image(self, image: object, prompts: list[Prompt]) -> list[ImageCandidates]:
+        """Masks for prompts on an image; nothing is kept.
 
         Args:
             image: uint8 (H, W, 3), or what `ImageSession` takes.

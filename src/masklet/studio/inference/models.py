@@ -118,10 +118,10 @@ class Models:
     def measure(self, name: str) -> Iterator[None]:
         """Measure how long clicks and frames take; a slice for each frame."""
         model = self.get(name)
-        picture = np.random.default_rng(0).integers(0, 256, (*MEASURED_SIZE, 3), dtype=np.uint8)
+        image = np.random.default_rng(0).integers(0, 256, (*MEASURED_SIZE, 3), dtype=np.uint8)
         height, width = MEASURED_SIZE
         prompt = Prompt(box=(width / 4, height / 4, width / 2, height / 2))
-        session = ImageSession(model, picture, features=encode_image(model, picture), zoom=False)
+        session = ImageSession(model, image, features=encode_image(model, image), zoom=False)
         yield
         clicks, frames = [], []
         for _ in range(MEASURED_FRAMES):
@@ -130,11 +130,11 @@ class Models:
             clicks.append(time.perf_counter() - start)
             yield
         tracker = Tracker(model, zoom=False)
-        tracker.step(picture, {1: prompt})
+        tracker.step(image, {1: prompt})
         yield
         for _ in range(MEASURED_FRAMES):
             start = time.perf_counter()
-            tracker.step(picture)
+            tracker.step(image)
             frames.append(time.perf_counter() - start)
             yield
         click, frame = (round(1000 * min(seconds), 1) for seconds in (clicks, frames))

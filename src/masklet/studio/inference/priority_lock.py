@@ -13,7 +13,7 @@ class Urgency(IntEnum):
     """Priorities for the decoder: a click does not wait for the thumbnails of a timeline."""
 
     model = 0
-    picture = 1
+    image = 1
     thumbnail = 2
 
 

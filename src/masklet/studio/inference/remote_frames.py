@@ -13,14 +13,14 @@ from masklet.media.readers.microscopy import PixelSize, StackAxes
 from masklet.media.readers.source import Metadata, Recording
 from masklet.studio.inference.decoder import DecoderProcess
 
-KEPT_BYTES = 8 * 2**20  # of the picture that the server keeps of a video; 1080p has 6 MB
+KEPT_BYTES = 8 * 2**20  # of the image that the server keeps of a video; 1080p has 6 MB
 
 
 class RemoteReader:
     """A `DecoderProcess` as `masklet.media.Frames` reads it.
 
     Args:
-        file_name: Of a frame's picture; by default what the file says.
+        file_name: Of a frame's image; by default what the file says.
         pixel_size: As a person gave it; by default what the file says.
     """
 

@@ -1,4 +1,4 @@
-"""Pictures without a session: a picture and prompts in, masks out, nothing kept."""
+"""Images without a session: an image and prompts in, masks out, nothing kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import TypeAdapter, ValidationError
 
-from masklet.media import Image, is_picture
+from masklet.media import Image, is_image
 from masklet.studio import schemas
 from masklet.studio.errors import ApiError, limit_exceeded
 from masklet.studio.inference.worker import Priority
@@ -21,7 +21,7 @@ from masklet.studio.store.uploads import Form, file_form, read_once, receive_for
 from masklet.studio.studio import Studio
 from masklet.types import ImageCandidates
 
-router = APIRouter(route_class=StrictRoute, tags=["pictures"])
+router = APIRouter(route_class=StrictRoute, tags=["images"])
 
 MAX_PROMPTS = 32
 _PROMPTS: TypeAdapter[list[PromptBody]] = TypeAdapter(list[PromptBody])
@@ -29,9 +29,9 @@ _PROMPTS: TypeAdapter[list[PromptBody]] = TypeAdapter(list[PromptBody])
 
 @router.post("/image", openapi_extra=file_form(image="file", prompts="text"))
 async def segment(request: Request, studio: StudioDep, requester: RequesterDep) -> schemas.ImageMasks:
-    """Masks for one or several prompts on a picture. Nothing is stored.
+    """Masks for one or several prompts on an image. Nothing is stored.
 
-    A multipart form: `image`, a picture, and `prompts`, JSON: one prompt or a list of them, each with
+    A multipart form: `image`, the file, and `prompts`, JSON: one prompt or a list of them, each with
     `positive`, `negative`, `box` and `mask`, which may be left out.
     """
     await run_in_threadpool(studio.quota.check)
@@ -42,11 +42,11 @@ async def segment(request: Request, studio: StudioDep, requester: RequesterDep) 
 def _segment(studio: Studio, requester: Requester, form: Form) -> schemas.ImageMasks:
     start = time.perf_counter()
     bodies = _parse_prompts(form.fields.get("prompts"))
-    picture = _decode(studio, _as_picture(form))
-    size = picture.shape[0], picture.shape[1]
+    image = _decode(studio, _as_image(form))
+    size = image.shape[0], image.shape[1]
     prompts = [body.to_prompt(size, studio.limits.points) for body in bodies]
     job = studio.worker.call(
-        requester.id, Priority.prompt, lambda: studio.inference.segment_picture(picture, prompts)
+        requester.id, Priority.prompt, lambda: studio.inference.segment_image(image, prompts)
     )
     results = job.result(ANSWER_SECONDS)
     return schemas.ImageMasks(
@@ -57,8 +57,8 @@ def _segment(studio: Studio, requester: Requester, form: Form) -> schemas.ImageM
     )
 
 
-def decode_picture(studio: Studio, content: bytes, suffix: str) -> Image:
-    """The pixels of a picture's bytes; a process of its own decodes them."""
+def decode_image(studio: Studio, content: bytes, suffix: str) -> Image:
+    """The pixels of an image's bytes; a process of its own decodes them."""
     file = studio.settings.spool / f"{new_id()}{suffix}"
     try:
         file.write_bytes(content)
@@ -68,18 +68,18 @@ def decode_picture(studio: Studio, content: bytes, suffix: str) -> Image:
 
 
 def _decode(studio: Studio, file: Path) -> Image:
-    if file.stat().st_size > studio.limits.picture_bytes:
-        raise limit_exceeded(f"a picture can have at most {studio.limits.picture_bytes >> 20} MiB.")
-    return read_once(file, "the picture", studio.limits, lambda decoder: decoder.read(0))
+    if file.stat().st_size > studio.limits.image_bytes:
+        raise limit_exceeded(f"an image can have at most {studio.limits.image_bytes >> 20} MiB.")
+    return read_once(file, "the image", studio.limits, lambda decoder: decoder.read(0))
 
 
-def _as_picture(form: Form) -> Path:
-    """The file that was sent, under a picture's name."""
+def _as_image(form: Form) -> Path:
+    """The file that was sent, under an image's name."""
     file = form.file
     if not file.suffix:
         form.path = file.rename(file.with_suffix(".png"))
-    elif not is_picture(file):
-        raise ApiError(400, "media", f"image must be a picture. Got a file named {file.suffix}.")
+    elif not is_image(file):
+        raise ApiError(400, "media", f"image must be an image file. Got a file named {file.suffix}.")
     return form.file
 
 

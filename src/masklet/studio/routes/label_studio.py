@@ -31,7 +31,7 @@ from masklet.media import Image, brush_region
 from masklet.studio.errors import ApiError, limit_exceeded
 from masklet.studio.inference.worker import Priority
 from masklet.studio.routes import ANSWER_SECONDS, RequesterDep, StudioDep
-from masklet.studio.routes.image import decode_picture
+from masklet.studio.routes.image import decode_image
 from masklet.studio.store.uploads import read_once
 from masklet.studio.studio import Studio
 from masklet.types import Prompt
@@ -39,8 +39,8 @@ from masklet.types import Prompt
 router = APIRouter(tags=["label studio"])
 
 URL_VARIABLE, KEY_VARIABLE = "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"
-FETCH_SECONDS = 10.0  # for a whole picture, however slowly it comes
-WAIT_SECONDS = 10.0  # for pictures that others fetch
+FETCH_SECONDS = 10.0  # for a whole image, however slowly it comes
+WAIT_SECONDS = 10.0  # for images that others fetch
 READ_BYTES = 2**18  # at a time
 DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,", re.IGNORECASE)
 
@@ -49,7 +49,7 @@ Extent = Annotated[float, Field(ge=-200, le=200, allow_inf_nan=False)]  # below 
 
 
 class ToolArea(BaseModel):
-    """Where a smart tool was used, in percent of the picture's sides; turned clockwise around x and y."""
+    """Where a smart tool was used, in percent of the image's sides; turned clockwise around x and y."""
 
     x: Percent
     y: Percent
@@ -75,7 +75,7 @@ class Brush:
 
     Attributes:
         labels: The names that it offers.
-        data: The field of a task that names the picture.
+        data: The field of a task that names the image.
     """
 
     from_name: str
@@ -102,7 +102,7 @@ def find_brush(config: str) -> Brush:
 
 
 def to_prompt(uses: list[ToolUse], size: tuple[int, int]) -> Prompt:
-    """One prompt from all uses of smart tools, on a picture of a size (H, W)."""
+    """One prompt from all uses of smart tools, on an image of a size (H, W)."""
     height, width = size
     clicks: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
     box = None
@@ -110,9 +110,7 @@ def to_prompt(uses: list[ToolUse], size: tuple[int, int]) -> Prompt:
         area = use.value
         x, y = area.x / 100 * width, area.y / 100 * height
         if use.image_rotation:
-            raise _invalid(
-                "the picture is rotated in Label Studio: undo the rotation, and use the tool again."
-            )
+            raise _invalid("the image is rotated in Label Studio: undo the rotation, and use the tool again.")
         if use.type.startswith("rectangle"):
             box = _upright_box(x, y, area.width / 100 * width, area.height / 100 * height, area.rotation)
         else:
@@ -145,7 +143,7 @@ def find_label(uses: list[ToolUse], brush: Brush) -> str:
 
 
 def path_in_folder(address: str) -> str | None:
-    """The path in the studio's folder that a picture's address means; None where it means none.
+    """The path in the studio's folder that an image's address means; None where it means none.
 
     >>> path_in_folder("/data/local-files/?d=cats/1.jpg"), path_in_folder("http://host/1.jpg")
     ('cats/1.jpg', None)
@@ -158,26 +156,26 @@ def path_in_folder(address: str) -> str | None:
     return unquote(parts.path)
 
 
-def fetch_picture(address: str, max_bytes: int) -> tuple[bytes, str]:
-    """A picture's bytes and suffix: from the address itself, or from the Label Studio that is trusted."""
+def fetch_image(address: str, max_bytes: int) -> tuple[bytes, str]:
+    """An image's bytes and suffix: from the address itself, or from the Label Studio that is trusted."""
     inline = DATA_URL.match(address)
     if inline:
         try:
             content = base64.b64decode(address[inline.end() :], validate=True)
         except binascii.Error:
-            raise ApiError(400, "media", "the picture's base64 is damaged.") from None
+            raise ApiError(400, "media", "the image's base64 is damaged.") from None
         return content, f".{inline[1].lower().partition('+')[0]}"
     host = os.environ.get(URL_VARIABLE, "").rstrip("/")
     if not host:
         raise ApiError(
             403,
             "forbidden",
-            "the picture is not in the studio's folder. To have it fetched from Label Studio, start the "
+            "the image is not in the studio's folder. To have it fetched from Label Studio, start the "
             f"studio with {URL_VARIABLE} and {KEY_VARIABLE} set.",
         )
     url = f"{host}{address}" if address.startswith("/") else address
     if urlsplit(url)[:2] != urlsplit(host)[:2]:
-        raise ApiError(403, "forbidden", f"pictures are fetched from {host} only. Got {url[:100]}.")
+        raise ApiError(403, "forbidden", f"images are fetched from {host} only. Got {url[:100]}.")
     return _download(url, max_bytes), PurePosixPath(unquote(urlsplit(url).path)).suffix.lower() or ".png"
 
 
@@ -207,7 +205,7 @@ def _read(response: HTTPResponse, max_bytes: int) -> bytes:
     while part := response.read1(READ_BYTES):
         count += len(part)
         if count > max_bytes:
-            raise limit_exceeded(f"a picture can have at most {max_bytes >> 20} MiB.")
+            raise limit_exceeded(f"an image can have at most {max_bytes >> 20} MiB.")
         if time.monotonic() > end:
             raise TimeoutError(f"it did not come within {FETCH_SECONDS:g} seconds")
         parts.append(part)
@@ -278,11 +276,11 @@ def predict(studio: StudioDep, requester: RequesterDep, body: PredictRequest) ->
     brush = find_brush(body.label_config)
     address = body.tasks[0].data.get(brush.data)
     if not isinstance(address, str):
-        raise _invalid(f"the task's data must have its picture in the field '{brush.data}'.")
-    picture = _load_picture(studio, address)
-    prompt = to_prompt(uses, (picture.shape[0], picture.shape[1]))
+        raise _invalid(f"the task's data must have its image in the field '{brush.data}'.")
+    image = _load_image(studio, address)
+    prompt = to_prompt(uses, (image.shape[0], image.shape[1]))
     job = studio.worker.call(
-        requester.id, Priority.prompt, lambda: studio.inference.segment_picture(picture, [prompt])
+        requester.id, Priority.prompt, lambda: studio.inference.segment_image(image, [prompt])
     )
     (masks,) = job.result(ANSWER_SECONDS)
     score = round(float(masks.iou[0]), 4)
@@ -303,18 +301,18 @@ def _tool_uses(body: PredictRequest) -> list[ToolUse]:
         raise _invalid(f"params.context.result.{field}: {first['msg']}.") from None
 
 
-def _load_picture(studio: Studio, address: str) -> Image:
-    """The picture of a task. It is fetched and decoded once for all clicks on it."""
+def _load_image(studio: Studio, address: str) -> Image:
+    """The image of a task. It is fetched and decoded once for all clicks on it."""
     try:
         address.encode()
         path = path_in_folder(address)
     except ValueError:  # half a character, or http://[
-        raise _invalid("the task's picture has no valid address.") from None
+        raise _invalid("the task's image has no valid address.") from None
     if path is None:
         key = sha256(address.encode()).hexdigest()
 
         def make() -> Image:
-            return decode_picture(studio, *fetch_picture(address, studio.limits.picture_bytes))
+            return decode_image(studio, *fetch_image(address, studio.limits.image_bytes))
     else:
         file = studio.paths.resolve_in_folder(path)
         facts = file.stat()
@@ -324,8 +322,8 @@ def _load_picture(studio: Studio, address: str) -> Image:
             return read_once(file, file.name, studio.limits, lambda decoder: decoder.read(0))
 
     try:
-        return studio.task_pictures.get(key, make, seconds=WAIT_SECONDS)
+        return studio.task_images.get(key, make, seconds=WAIT_SECONDS)
     except Busy:
         raise ApiError(
-            429, "queue", "too many pictures are being fetched. Try again shortly.", retry=1
+            429, "queue", "too many images are being fetched. Try again shortly.", retry=1
         ) from None

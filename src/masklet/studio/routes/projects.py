@@ -97,7 +97,7 @@ def delete_project(studio: StudioDep, project: str) -> None:
 
 @router.post("/{project}/uploads", status_code=201, openapi_extra=file_form(file="file"))
 async def upload(request: Request, studio: StudioDep, project: str) -> schemas.Video:
-    """Send a video or picture, as the field `file` of a multipart form.
+    """Send a video or image, as the field `file` of a multipart form.
 
     If there is no such project or no space, it is refused before it is read.
     """
@@ -109,7 +109,7 @@ async def upload(request: Request, studio: StudioDep, project: str) -> schemas.V
 
 @router.post("/{project}/videos", status_code=201)
 def open_video(studio: StudioDep, project: str, body: FolderVideo) -> schemas.Video:
-    """Open a file of the folder that the server was started with. A picture is a video of one frame.
+    """Open a file of the folder that the server was started with. An image is a video of one frame.
 
     A file that is already open in the project is returned unchanged.
     """
@@ -147,7 +147,7 @@ def import_state(studio: StudioDep, project: str, id: str) -> project_schemas.Im
 def export_project(
     studio: StudioDep, requester: RequesterDep, project: str, body: NewProjectExport
 ) -> schemas.Export:
-    """Write one zip file of all files with masks: pictures, classes and annotations, in train and val.
+    """Write one zip file of all files with masks: images, classes and annotations, in train and val.
 
     `GET /api/exports/{export}` returns its progress. `yolo` can be used directly for training with YOLO.
     """

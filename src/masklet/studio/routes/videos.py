@@ -192,7 +192,7 @@ def thumbnail(studio: StudioDep, video: str, frame: Frame, channel: ChannelNumbe
 
 
 def _jpeg(studio: Studio, video: str, frame: int, width: int, height: int, channel: int | None) -> Response:
-    """A picture of the channel that is shown; to be kept where the request names that channel."""
+    """An image of the channel that is shown; to be kept where the request names that channel."""
     with studio.database.begin() as session:
         shown = find_video(session, video).channel
     key = (video, frame, width, height, shown)

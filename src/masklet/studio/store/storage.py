@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from masklet.errors import MaskletError
-from masklet.media import is_picture
+from masklet.media import is_image
 from masklet.studio.errors import ApiError, FileGone, limit_exceeded, not_found
 from masklet.studio.project_schemas import FolderEntry, FolderEntryKind
 from masklet.studio.settings import GIB, Settings
@@ -219,8 +219,8 @@ def _is_text(name: str) -> bool:
 
 def _kind(path: Path) -> FolderEntryKind | None:
     if path.is_dir():
-        return "pictures" if any(is_picture(file) for file in path.iterdir()) else "folder"
-    if is_picture(path):
+        return "pictures" if any(is_image(file) for file in path.iterdir()) else "folder"
+    if is_image(path):
         return "picture"
     return "video" if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file() else None
 

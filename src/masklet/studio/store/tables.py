@@ -53,7 +53,7 @@ class Project(Table):
 
 
 class Video(Table):
-    """A video or picture.
+    """A video or image.
 
     Attributes:
         place: "upload:NAME" in the data folder, or "folder:PATH" in the folder that the studio serves.

@@ -15,7 +15,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from sqlalchemy import func, select
 from starlette.requests import Request
 
-from masklet.media import is_picture
+from masklet.media import is_image
 from masklet.studio.errors import ApiError, limit_exceeded, not_found
 from masklet.studio.inference.decoder import DecoderProcess
 from masklet.studio.schemas import clean_name
@@ -216,14 +216,12 @@ class Uploads:
             The video's id.
 
         Raises:
-            ApiError: It is no video or picture by its name, or too many files are being read.
+            ApiError: It is no video or image by its name, or too many files are being read.
             MediaError: It cannot be read.
         """
         suffix = file.suffix
-        if not (suffix in VIDEO_SUFFIXES or is_picture(file)):
-            raise ApiError(
-                400, "media", f"{clean_name(name)} does not have the suffix of a video or picture."
-            )
+        if not (suffix in VIDEO_SUFFIXES or is_image(file)):
+            raise ApiError(400, "media", f"{clean_name(name)} does not have the suffix of a video or image.")
         if not self._slots.acquire(blocking=False):
             raise ApiError(
                 429, "queue", f"{self._limits.uploads} files are being read. Try again shortly.", retry=5
@@ -238,7 +236,7 @@ class Uploads:
         return id
 
     def add_from_folder(self, project: str, path: str) -> str:
-        """Open a file or folder of pictures that lies in the folder.
+        """Open a file or folder of images that lies in the folder.
 
         A file that is open in the project already is not opened again.
 
@@ -282,7 +280,7 @@ class Uploads:
         info: dict[str, Any],
         move_to: Path | None = None,
     ) -> None:
-        kind = "pictures" if file.is_dir() else "picture" if is_picture(file) else "video"
+        kind = "pictures" if file.is_dir() else "picture" if is_image(file) else "video"
         size = {key: info[key] for key in ("width", "height", "frames", "fps")}
         try:
             with self._database.begin() as session:

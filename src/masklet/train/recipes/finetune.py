@@ -1,4 +1,4 @@
-"""Fine-tune a trained model on your own pictures or videos: four recipes, settings of `FineTuning`."""
+"""Fine-tune a trained model on your own images or videos: four recipes, settings of `FineTuning`."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class FineTuning:
 
 
 def recipe(options: TrainingOptions) -> Recipe:
-    """Fine-tune a decoder on your own pictures or videos, on one GPU of 8 to 16 GB.
+    """Fine-tune a decoder on your own images or videos, on one GPU of 8 to 16 GB.
 
     masklet train finetune DATA --model sam2.1-hiera-tiny --out runs/mine
     masklet train finetune DATA --model sam2.1-hiera-base-plus --preset memory --out runs/mine
@@ -101,7 +101,7 @@ def recipe(options: TrainingOptions) -> Recipe:
 
     DATA is a COCO, YOLO-seg, SA-1B, DAVIS, MOSE, YouTube-VOS or SA-V folder, or images/ with masks/. The
     decoder trains on stills, and the frozen trunk encodes each of 600 once: the features take 5 GB of disk at
-    1024 pixels. With `--preset memory` the memory trains too, on stills and clips. With few pictures that are
+    1024 pixels. With `--preset memory` the memory trains too, on stills and clips. With few images that are
     alike, 300 steps may be enough (--steps).
 
     Cost: not run, except for toy networks in the tests.
@@ -127,7 +127,7 @@ def lora(options: TrainingOptions) -> Recipe:
 
 
 def images(options: TrainingOptions) -> Recipe:
-    r"""Train all parameters on pictures alone, as in the first half of SAM 2's own training.
+    r"""Train all parameters on images alone, as in the first half of SAM 2's own training.
 
     torchrun --nproc-per-node 8 -m masklet train images SA-1B --model sam2.1-hiera-tiny \
         --precision bf16 --workers 8 --steps 90000 --rate 4e-4 --out runs/images
@@ -135,7 +135,7 @@ def images(options: TrainingOptions) -> Recipe:
     Stills, with up to sixteen objects each. Memory encoder and memory attention do not train here: run
     `eight_gpus` on videos afterwards.
 
-    Cost: not run. SAM 2's authors used 256 pictures a step for 90,000 steps, with 64 masks each and a
+    Cost: not run. SAM 2's authors used 256 images a step for 90,000 steps, with 64 masks each and a
     learning rate that falls with the root of the step; here it falls as a cosine. Expected score: not
     measured.
     """

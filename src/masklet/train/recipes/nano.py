@@ -10,8 +10,8 @@ from masklet.errors import MaskletError
 from masklet.synthetic import ClipMix, Composer
 from masklet.synthetic.assets import (
     AssetLibrary,
-    PackedPicture,
-    hold_back_pictures,
+    PackedImage,
+    hold_back_images,
     load_cutouts,
     load_unlabelled_videos,
 )
@@ -21,7 +21,7 @@ from masklet.train.sampling import ClipSampler, WeightedSampler
 from masklet.train.validation import validation_stills
 
 VALIDATION_SIZE = 384
-# Fraction of a picture; smaller objects are left out of validation, which does not zoom.
+# Fraction of an image; smaller objects are left out of validation, which does not zoom.
 MIN_VALIDATION_AREA = 0.003
 VALIDATION_STILLS = 48  # approximate number
 SEED = 41  # of the clips
@@ -51,7 +51,7 @@ def recipe(options: TrainingOptions) -> Recipe:
     masklet train nano DATA --out runs/train
     torchrun --nproc-per-node 2 -m masklet train nano ...      one process for each core trains faster
 
-    DATA holds `images/`, a folder of image sets, and if you like `cutouts/` (folders of RGBA pictures),
+    DATA holds `images/`, a folder of image sets, and if you like `cutouts/` (folders of RGBA images),
     `clips-unlabelled/` (videos, to paste things over) and labelled videos, `videos-train/` and `videos-
     pseudo/`. It begins with ImageNet's trunk and random weights elsewhere; `--model FILE` goes on from a
     network with such a trunk, and `--model new-nano-lite2` takes the larger one. `--steps N` shortens or
@@ -70,11 +70,11 @@ def recipe(options: TrainingOptions) -> Recipe:
             "recipe finetune."
         )
     image_folder = options.data / "images"
-    pictures, held_back = hold_back_pictures(
-        replace(options, data=image_folder if image_folder.is_dir() else options.data).pictures
+    images, held_back = hold_back_images(
+        replace(options, data=image_folder if image_folder.is_dir() else options.data).images
     )
     assets = AssetLibrary(
-        pictures,
+        images,
         load_cutouts(_folders(options.data / "cutouts"), CACHE),
         load_unlabelled_videos(sorted((options.data / "clips-unlabelled").glob("*.mp4")), CACHE),
         WEIGHTS,
@@ -152,15 +152,15 @@ def labelled_videos(data: Path) -> list[DatasetItem]:
     return [item for folder in folders if folder.is_dir() for item in find_items(folder)]
 
 
-def validation_set(held_back: list[PackedPicture], size: int) -> ValidationSet:
-    """About fifty held-back pictures, and clips composed of held-back pictures."""
+def validation_set(held_back: list[PackedImage], size: int) -> ValidationSet:
+    """About fifty held-back images, and clips composed of held-back images."""
     large = [
-        picture
-        for picture in held_back
-        if any(picture.mask(i).mean() >= MIN_VALIDATION_AREA for i in range(len(picture)))
+        image
+        for image in held_back
+        if any(image.mask(i).mean() >= MIN_VALIDATION_AREA for i in range(len(image)))
     ]
     selected = large[:: max(1, len(large) // VALIDATION_STILLS)]
-    stills = validation_stills([make_still(picture, size, MIN_VALIDATION_AREA) for picture in selected])
+    stills = validation_stills([make_still(image, size, MIN_VALIDATION_AREA) for image in selected])
     short, long = (
         Composer(held_back, size, frames, objects=2, seed=2, min_area=0.01, speed=0.5) for frames in (8, 16)
     )

@@ -13,7 +13,7 @@ import { labelMap, maskletsJson, save, zip } from "./media/files.js";
 /**
  * @typedef {object} State
  * @property {number} frame  in view
- * @property {ImageBitmap | null} picture  of the frame in view
+ * @property {ImageBitmap | null} image  of the frame in view
  * @property {number | null} object  the selected one; null: the next click makes a new one
  * @property {number[]} objects
  * @property {ReadonlyMap<number, readonly Mask[]>} masks  by frame
@@ -29,7 +29,7 @@ import { labelMap, maskletsJson, save, zip } from "./media/files.js";
 /** @type {State} */
 const INITIAL = {
     frame: 0,
-    picture: null,
+    image: null,
     object: null,
     objects: [],
     masks: new Map(),
@@ -78,7 +78,7 @@ export class Workspace {
         this.isClosed = true;
         this.pointer = null;
         this.clip.close();
-        this.state.picture?.close();
+        this.state.image?.close();
     }
 
     /**
@@ -160,10 +160,10 @@ export class Workspace {
             let next = clip.read(frame);
             const started = [performance.now()];
             for (let at = frame; at < clip.frames && this.state.activity === "tracking"; at++) {
-                const picture = await next;
+                const image = await next;
                 const tracked = this.tracker.request("track", {
                     frame: at,
-                    picture: await createImageBitmap(picture),
+                    image: await createImageBitmap(image),
                 });
                 if (at + 1 < clip.frames) next = clip.read(at + 1); // while the network is at work
                 const { masks } = await tracked;
@@ -175,7 +175,7 @@ export class Workspace {
                     masks: new Map(this.state.masks).set(at, masks),
                     rate: (started.length - 1 - first) / seconds,
                 });
-                this.#place(at, picture);
+                this.#place(at, image);
             }
         } catch (error) {
             complain(error);
@@ -237,7 +237,7 @@ export class Workspace {
     async saveFrame() {
         const { clip } = this;
         const { frame, masks } = this.state;
-        const number = clip.kind === "picture" ? "" : `-${String(frame).padStart(5, "0")}`;
+        const number = clip.kind === "image" ? "" : `-${String(frame).padStart(5, "0")}`;
         await this.#busy(async () =>
             save(await labelMap([...(masks.get(frame) ?? [])], clip), `${clip.name}${number}-mask.png`),
         );
@@ -273,19 +273,19 @@ export class Workspace {
             const { objects, busy } = this.state;
             const isTracking = objects.length > 0 && !busy;
             try {
-                const picture = await this.clip.read(0);
+                const image = await this.clip.read(0);
                 if (isTracking) {
                     frame++;
-                    const copy = await createImageBitmap(picture);
-                    const { masks } = await this.tracker.request("track", { frame, picture: copy });
+                    const copy = await createImageBitmap(image);
+                    const { masks } = await this.tracker.request("track", { frame, image: copy });
                     this.encoded = frame;
                     const now = performance.now();
                     this.store.set({ masks: new Map([[frame, masks]]), rate: 1000 / (now - before) });
                     before = now;
                 }
-                if (isTracking) this.#place(frame, picture);
-                else if (this.state.busy) picture.close();
-                else this.#place(++frame, picture);
+                if (isTracking) this.#place(frame, image);
+                else if (this.state.busy) image.close();
+                else this.#place(++frame, image);
             } catch (error) {
                 complain(error);
                 return;
@@ -296,20 +296,20 @@ export class Workspace {
 
     /** Let the network see the frame in view, unless it has. */
     async #encode() {
-        const { frame, picture } = this.state;
-        if (!picture || this.encoded === frame || this.isClosed) return;
+        const { frame, image } = this.state;
+        if (!image || this.encoded === frame || this.isClosed) return;
         this.encoded = frame;
-        await this.tracker.request("look", { frame, picture: await createImageBitmap(picture) });
+        await this.tracker.request("look", { frame, image: await createImageBitmap(image) });
     }
 
     /**
      * @param {number} frame
-     * @param {ImageBitmap} picture
+     * @param {ImageBitmap} image
      */
-    #place(frame, picture) {
-        if (this.isClosed) return picture.close();
-        this.state.picture?.close();
-        this.store.set({ frame, picture, preview: null });
+    #place(frame, image) {
+        if (this.isClosed) return image.close();
+        this.state.image?.close();
+        this.store.set({ frame, image, preview: null });
     }
 
     /** @param {() => Promise<void>} work */

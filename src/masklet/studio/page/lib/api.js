@@ -176,12 +176,12 @@ const query = (values) => {
 export const exportAddress = (id) => `api/exports/${id}/file`;
 
 /**
- * A picture that the server sends, or the sentence with which it refuses.
+ * An image that the server sends, or the sentence with which it refuses.
  *
  * @param {string} address
  * @returns {Promise<ImageBitmap>}
  */
-export async function picture(address) {
+export async function image(address) {
     const response = await fetchOrExplain(address);
     if (!response.ok) throw refusal(response.status, await response.text());
     return createImageBitmap(await response.blob());

@@ -19,11 +19,11 @@ export async function copyMask(studio) {
     window.addEventListener("blur", () => (studio.copiedHere = false), { once: true });
     const canvas = new OffscreenCanvas(width, height);
     const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    const picture = context.createImageData(width, height);
-    const words = new Uint32Array(picture.data.buffer);
+    const image = context.createImageData(width, height);
+    const words = new Uint32Array(image.data.buffer);
     for (let place = 0; place < pixels.length; place++)
         words[place] = pixels[place] ? 0xffffffff : 0xff000000;
-    context.putImageData(picture, 0, 0);
+    context.putImageData(image, 0, 0);
     try {
         await navigator.clipboard.write([
             new ClipboardItem({ "image/png": canvas.convertToBlob({ type: "image/png" }) }),
@@ -36,13 +36,13 @@ export async function copyMask(studio) {
 }
 
 /**
- * What was copied last becomes the mask of the selected object: here, or a picture in another program.
+ * What was copied last becomes the mask of the selected object: here, or an image in another program.
  *
  * @param {Studio} studio
- * @param {File} [picture]  that the browser hands over with a paste
+ * @param {File} [image]  that the browser hands over with a paste
  */
-export async function pasteMask(studio, picture) {
-    if (picture && (studio.copyIsShared || !studio.copiedHere)) return await pastePicture(studio, picture);
+export async function pasteMask(studio, image) {
+    if (image && (studio.copyIsShared || !studio.copiedHere)) return await pasteImage(studio, image);
     if (studio.copied && studio.copiedHere) {
         giveMask(studio, studio.copied);
         return;
@@ -50,7 +50,7 @@ export async function pasteMask(studio, picture) {
     try {
         for (const item of await navigator.clipboard.read()) {
             const kind = item.types.find((type) => type.startsWith("image/"));
-            if (kind) return await pastePicture(studio, await item.getType(kind));
+            if (kind) return await pasteImage(studio, await item.getType(kind));
         }
     } catch {
         // the browser does not let the page read its clipboard
@@ -59,23 +59,23 @@ export async function pasteMask(studio, picture) {
         giveMask(studio, studio.copied);
         return;
     }
-    toast("There is no mask to paste. Copy one here, or press Ctrl+V with a picture on the clipboard.");
+    toast("There is no mask to paste. Copy one here, or press Ctrl+V with an image on the clipboard.");
 }
 
 /**
- * A picture as a mask: what is opaque and bright is the object. It is stretched to the frame where sizes differ.
+ * An image as a mask: what is opaque and bright is the object. It is stretched to the frame where sizes differ.
  *
  * @param {Studio} studio
  * @param {Blob} blob
  */
-async function pastePicture(studio, blob) {
+async function pasteImage(studio, blob) {
     const { width, height } = studio.state.video;
     try {
-        const picture = await createImageBitmap(blob);
-        const shape = picture.width / picture.height;
+        const image = await createImageBitmap(blob);
+        const shape = image.width / image.height;
         if (Math.abs(shape / (width / height) - 1) > 0.02) {
             toast(
-                `A mask should have the frame's size, ${width} × ${height}. This picture has ${picture.width} × ${picture.height}.`,
+                `A mask should have the frame's size, ${width} × ${height}. This image has ${image.width} × ${image.height}.`,
                 { kind: "error" },
             );
             return;
@@ -83,7 +83,7 @@ async function pastePicture(studio, blob) {
         const canvas = new OffscreenCanvas(width, height);
         const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
         context.imageSmoothingEnabled = false;
-        context.drawImage(picture, 0, 0, width, height);
+        context.drawImage(image, 0, 0, width, height);
         const { data } = context.getImageData(0, 0, width, height);
         const pixels = new Uint8Array(width * height);
         for (let place = 0; place < pixels.length; place++) {

@@ -41,7 +41,7 @@ export function fill(element, ...children) {
 }
 
 /**
- * A picture from icons.svg, which `loadIcons` has put into the page; hidden from screen readers.
+ * An icon from icons.svg, which `loadIcons` has put into the page; hidden from screen readers.
  *
  * @param {string} name
  */
@@ -67,16 +67,16 @@ export async function loadIcons() {
 /**
  * A button that shows an icon; the label is for the tooltip and for screen readers.
  *
- * @param {string} picture
+ * @param {string} iconName
  * @param {string} label
  * @param {() => void} press
  * @param {Record<string, unknown>} [props]
  */
-export function iconButton(picture, label, press, props = {}) {
+export function iconButton(iconName, label, press, props = {}) {
     return h(
         "button",
         { type: "button", class: "icon-button", "aria-label": label, title: label, onclick: press, ...props },
-        icon(picture),
+        icon(iconName),
     );
 }
 

@@ -1,8 +1,8 @@
-/** Pictures of frames: the one in view first, then what comes next; the least used ones dropped. */
+/** Images of frames: the one in view first, then what comes next; the least used ones dropped. */
 
 import * as api from "./api.js";
 
-const BYTES = 192 * 2 ** 20; // of decoded pictures that are kept
+const BYTES = 192 * 2 ** 20; // of decoded images that are kept
 const AT_ONCE = 3;
 const PREVIEWS = 48; // thumbnails that are kept
 const PREVIEW_WAIT = 60; // milliseconds before the thumbnail of a frame is asked for
@@ -24,7 +24,7 @@ export class FrameCache {
         /** @type {number | null} */
         this.width = null;
         /** @type {Map<number, ImageBitmap>} */
-        this.pictures = new Map();
+        this.images = new Map();
         /** @type {Map<number, ImageBitmap>} */
         this.previews = new Map();
         /** @type {Set<number>} */
@@ -37,11 +37,11 @@ export class FrameCache {
 
     /** @param {number} frame */
     get(frame) {
-        return this.pictures.get(frame) ?? null;
+        return this.images.get(frame) ?? null;
     }
 
     /**
-     * The frame's thumbnail, to show until its picture is here.
+     * The frame's thumbnail, to show until its image is here.
      *
      * @param {number} frame
      */
@@ -62,20 +62,20 @@ export class FrameCache {
         if (ahead) this.wanted.push(frame - way);
         this.#loadNext();
         clearTimeout(this.previewTimer);
-        if (!this.pictures.has(frame) && !this.previews.has(frame)) {
+        if (!this.images.has(frame) && !this.previews.has(frame)) {
             this.previewTimer = window.setTimeout(() => void this.#loadPreview(frame), PREVIEW_WAIT);
         }
     }
 
     /**
-     * Show pictures of this width from now on; null is the video's own.
+     * Show images of this width from now on; null is the video's own.
      *
      * @param {number | null} width
      */
     resize(width) {
         if (width === this.width) return;
         this.width = width;
-        this.#forget(this.pictures);
+        this.#forget(this.images);
         this.#loadNext();
     }
 
@@ -86,16 +86,16 @@ export class FrameCache {
      */
     choose(channel) {
         this.channel = channel;
-        this.#forget(this.pictures);
+        this.#forget(this.images);
         this.#forget(this.previews);
         this.retry();
     }
 
-    /** @param {Map<number, ImageBitmap>} pictures */
-    #forget(pictures) {
-        for (const picture of pictures.values()) picture.close();
-        pictures.clear();
-        if (pictures === this.pictures) this.bytes = 0;
+    /** @param {Map<number, ImageBitmap>} images */
+    #forget(images) {
+        for (const image of images.values()) image.close();
+        images.clear();
+        if (images === this.images) this.bytes = 0;
     }
 
     retry() {
@@ -106,7 +106,7 @@ export class FrameCache {
     #loadNext() {
         for (const frame of this.wanted) {
             if (this.loading.size >= AT_ONCE) return;
-            if (frame < 0 || frame >= this.count || this.pictures.has(frame) || this.loading.has(frame))
+            if (frame < 0 || frame >= this.count || this.images.has(frame) || this.loading.has(frame))
                 continue;
             void this.#load(frame, this.width, this.channel);
         }
@@ -120,9 +120,9 @@ export class FrameCache {
     async #load(frame, width, channel) {
         this.loading.add(frame);
         try {
-            const picture = await api.picture(api.frameAddress(this.video, frame, width, channel));
-            if (width === this.width && channel === this.channel) this.#keep(frame, picture);
-            else picture.close();
+            const image = await api.image(api.frameAddress(this.video, frame, width, channel));
+            if (width === this.width && channel === this.channel) this.#keep(frame, image);
+            else image.close();
         } catch (error) {
             if (frame === this.wanted[0]) this.failed(frame, /** @type {Error} */ (error));
             this.wanted = this.wanted.filter((at) => at !== frame);
@@ -133,18 +133,18 @@ export class FrameCache {
 
     /** @param {number} frame */
     async #loadPreview(frame) {
-        if (this.pictures.has(frame) || frame !== this.wanted[0]) return;
+        if (this.images.has(frame) || frame !== this.wanted[0]) return;
         const { channel } = this;
         try {
-            const picture = await api.picture(api.thumbnailAddress(this.video, frame, channel));
-            if (channel !== this.channel) return picture.close();
-            this.previews.set(frame, picture);
+            const image = await api.image(api.thumbnailAddress(this.video, frame, channel));
+            if (channel !== this.channel) return image.close();
+            this.previews.set(frame, image);
         } catch {
-            return; // the request for the picture reports what is wrong
+            return; // the request for the image reports what is wrong
         }
-        for (const [old, picture] of this.previews) {
+        for (const [old, image] of this.previews) {
             if (this.previews.size <= PREVIEWS) break;
-            picture.close();
+            image.close();
             this.previews.delete(old);
         }
         this.arrived(frame);
@@ -152,16 +152,16 @@ export class FrameCache {
 
     /**
      * @param {number} frame
-     * @param {ImageBitmap} picture
+     * @param {ImageBitmap} image
      */
-    #keep(frame, picture) {
-        this.pictures.set(frame, picture);
-        this.bytes += 4 * picture.width * picture.height;
-        for (const [old, picture] of this.pictures) {
+    #keep(frame, image) {
+        this.images.set(frame, image);
+        this.bytes += 4 * image.width * image.height;
+        for (const [old, image] of this.images) {
             if (this.bytes <= BYTES || this.wanted.includes(old)) break;
-            this.bytes -= 4 * picture.width * picture.height;
-            picture.close();
-            this.pictures.delete(old);
+            this.bytes -= 4 * image.width * image.height;
+            image.close();
+            this.images.delete(old);
         }
         this.arrived(frame);
     }

@@ -230,7 +230,7 @@ async function review(studio, span, decide) {
 }
 
 /**
- * This frame, or the selected range around it, is right; on to the next doubtful one. After a picture comes the next
+ * This frame, or the selected range around it, is right; on to the next doubtful one. After an image comes the next
  * file that is not reviewed.
  *
  * @param {Studio} studio

@@ -37,7 +37,7 @@
  * @property {T.Span | null} range  frames that are selected on the timeline
  * @property {boolean} playing
  * @property {boolean} live  the view moves along with tracking
- * @property {"overlay" | "side" | "matte"} view  masks over the picture, beside it, or alone
+ * @property {"overlay" | "side" | "matte"} view  masks over the image, beside it, or alone
  * @property {number} opacity  of a mask's fill, 0 to 1
  * @property {boolean} preview  whether the mask under the cursor is shown before a click
  * @property {number | null} previewLatency  milliseconds from the last move of the cursor to its preview

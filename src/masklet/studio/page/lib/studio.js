@@ -1,4 +1,4 @@
-/** One video at work: its state, its masks and pictures, and the events that keep them fresh. */
+/** One video at work: its state, its masks and images, and the events that keep them fresh. */
 
 import * as api from "./api.js";
 import { deliver, obstacleOf } from "./delivery.js";
@@ -359,7 +359,7 @@ export class Studio {
     #followLive(frame) {
         const now = performance.now();
         if (!this.state.live || this.state.playing || now - this.lastLive < LIVE) return;
-        if (!this.frames.get(this.state.frame)) return; // pictures come slower than masks: wait for the one that was asked for
+        if (!this.frames.get(this.state.frame)) return; // images come slower than masks: wait for the one that was asked for
         this.lastLive = now;
         this.store.set({ frame });
     }

@@ -5,7 +5,7 @@ import * as api from "./api.js";
 /** @import { Studio } from "./studio.js" */
 
 const CHUNK = 512; // frames
-const SETTLED = 250; // milliseconds on a frame before times are asked for: its picture goes first
+const SETTLED = 250; // milliseconds on a frame before times are asked for: its image goes first
 const TOLERANCE = 0.5; // frames by which a constant rate may be off, as times are rounded
 
 /** The times of a video's frames, as far as they are here. */

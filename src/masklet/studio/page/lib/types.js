@@ -165,7 +165,7 @@
  * @typedef {object} FolderEntry
  * @property {string} name
  * @property {string} path
- * @property {"folder" | "video" | "picture" | "pictures"} kind  `pictures`: a folder of pictures, which can be entered, or opened as a video.
+ * @property {"folder" | "video" | "picture" | "pictures"} kind  `pictures`: a folder of images, which can be entered, or opened as a video.
  * @property {number} bytes
  * @property {string | null} [video]  Its id in this project, if it is open there.
  *
@@ -326,7 +326,7 @@
  * @property {boolean} [hidden]  Whether to include hidden objects, if `objects` is empty.
  * @property {number} [start]
  * @property {number | null} [stop]  The frame after the last; by default the end.
- * @property {"all" | "tracked"} [frames]  The frames in formats that show the pictures: all, or from the first to the last with masks.
+ * @property {"all" | "tracked"} [frames]  The frames in formats that show the images: all, or from the first to the last with masks.
  * @property {boolean} [audio]  Whether to keep the sound, in formats that support it.
  * @property {number} [soft]  Pixels over which the edges of cut-outs fade out: feathered edges.
  * @property {string} [background]  The background of a composite: `blur`, or a colour such as `green` or `#00b140`.
@@ -346,7 +346,7 @@
  * @property {"coco" | "yolo" | "cvat-images" | "measures"} format
  * @property {number} [validation]  The approximate fraction of files in val. A file's name determines its split, so adding files does not move others. All frames of a video are in the same split.
  * @property {boolean} [hidden]  Whether to include hidden objects.
- * @property {boolean} [images]  Whether to add the pictures.
+ * @property {boolean} [images]  Whether to add the images.
  * @property {boolean} [reviewed_only]  Whether to include only reviewed frames.
  *
  * @typedef {object} NewPrompt

@@ -27,7 +27,7 @@ export function adding(about, project) {
         "label",
         { class: "drop", for: "file-picker" },
         icon("upload"),
-        h("strong", {}, "Drop videos or pictures here"),
+        h("strong", {}, "Drop videos or images here"),
         h("span", {}, `or choose files${limit}. They stay on this server.`),
     );
     const zone = h(

@@ -49,7 +49,7 @@ export function bindings(studio, stage, help) {
                 key("x", "X", "everything: show all masks, click to keep one", () =>
                     void prompting.toggleEverything(studio),
                 ),
-                key("h", "H", "hand: move the picture", tool("hand")),
+                key("h", "H", "hand: move the image", tool("hand")),
                 key(["[", "]"], "[ ]", "smaller, larger brush", brush(1 / 1.25), brush(1.25)),
                 key("c", "C", "next of the three candidates", () => prompting.chooseNext(studio)),
                 key("z", "Z", "edit masks: fill, drop, grow, shrink, smooth, merge, split", () => press(".edits-button")),
@@ -60,7 +60,7 @@ export function bindings(studio, stage, help) {
                     stage.redrawOver();
                 }),
                 key("mod+c", "Ctrl C", "copy the mask", () => void copyMask(studio)),
-                key("", "Ctrl V", "paste a mask, or a black and white picture", () => void pasteMask(studio)),
+                key("", "Ctrl V", "paste a mask, or a black and white image", () => void pasteMask(studio)),
                 key("k", "K", "a cursor moved by arrow keys; Enter clicks, Alt Enter is a minus click", () =>
                     stage.input.toggleCross(),
                 ),
@@ -174,7 +174,7 @@ export function bindings(studio, stage, help) {
                 key(
                     "enter",
                     "Enter",
-                    "accept, and go to the next doubtful frame (for a picture: the next file)",
+                    "accept, and go to the next doubtful frame (for an image: the next file)",
                     () => {
                         if (stage.outline.points.length) stage.outline.finish();
                         else void go.accept(studio);

@@ -46,7 +46,7 @@ function form(studio) {
     );
     studio.store.watch(["frame", "object", "video"], () => {
         const item = selected(studio.state);
-        fill(frameLabel, studio.state.video.frames > 1 ? `On frame ${studio.state.frame}` : "On this picture");
+        fill(frameLabel, studio.state.video.frames > 1 ? `On frame ${studio.state.frame}` : "On this image");
         aboutLabel.hidden = !item;
         if (item) fill(/** @type {Element} */ (aboutLabel.lastElementChild), `about ${nameOf(item)}`);
     });

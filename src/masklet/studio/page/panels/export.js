@@ -35,7 +35,7 @@ const GROUPS = [
         },
     },
     {
-        title: "Pictures",
+        title: "Images",
         formats: {
             palette: ["Label maps", "Palette PNG, as in DAVIS"],
             objects: ["PNG for each object", "Black and white"],

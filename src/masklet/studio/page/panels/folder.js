@@ -33,7 +33,7 @@ export function folderBrowser(project) {
     const missing = () => shown().filter(({ kind, video }) => !video && (kind === "video" || kind === "picture"));
     const show = () => {
         const rows = shown().map((entry) => row(project, entry, enter));
-        fill(list, ...(rows.length ? rows : [h("li", { class: "hint" }, "No videos or pictures here.")]));
+        fill(list, ...(rows.length ? rows : [h("li", { class: "hint" }, "No videos or images here.")]));
         const count = missing().length;
         all.hidden = !entries.some(({ kind }) => kind === "video" || kind === "picture");
         all.disabled = !count;
@@ -106,7 +106,7 @@ function row(project, entry, enter) {
                 {
                     type: "button",
                     class: "link",
-                    title: "Use the pictures as frames, in the order of their names",
+                    title: "Use the images as frames, in the order of their names",
                     onclick: () => void open(project, path, button),
                 },
                 "open as a video",

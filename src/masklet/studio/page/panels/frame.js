@@ -10,10 +10,10 @@ import { FRESH } from "../stage/tools.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
-const WIDTH = 84; // of a candidate's picture, in CSS pixels
+const WIDTH = 84; // of a candidate's image, in CSS pixels
 const HEIGHT = 56;
 const FILL = 0.45; // opacity of a candidate
-const MARGIN = 1.3; // of the picture around the masks
+const MARGIN = 1.3; // of the image around the masks
 
 /**
  * @param {Studio} studio
@@ -21,7 +21,7 @@ const MARGIN = 1.3; // of the picture around the masks
  */
 export function mountFrame(studio, root) {
     /** @type {Map<string, HTMLCanvasElement>} */
-    const drawn = new Map(); // pictures of the candidates that are shown, by colour and mask
+    const drawn = new Map(); // images of the candidates that are shown, by colour and mask
     studio.store.watch(["candidates"], () => studio.state.candidates ?? drawn.clear());
     studio.store.watch(["video", "object", "frame", "candidates", "masksVersion"], () =>
         draw(studio, root, drawn),
@@ -79,7 +79,7 @@ function draw(studio, root, drawn) {
             action(
                 "paste",
                 "Paste",
-                "Paste a copied mask or a black and white picture here (Ctrl+V)",
+                "Paste a copied mask or a black and white image here (Ctrl+V)",
                 () => void pasteMask(studio),
             ),
         ),
@@ -87,17 +87,17 @@ function draw(studio, root, drawn) {
 }
 
 /**
- * @param {string} picture
+ * @param {string} iconName
  * @param {string} text
  * @param {string} title
  * @param {() => void} press
  * @param {boolean} [disabled]
  */
-function action(picture, text, title, press, disabled = false) {
+function action(iconName, text, title, press, disabled = false) {
     return h(
         "button",
         { type: "button", class: "quiet", title, onclick: press, disabled },
-        icon(picture),
+        icon(iconName),
         text,
     );
 }
@@ -177,8 +177,8 @@ function drawCandidate(studio, canvas, candidate, color, [left, top, right, bott
         const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
         const scale = Math.min(canvas.width / (right - left), canvas.height / (bottom - top));
         context.setTransform(scale, 0, 0, scale, -left * scale, -top * scale);
-        const picture = studio.frames.get(frame) ?? studio.frames.preview(frame);
-        if (picture) context.drawImage(picture, 0, 0, video.width, video.height);
+        const image = studio.frames.get(frame) ?? studio.frames.preview(frame);
+        if (image) context.drawImage(image, 0, 0, video.width, video.height);
         const { box } = candidate;
         if (!box) return;
         const outlines = new OutlineCache(video.width, video.height);

@@ -71,7 +71,7 @@ function hintsOf(studio, isTouch) {
     const onwards = object === null ? [] : goingOn(state, isTouch);
     const name = shortName(nameOf(selected(state), object ?? 0));
     if (everything?.frame === frame) return [["Click", "keeps a mask as an object"], [isTouch ? "X" : "Esc", "ends"]];
-    if (tool === "hand") return [["Drag", "moves the picture"], ["P", "back to pointing"]];
+    if (tool === "hand") return [["Drag", "moves the image"], ["P", "back to pointing"]];
     if (tool === "brush" || tool === "erase" || tool === "lasso") {
         const verb = tool === "erase" ? "removes from" : "adds to";
         return [["Drag", `${verb} ${object === null ? "a new object" : name}`], ["P", "back to pointing"], ...onwards];

@@ -206,12 +206,12 @@ function main(about, project) {
 
 /** What there is to do, for those who come the first time. */
 function steps() {
-    const step = (/** @type {string} */ picture, /** @type {string} */ title, /** @type {string} */ words) =>
-        h("li", {}, icon(picture), h("strong", {}, title), h("span", {}, words));
+    const step = (/** @type {string} */ iconName, /** @type {string} */ title, /** @type {string} */ words) =>
+        h("li", {}, icon(iconName), h("strong", {}, title), h("span", {}, words));
     return h(
         "ol",
         { class: "steps", "aria-label": "How it works" },
-        step("upload", "Add a video", "Of any length, or a single picture."),
+        step("upload", "Add a video", "Of any length, or a single image."),
         step("point-plus", "Select an object", "Click on it or draw a box to get its mask."),
         step("track", "Track it", "Masks appear frame by frame. You can stop at any time."),
         step("doubt", "Check and correct", "Strips show where the model is uncertain."),

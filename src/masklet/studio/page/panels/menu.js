@@ -7,14 +7,14 @@ import { fill, h, iconButton } from "../lib/dom.js";
 const GAP = 6; // pixels between button and menu
 
 /**
- * @param {string} picture
+ * @param {string} iconName
  * @param {string} label
  * @param {() => Child[]} contents  made anew each time that the menu opens
  * @param {string} [name]  a class of the button
  */
-export function menuButton(picture, label, contents, name = "") {
+export function menuButton(iconName, label, contents, name = "") {
     const menu = h("div", { class: "menu", popover: "auto", role: "group", "aria-label": label });
-    const button = iconButton(picture, label, () => {}, {
+    const button = iconButton(iconName, label, () => {}, {
         class: `icon-button menu-button ${name}`.trim(),
         "aria-expanded": "false",
     });

@@ -1,4 +1,4 @@
-/** The sheet that exports a whole project as one data set: pictures, classes and masks, in train and val. */
+/** The sheet that exports a whole project as one data set: images, classes and masks, in train and val. */
 
 import * as api from "../lib/api.js";
 import { fill, h, icon, whileBusy } from "../lib/dom.js";
@@ -43,9 +43,9 @@ function openProjectExport(project) {
     const busy = h("p", { class: "notice", role: "status", hidden: true });
     void warnOfTracking(project, busy);
     const share = formField("Approximate percentage of files for validation", validation);
-    const withPictures = h("label", { class: "check" }, images, "with the pictures");
+    const withImages = h("label", { class: "check" }, images, "with the images");
     format.addEventListener("change", () => {
-        share.hidden = withPictures.hidden = format.value === "measures"; // a table has no pictures, nor parts
+        share.hidden = withImages.hidden = format.value === "measures"; // a table has no images, nor parts
     });
     const send = h("button", { type: "submit", class: "primary" }, icon("download"), "Export");
     const form = h(
@@ -57,7 +57,7 @@ function openProjectExport(project) {
         h(
             "div",
             { class: "checks" },
-            withPictures,
+            withImages,
             h("label", { class: "check" }, reviewed, "reviewed frames only"),
             h("label", { class: "check" }, hidden, "hidden objects too"),
         ),

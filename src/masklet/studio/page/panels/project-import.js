@@ -47,7 +47,7 @@ function openProjectImport(project, changed) {
         h(
             "p",
             { class: "hint" },
-            "Annotations from COCO, YouTube-VIS, CVAT, YOLO or Label Studio, or a masklet script; several files in a zip. Add the videos and pictures first.",
+            "Annotations from COCO, YouTube-VIS, CVAT, YOLO or Label Studio, or a masklet script; several files in a zip. Add the videos and images first.",
         ),
         formField("File", file),
         formField("The video for annotations whose file is not in the project", video),

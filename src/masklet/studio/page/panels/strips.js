@@ -151,7 +151,7 @@ function draw(studio, root, { strips, width }) {
     fill(root, last, ...(lanes.length ? lanes : [empty()]));
 }
 
-/** A strip without an object: the timeline has its height from the start, so the picture never jumps. */
+/** A strip without an object: the timeline has its height from the start, so the image never jumps. */
 function empty() {
     return h(
         "div",

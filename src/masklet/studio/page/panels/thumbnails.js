@@ -5,7 +5,7 @@ import { h } from "../lib/dom.js";
 
 /** @import { Studio } from "../lib/studio.js" */
 
-const SETTLED = 120; // milliseconds without a change before pictures are sent for
+const SETTLED = 120; // milliseconds without a change before images are sent for
 const AT_ONCE = 2; // a browser has few connections, and a click needs one; a video is decoded fastest in its order
 
 /**
@@ -46,15 +46,15 @@ function draw(studio, root) {
         const middle = span[0] + ((index + 0.5) * (span[1] - span[0])) / count;
         return Math.min(video.frames - 1, Math.floor(middle));
     });
-    const pictures = frames.map(() => h("img", { alt: "", decoding: "async", draggable: "false" }));
-    root.replaceChildren(...pictures);
+    const images = frames.map(() => h("img", { alt: "", decoding: "async", draggable: "false" }));
+    root.replaceChildren(...images);
     const addresses = frames.map((frame) => thumbnailAddress(studio.id, frame, video.channel));
     let next = 0;
     const load = () => {
-        const picture = pictures[next];
-        if (!picture?.isConnected) return; // all are there, or others are wanted
-        picture.onload = picture.onerror = load;
-        picture.src = addresses[next++];
+        const image = images[next];
+        if (!image?.isConnected) return; // all are there, or others are wanted
+        image.onload = image.onerror = load;
+        image.src = addresses[next++];
     };
     for (let at = 0; at < AT_ONCE; at++) load();
 }

@@ -162,7 +162,7 @@ function keepInView(studio) {
 function drawRuler(studio, ruler) {
     const { span, video, isVariable } = studio.state;
     const isTimed = video.kind === "video" && !isVariable;
-    const fps = (isTimed && video.fps) || 1; // pictures, pages and frames of no constant rate are counted
+    const fps = (isTimed && video.fps) || 1; // images, pages and frames of no constant rate are counted
     const seconds = (span[1] - span[0]) / fps;
     const steps = isTimed ? STEPS : COUNTS;
     const every = steps.find((step) => seconds / step <= 12) ?? steps[steps.length - 1];

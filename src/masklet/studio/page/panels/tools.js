@@ -18,7 +18,7 @@ const TOOLS = [
     ["erase", "eraser", "Eraser: erase the mask (E)"],
     ["lasso", "lasso", "Lasso: draw around a part to add it; with Alt to remove it (Q)"],
     ["polygon", "polygon", "Polygon: click corners, Enter closes; with Alt to remove (W)"],
-    ["hand", "hand", "Hand: move the picture (H, or the middle button)"],
+    ["hand", "hand", "Hand: move the image (H, or the middle button)"],
 ];
 
 /**
@@ -27,8 +27,8 @@ const TOOLS = [
  * @param {HTMLElement} root
  */
 export function mountTools(studio, stage, root) {
-    const buttons = TOOLS.map(([tool, picture, label]) =>
-        iconButton(picture, label, () => studio.store.set({ tool }), { "data-tool": tool }),
+    const buttons = TOOLS.map(([tool, iconName, label]) =>
+        iconButton(iconName, label, () => studio.store.set({ tool }), { "data-tool": tool }),
     );
     const size = h("input", {
         type: "range",
@@ -84,8 +84,8 @@ function viewMenu(studio) {
         const { view, opacity, preview } = studio.state;
         /** @type {[typeof view, string, string][]} */
         const ways = [
-            ["overlay", "Masks on the picture", ""],
-            ["side", "Picture and masks side by side", ""],
+            ["overlay", "Masks on the image", ""],
+            ["side", "Image and masks side by side", ""],
             ["matte", "Matte: white on black", ""],
         ];
         const slider = h("input", {

@@ -278,17 +278,17 @@ function moreWays(studio) {
 }
 
 /**
- * @param {string} picture
+ * @param {string} iconName
  * @param {string} text
  * @param {string} title
  * @param {() => void} press
  * @param {string} kind
  */
-function button(picture, text, title, press, kind) {
+function button(iconName, text, title, press, kind) {
     return h(
         "button",
         { type: "button", class: kind, title, "aria-label": text, onclick: press },
-        icon(picture),
+        icon(iconName),
         h("span", {}, text),
     );
 }

@@ -1,4 +1,4 @@
-/** A project's videos and pictures as a list of work: thumbnails, state, people, search and order. */
+/** A project's videos and images as a list of work: thumbnails, state, people, search and order. */
 
 import * as api from "../lib/api.js";
 import { fill, h, iconButton } from "../lib/dom.js";
@@ -163,10 +163,10 @@ async function watchTracking(project, cards, list) {
  * @param {CardActions} actions
  */
 function card(video, { remove, edit }) {
-    const picture = h("img", { src: api.frameAddress(video.id, 0, 480, video.channel), alt: "", loading: "lazy" });
-    picture.addEventListener("error", () => picture.classList.add("broken"));
+    const image = h("img", { src: api.frameAddress(video.id, 0, 480, video.channel), alt: "", loading: "lazy" });
+    image.addEventListener("error", () => image.classList.add("broken"));
     const seconds = video.kind === "video" ? ` · ${clock(video.frames, video.fps)}` : "";
-    const length = video.frames > 1 ? `${video.frames} frames${seconds}` : "picture";
+    const length = video.frames > 1 ? `${video.frames} frames${seconds}` : "image";
     const done = h("i", { class: "done" });
     const work = h("small", {});
     const people = h("small", {});
@@ -176,7 +176,7 @@ function card(video, { remove, edit }) {
         h(
             "a",
             { href: `#video/${video.id}` },
-            h("span", { class: "card-picture" }, picture),
+            h("span", { class: "card-image" }, image),
             done,
             h("strong", { title: video.name }, video.name),
             h("small", {}, `${video.width} × ${video.height} · ${length}`),

@@ -1,4 +1,4 @@
-/** Clicks, and the cross of the keyboard: what marks a place on a picture. */
+/** Clicks, and the cross of the keyboard: what marks a place on an image. */
 
 const RADIUS = 7; // of a click, in screen pixels
 

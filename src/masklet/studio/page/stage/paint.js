@@ -1,4 +1,4 @@
-/** Masks as pictures that can be laid over a frame: a clear fill and a firm outline. */
+/** Masks as images that can be laid over a frame: a clear fill and a firm outline. */
 
 import { decode } from "../lib/rle.js";
 import { outlinePath } from "./contour.js";
@@ -49,8 +49,8 @@ export function drawMask(context, path, color, { opacity, scale }) {
  */
 export function paintPixels(context, pixels, width, [left, top, right, bottom], color) {
     if (right <= left || bottom <= top) return;
-    const picture = context.createImageData(right - left, bottom - top);
-    const words = new Uint32Array(picture.data.buffer);
+    const image = context.createImageData(right - left, bottom - top);
+    const words = new Uint32Array(image.data.buffer);
     const [red, green, blue] = channels(color);
     const fill = ((FILL << 24) | (blue << 16) | (green << 8) | red) >>> 0;
     let at = 0;
@@ -59,7 +59,7 @@ export function paintPixels(context, pixels, width, [left, top, right, bottom], 
             if (pixels[place]) words[at] = fill;
         }
     }
-    context.putImageData(picture, left, top);
+    context.putImageData(image, left, top);
 }
 
 /** Outlines of masks, the least recently used ones dropped. */

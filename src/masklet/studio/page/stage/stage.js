@@ -13,7 +13,7 @@ import { View } from "./view.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
-const WIDTHS = [480, 640, 960, 1280, 1920]; // of pictures that the server is asked for
+const WIDTHS = [480, 640, 960, 1280, 1920]; // of images that the server is asked for
 const OTHERS = 0.72; // opacity of objects that are not selected
 
 export class Stage {
@@ -46,10 +46,10 @@ export class Stage {
         });
         this.input = new Input(studio, this, signal);
         /** @type {ImageBitmap | null} */
-        this.picture = null;
+        this.image = null;
         this.shown = -1; // the frame that is painted: that in view, or the one before while it loads
         this.scheduled = false;
-        this.isSized = false; // before all panels are there it is not known how wide pictures need be
+        this.isSized = false; // before all panels are there it is not known how wide images need be
         this.stale = true; // the base must be painted anew, not only what lies over it
         const observer = new ResizeObserver(() => {
             this.#resize();
@@ -157,12 +157,12 @@ export class Stage {
         const { studio } = this;
         this.stale = false;
         const { frame, unreadable } = studio.state;
-        const picture = studio.frames.get(frame) ?? studio.frames.preview(frame);
-        if (picture) {
-            this.picture = picture;
+        const image = studio.frames.get(frame) ?? studio.frames.preview(frame);
+        if (image) {
+            this.image = image;
             this.shown = frame;
         } else if (unreadable?.frame === frame) {
-            this.picture = null;
+            this.image = null;
             this.shown = frame;
         }
         this.root.classList.toggle("waiting", !studio.frames.get(frame) && unreadable?.frame !== frame);
@@ -170,18 +170,18 @@ export class Stage {
         const context = cleared(this.base);
         const mode = studio.state.view;
         if (mode === "side") {
-            this.#drawColumn(context, 0, { picture: true, masks: false });
-            this.#drawColumn(context, 1, { picture: true, masks: true });
+            this.#drawColumn(context, 0, { image: true, masks: false });
+            this.#drawColumn(context, 1, { image: true, masks: true });
         } else {
-            this.#drawColumn(context, 0, { picture: mode === "overlay", masks: true });
+            this.#drawColumn(context, 0, { image: mode === "overlay", masks: true });
         }
-        if (picture) studio.painted();
+        if (image) studio.painted();
     }
 
     /**
      * @param {CanvasRenderingContext2D} context
      * @param {number} column
-     * @param {{picture: boolean, masks: boolean}} layers
+     * @param {{image: boolean, masks: boolean}} layers
      */
     #drawColumn(context, column, layers) {
         const { view } = this;
@@ -192,10 +192,10 @@ export class Stage {
         context.imageSmoothingEnabled = view.scale < 6;
         context.imageSmoothingQuality = "high";
         context.fillStyle = "#000";
-        if (!layers.picture) context.fillRect(0, 0, view.width, view.height);
-        else if (this.picture?.width) context.drawImage(this.picture, 0, 0, view.width, view.height);
+        if (!layers.image) context.fillRect(0, 0, view.width, view.height);
+        else if (this.image?.width) context.drawImage(this.image, 0, 0, view.width, view.height);
         const { masksHidden, everything, frame } = this.studio.state;
-        if (layers.masks && !masksHidden && this.shown >= 0) this.#drawMasks(context, !layers.picture);
+        if (layers.masks && !masksHidden && this.shown >= 0) this.#drawMasks(context, !layers.image);
         if (layers.masks && everything?.frame === frame) this.#drawEverything(context, everything.segments);
         context.restore();
     }

@@ -1,17 +1,17 @@
-/** What a visitor opens: a picture, a video or a camera, as frames by number. */
+/** What a visitor opens: an image, a video or a camera, as frames by number. */
 
-import { onWhite, readFrame, readPicture } from "./colors.js";
+import { onWhite, readFrame, readImage } from "./colors.js";
 import { readIndex } from "./frame_times.js";
 
 /**
  * @typedef {object} Clip
- * @property {"picture" | "video" | "camera"} kind
+ * @property {"image" | "video" | "camera"} kind
  * @property {string} name  without its suffix
  * @property {number} width
  * @property {number} height
  * @property {number} frames  of a camera: those that were taken so far
  * @property {Float64Array} times  of the frames, in seconds
- * @property {HTMLVideoElement | null} video  plays; null for pictures
+ * @property {HTMLVideoElement | null} video  plays; null for images
  * @property {(frame: number) => Promise<ImageBitmap>} read
  * @property {() => void} close
  */
@@ -27,11 +27,11 @@ const MOST_PIXELS = 2 ** 25;
  */
 export async function openFile(file) {
     const name = file.name.replace(/\.[^.]*$/, "");
-    const picture = await readPicture(file).catch((error) => {
+    const image = await readImage(file).catch((error) => {
         if (!file.type.startsWith("image/")) return null;
         throw new Error(`${file.name} cannot be opened: this browser does not support it.`, { cause: error });
     });
-    return picture ? openPicture(picture, name) : openVideo(file, name);
+    return image ? openImage(image, name) : openVideo(file, name);
 }
 
 /**
@@ -39,7 +39,7 @@ export async function openFile(file) {
  * @param {string} name
  * @returns {Clip}
  */
-function openPicture(stored, name) {
+function openImage(stored, name) {
     const { width, height } = stored;
     if (width * height > MOST_PIXELS) {
         stored.close();
@@ -47,7 +47,7 @@ function openPicture(stored, name) {
     }
     const whole = onWhite(stored);
     return {
-        kind: "picture",
+        kind: "image",
         name,
         width,
         height,

@@ -1,5 +1,5 @@
 /**
- * Colours of pictures and of frames, as masklet's Python reads them: masks depend on every bit.
+ * Colours of images and of frames, as masklet's Python reads them: masks depend on every bit.
  *
  * A browser turns video into RGB with a rounding of its own, up to three levels from FFmpeg's. So the planes of the
  * decoder are read, and converted with FFmpeg's arithmetic.
@@ -18,29 +18,29 @@ const LONGEST_WAIT = 500; // milliseconds
 const AS_STORED = /** @type {const} */ ({ colorSpaceConversion: "none", premultiplyAlpha: "none" });
 
 /**
- * A picture as its numbers are stored: a colour profile is not applied.
+ * An image as its numbers are stored: a colour profile is not applied.
  *
  * @param {Blob} file
  * @returns {Promise<ImageBitmap>}
  */
-export async function readPicture(file) {
+export async function readImage(file) {
     return createImageBitmap(file, { colorSpaceConversion: "none" });
 }
 
 /**
- * The same picture with white where it is transparent.
+ * The same image with white where it is transparent.
  *
- * @param {ImageBitmap} picture  is closed
+ * @param {ImageBitmap} image  is closed
  * @returns {ImageBitmap}
  */
-export function onWhite(picture) {
-    const { width, height } = picture;
+export function onWhite(image) {
+    const { width, height } = image;
     const canvas = new OffscreenCanvas(width, height);
     const context = /** @type {OffscreenCanvasRenderingContext2D} */ (canvas.getContext("2d"));
     context.fillStyle = "white";
     context.fillRect(0, 0, width, height);
-    context.drawImage(picture, 0, 0);
-    picture.close();
+    context.drawImage(image, 0, 0);
+    image.close();
     return canvas.transferToImageBitmap();
 }
 

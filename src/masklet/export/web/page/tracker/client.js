@@ -11,11 +11,11 @@
  * @typedef {object} Requests  by name: what is sent, and what comes back
  * @property {(wanted: {provider: string | null, threads: number | null}) => Loaded} load
  * @property {(what: {kind: string}) => void} open
- * @property {(what: {frame: number, picture: ImageBitmap}) => void} look
+ * @property {(what: {frame: number, image: ImageBitmap}) => void} look
  * @property {(what: {point: [number, number]}) => Mask} preview
  * @property {(what: {object: number, prompt: Prompt}) => {masks: Mask[], prompts: GivenPrompt[]}} prompt
  * @property {(what: {}) => void} beginTracking
- * @property {(what: {frame: number, picture: ImageBitmap}) => FrameMasks} track
+ * @property {(what: {frame: number, image: ImageBitmap}) => FrameMasks} track
  * @property {(what: {object: number}) => Everything} remove
  * @property {(what: {}) => Everything} undo
  */
@@ -50,10 +50,10 @@ export class TrackerClient {
      */
     request(name, argument) {
         const number = this.number++;
-        const { picture } = /** @type {{picture?: ImageBitmap}} */ (argument);
+        const { image } = /** @type {{image?: ImageBitmap}} */ (argument);
         return new Promise((resolve, reject) => {
             this.waiting.set(number, { resolve, reject });
-            this.worker.postMessage({ number, name, argument }, picture ? [picture] : []);
+            this.worker.postMessage({ number, name, argument }, image ? [image] : []);
         });
     }
 }

@@ -19,7 +19,7 @@
  *
  * @typedef {{manifest: Manifest, files: Record<string, Uint8Array>}} Graphs
  *
- * @typedef {Record<"coarse" | "middle" | "fine" | "context", O.Tensor>} Features  an encoded picture
+ * @typedef {Record<"coarse" | "middle" | "fine" | "context", O.Tensor>} Features  an encoded image
  *
  * @typedef {object} Prediction  one mask of one object
  * @property {Float32Array} logits  low-res

@@ -1,4 +1,4 @@
-/** Resizing of pictures, masks and logits, as masklet's Python does it: masks depend on it. */
+/** Resizing of images, masks and logits, as masklet's Python does it: masks depend on it. */
 
 /**
  * @typedef {[number, number, number, number]} Window  x0, y0, x1, y1 in pixels; x1 and y1 exclusive
@@ -15,7 +15,7 @@
  * @property {number} most
  */
 
-const FIXED = 1 << 22; // weights as whole numbers, in the bicubic filter of 8-bit pictures
+const FIXED = 1 << 22; // weights as whole numbers, in the bicubic filter of 8-bit images
 
 /** @param {number} x */
 function triangle(x) {
@@ -33,7 +33,7 @@ function cubic(x) {
 }
 
 /**
- * The taps of an antialiased filter: it grows as wide as the picture shrinks.
+ * The taps of an antialiased filter: it grows as wide as the image shrinks.
  *
  * @param {number} from  length of the source
  * @param {number} to  length of the target
@@ -67,15 +67,15 @@ function makeTaps(from, to, filter, reach) {
 }
 
 /**
- * A part of a picture as the network's square: planes of red, green and blue from 0 to 255.
+ * A part of an image as the network's square: planes of red, green and blue from 0 to 255.
  *
- * @param {RgbaImage} picture
+ * @param {RgbaImage} image
  * @param {Window} window
  * @param {number} side
  * @param {"frame" | "still"} kind  frames of a video: bicubic, in whole numbers; stills: bilinear, in floats
  * @returns {Float32Array}
  */
-export function toSquare(picture, [x0, y0, x1, y1], side, kind) {
+export function toSquare(image, [x0, y0, x1, y1], side, kind) {
     const width = x1 - x0;
     const height = y1 - y0;
     const isWhole = kind === "frame";
@@ -89,8 +89,8 @@ export function toSquare(picture, [x0, y0, x1, y1], side, kind) {
     const square = new Float32Array(3 * side * side);
     for (let channel = 0; channel < 3; channel++) {
         for (let y = 0; y < height; y++) {
-            let at = 4 * ((y0 + y) * picture.width + x0) + channel;
-            for (let x = 0; x < width; x++, at += 4) plane[x] = picture.rgba[at];
+            let at = 4 * ((y0 + y) * image.width + x0) + channel;
+            for (let x = 0; x < width; x++, at += 4) plane[x] = image.rgba[at];
             for (let x = 0; x < side; x++) {
                 const sum = weighted(plane, across, x, 0, 1);
                 narrow[y * side + x] = finish ? finish(sum) : sum;
@@ -163,7 +163,7 @@ export function resizePlane(plane, width, height, toWidth, toHeight) {
 }
 
 /**
- * Low-res logits at the size of the picture, or of a window: bilinear between the middles of cells.
+ * Low-res logits at the size of the image, or of a window: bilinear between the middles of cells.
  *
  * @param {Float32Array} logits  a square
  * @param {number} width
@@ -210,7 +210,7 @@ function neighbours(from, to) {
 }
 
 /**
- * A mask of the picture in the network's square: 0 or 1.
+ * A mask of the image in the network's square: 0 or 1.
  *
  * @param {Uint8Array} mask
  * @param {number} width

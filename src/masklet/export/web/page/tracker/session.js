@@ -1,4 +1,4 @@
-/** A session: what a person pointed at in one picture or video, the masks, and the way back. */
+/** A session: what a person pointed at in one image or video, the masks, and the way back. */
 
 import { encode } from "../lib/rle.js";
 import { MemoryBank } from "./bank.js";
@@ -19,8 +19,8 @@ import { View, countCandidates, pointsIn, wholeOf, withBox } from "./zoom.js";
  *
  * @typedef {object} Answer
  * @property {Mask} mask
- * @property {Float32Array | null} logits  low-res; null where only a window of a picture was looked at
- * @property {Float32Array | null} full  logits at the size of the picture, where there are no others
+ * @property {Float32Array | null} logits  low-res; null where only a window of an image was looked at
+ * @property {Float32Array | null} full  logits at the size of the image, where there are no others
  * @property {Window | null} window  in which those were made
  * @property {Uint8Array | null} exact  the mask, where zoom made it finer than the logits
  * @property {boolean} isTracked  whether tracking reached this frame
@@ -41,7 +41,7 @@ const UNDO = 100; // steps
 export class Session {
     /**
      * @param {Network} network
-     * @param {"picture" | "video" | "camera"} kind
+     * @param {"image" | "video" | "camera"} kind
      */
     constructor(network, kind) {
         this.network = network;
@@ -60,10 +60,10 @@ export class Session {
      * Show the network a frame; everything until the next one is about it.
      *
      * @param {number} frame
-     * @param {RgbaImage} picture
+     * @param {RgbaImage} image
      */
-    async look(frame, picture) {
-        this.view = await View.encode(this.network, picture, this.kind === "picture" ? "still" : "frame");
+    async look(frame, image) {
+        this.view = await View.encode(this.network, image, this.kind === "image" ? "still" : "frame");
         this.frame = frame;
     }
 
@@ -94,8 +94,8 @@ export class Session {
         const bank = before?.bank.copy() ?? new MemoryBank(this.network.manifest.memory);
         const isPromptedElsewhere = [...(before?.prompts.keys() ?? [])].some((other) => other !== frame);
         const answer =
-            this.kind === "picture"
-                ? await this.#answerInPicture(id, prompt, before?.answers.get(frame))
+            this.kind === "image"
+                ? await this.#answerInImage(id, prompt, before?.answers.get(frame))
                 : await this.#answerInVideo(id, prompt, before?.answers.get(frame), bank, isPromptedElsewhere);
         this.#remember();
         this.objects = new Map(this.objects).set(id, {
@@ -112,7 +112,7 @@ export class Session {
      * @param {Answer | undefined} before  the mask that is corrected
      * @returns {Promise<Answer>}
      */
-    async #answerInPicture(id, prompt, before) {
+    async #answerInImage(id, prompt, before) {
         const view = this.#seen();
         const hint = before
             ? { logits: before.full ?? this.#enlarged(before), lowRes: before.logits, window: before.window }
@@ -140,7 +140,7 @@ export class Session {
     async #answerInVideo(id, given, before, bank, isPromptedElsewhere) {
         const { frame, network } = this;
         const view = this.#seen();
-        const { width, height } = view.picture;
+        const { width, height } = view.image;
         const isTracked = before?.isTracked ?? false;
         const tracked = isTracked && isPromptedElsewhere && network.manifest.zoom ? before?.mask.box : null;
         const prompt = tracked ? withBox(given, tracked) : given;
@@ -158,7 +158,7 @@ export class Session {
         } else {
             const selection = bank.select(frame);
             const context = isTracked ? await network.attend(view.features, [selection]) : view.features.context;
-            const points = pointsIn(prompt, wholeOf(view.picture), network.manifest);
+            const points = pointsIn(prompt, wholeOf(view.image), network.manifest);
             const decoded = await network.decode(view.features, context, points, before?.logits ?? null);
             prediction = this.#present(likeliest(points.labels.length > 1 ? decoded.slice(0, 1) : decoded.slice(1)));
         }
@@ -212,7 +212,7 @@ export class Session {
     /** @param {{obj: TrackedObject, selection: Selection}[]} group */
     async #trackTogether(group) {
         const { frame, network } = this;
-        const { features, picture } = this.#seen();
+        const { features, image } = this.#seen();
         const context = await network.attend(features, group.map(({ selection }) => selection));
         const decoded = await network.decodeTracked(features, context);
         const predictions = decoded.map((candidates) => this.#present(likeliest(candidates.slice(1))));
@@ -220,7 +220,7 @@ export class Session {
         for (const [row, { obj }] of group.entries()) {
             const { logits, pointer } = predictions[row];
             obj.bank.keep({ frame, tokens: tokens[row], pointer, isPrompted: false }, this.capacity);
-            const pixels = toMask(enlarge(logits, picture.width, picture.height));
+            const pixels = toMask(enlarge(logits, image.width, image.height));
             const mask = this.#show(obj.id, pixels, predictions[row]);
             obj.answers.set(frame, { mask, logits, full: null, window: null, exact: null, isTracked: true });
             if (this.kind === "camera") obj.answers.delete(frame - 1);
@@ -284,13 +284,13 @@ export class Session {
      */
     #candidates(prompt, hint) {
         const view = this.#seen();
-        if (this.network.manifest.zoom) return view.zoom(prompt, hint, this.kind === "picture");
+        if (this.network.manifest.zoom) return view.zoom(prompt, hint, this.kind === "image");
         return view.segment(null, prompt, hint, countCandidates(prompt));
     }
 
     /** @param {Answer} answer */
     #enlarged({ logits }) {
-        const { width, height } = this.#seen().picture;
+        const { width, height } = this.#seen().image;
         return enlarge(/** @type {Float32Array} */ (logits), width, height);
     }
 
@@ -329,7 +329,7 @@ export class Session {
      * @returns {Mask}
      */
     #show(object, pixels, { iou, score }) {
-        const { width, height } = this.#seen().picture;
+        const { width, height } = this.#seen().image;
         const { counts } = encode(pixels, [height, width]);
         return { object, box: tightBox(pixels, width), counts, iou, score };
     }

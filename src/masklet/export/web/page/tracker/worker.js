@@ -56,9 +56,9 @@ const requests = {
         session = new Session(network, kind);
     },
 
-    /** @param {{frame: number, picture: ImageBitmap}} what */
-    async look({ frame, picture }) {
-        await current().look(frame, read(picture));
+    /** @param {{frame: number, image: ImageBitmap}} what */
+    async look({ frame, image }) {
+        await current().look(frame, read(image));
     },
 
     /** @param {{point: [number, number]}} what */
@@ -76,9 +76,9 @@ const requests = {
         current().beginTracking();
     },
 
-    /** @param {{frame: number, picture: ImageBitmap}} what */
-    async track({ frame, picture }) {
-        await current().look(frame, read(picture));
+    /** @param {{frame: number, image: ImageBitmap}} what */
+    async track({ frame, image }) {
+        await current().look(frame, read(image));
         return current().track();
     },
 

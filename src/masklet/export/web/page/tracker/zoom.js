@@ -1,6 +1,6 @@
 /**
- * A picture in the network, and zoom: an object that fills little of it is answered again in a window around it, one
- * that is too large for a window in the mirrored picture too.
+ * An image in the network, and zoom: an object that fills little of it is answered again in a window around it, one
+ * that is too large for a window in the mirrored image too.
  */
 
 import { removeSpecks } from "./components.js";
@@ -10,56 +10,56 @@ import { enlarge, resizePlane, tightBox, toMask, toSquare } from "./pixels.js";
 /** @import { RgbaImage, Window } from "./pixels.js" */
 
 /**
- * @typedef {object} Prompt  what a person points at, in pixels of the picture
+ * @typedef {object} Prompt  what a person points at, in pixels of the image
  * @property {[number, number][]} positive
  * @property {[number, number][]} negative
  * @property {Window | null} box
  *
  * @typedef {object} Candidate  one mask that a prompt may mean
  * @property {Prediction} prediction
- * @property {Window | null} window  in which it was made; null for the whole picture
+ * @property {Window | null} window  in which it was made; null for the whole image
  *
  * @typedef {object} Hint  the mask that is corrected
- * @property {Float32Array} logits  at the size of the picture
- * @property {Float32Array | null} lowRes  null where only a window of the picture was looked at
+ * @property {Float32Array} logits  at the size of the image
+ * @property {Float32Array | null} lowRes  null where only a window of the image was looked at
  * @property {Window | null} window  in which the mask was made; null for others, and for masks of frames
  */
 
 const CERTAIN = 10; // less this is the logit of what lies outside a window
 const SHARED = 0.5; // IoU of windows above which one serves for both
-const TEMPER = 0.45; // chosen on validation pictures: the predicted IoU of a first click is then not biased
+const TEMPER = 0.45; // chosen on validation images: the predicted IoU of a first click is then not biased
 const MOVED = 0.5; // IoU of windows below which the best answer is looked at again
 const MARGIN = 2; // sides of a window, in those of the object
 const NARROWEST = 32; // the shortest side of a window, in pixels
-const LARGEST = 0.3; // the largest window, as a part of the picture
+const LARGEST = 0.3; // the largest window, as a part of the image
 const FAR = 2; // times the area of a mask's box: clicks that stretch it further mean another thing
 const ROUNDS = 2; // windows for the best answer to a first click; the others have one
 
-/** A picture, encoded once; windows of it are encoded when they are first looked at. */
+/** An image, encoded once; windows of it are encoded when they are first looked at. */
 export class View {
     /**
      * @param {Network} network
-     * @param {RgbaImage} picture
-     * @param {Features} features  of the whole picture
+     * @param {RgbaImage} image
+     * @param {Features} features  of the whole image
      */
-    constructor(network, picture, features) {
+    constructor(network, image, features) {
         this.network = network;
-        this.picture = picture;
+        this.image = image;
         this.features = features;
         /** @type {Map<string, Features>} */
         this.windows = new Map();
-        /** @type {Features | null} of the mirrored picture */
+        /** @type {Features | null} of the mirrored image */
         this.mirrored = null;
     }
 
     /**
      * @param {Network} network
-     * @param {RgbaImage} picture
+     * @param {RgbaImage} image
      * @param {"frame" | "still"} kind
      */
-    static async encode(network, picture, kind) {
-        const square = toSquare(picture, wholeOf(picture), network.manifest.image_size, kind);
-        return new View(network, picture, await network.encode(square));
+    static async encode(network, image, kind) {
+        const square = toSquare(image, wholeOf(image), network.manifest.image_size, kind);
+        return new View(network, image, await network.encode(square));
     }
 
     /**
@@ -67,7 +67,7 @@ export class View {
      *
      * @param {Prompt} prompt
      * @param {Hint | null} hint
-     * @param {boolean} mirrored  see a larger object in the mirrored picture too
+     * @param {boolean} mirrored  see a larger object in the mirrored image too
      * @returns {Promise<Candidate[]>}
      */
     async zoom(prompt, hint, mirrored) {
@@ -82,7 +82,7 @@ export class View {
      */
     async #zoom(prompt, hint, mirrored) {
         const count = countCandidates(prompt);
-        const box = prompt.box ?? (hint && tightBox(toMask(hint.logits), this.picture.width));
+        const box = prompt.box ?? (hint && tightBox(toMask(hint.logits), this.image.width));
         if (box) {
             const around = withClicks(box, prompt);
             const window = this.window(around);
@@ -92,7 +92,7 @@ export class View {
             return this.segment(before ?? window, prompt, hint, count);
         }
         let candidates = await this.segment(null, prompt, hint, count);
-        const tight = tightBox(toMask(this.full(candidates[0])), this.picture.width);
+        const tight = tightBox(toMask(this.full(candidates[0])), this.image.width);
         if (mirrored && !(tight && this.window(withClicks(tight, prompt)))) {
             candidates = await this.#segmentBothWays(prompt, hint, count);
         }
@@ -101,7 +101,7 @@ export class View {
     }
 
     /**
-     * The masks that a prompt may mean, as seen in a window; null for the whole picture.
+     * The masks that a prompt may mean, as seen in a window; null for the whole image.
      *
      * @param {Window | null} window
      * @param {Prompt} prompt
@@ -110,16 +110,16 @@ export class View {
      * @returns {Promise<Candidate[]>}
      */
     async segment(window, prompt, hint, count) {
-        const { network, picture } = this;
+        const { network, image } = this;
         const features = window ? await this.#featuresIn(window) : this.features;
-        const seen = window ?? wholeOf(picture);
+        const seen = window ?? wholeOf(image);
         const points = pointsIn(prompt, seen, network.manifest);
         const decoded = await network.decode(features, features.context, points, this.#hintIn(seen, hint, !window));
         return ranked(decoded.slice(...rowsOf(count)).map((prediction) => ({ prediction, window })));
     }
 
     /**
-     * The masks that a prompt may mean in the whole picture: the mean with those of its mirror image.
+     * The masks that a prompt may mean in the whole image: the mean with those of its mirror image.
      *
      * @param {Prompt} prompt
      * @param {Hint | null} hint
@@ -127,10 +127,10 @@ export class View {
      * @returns {Promise<Candidate[]>}
      */
     async #segmentBothWays(prompt, hint, count) {
-        const { network, picture, features } = this;
+        const { network, image, features } = this;
         const { image_size: side, mask_size: maskSide } = network.manifest;
-        const whole = wholeOf(picture);
-        this.mirrored ??= await network.encode(flipped(toSquare(picture, whole, side, "still"), side));
+        const whole = wholeOf(image);
+        this.mirrored ??= await network.encode(flipped(toSquare(image, whole, side, "still"), side));
         const lowRes = this.#hintIn(whole, hint, true);
         const seen = await network.decode(
             features, features.context, pointsIn(prompt, whole, network.manifest), lowRes,
@@ -138,7 +138,7 @@ export class View {
         const mirrored = await network.decode(
             this.mirrored,
             this.mirrored.context,
-            pointsIn(mirroredPrompt(prompt, picture.width), whole, network.manifest),
+            pointsIn(mirroredPrompt(prompt, image.width), whole, network.manifest),
             lowRes && flipped(lowRes, maskSide),
         );
         const means = seen.map((prediction, row) => {
@@ -150,16 +150,16 @@ export class View {
     }
 
     /**
-     * The low-res logits of a hint as seen in a part of the picture.
+     * The low-res logits of a hint as seen in a part of the image.
      *
      * @param {Window} seen
      * @param {Hint | null} hint
-     * @param {boolean} isWhole  whether that part is the picture
+     * @param {boolean} isWhole  whether that part is the image
      */
     #hintIn(seen, hint, isWhole) {
         if (!hint || (isWhole && hint.lowRes)) return hint && hint.lowRes;
         const side = this.network.manifest.mask_size;
-        const cropped = crop(hint.logits, this.picture.width, seen);
+        const cropped = crop(hint.logits, this.image.width, seen);
         return resizePlane(cropped, seen[2] - seen[0], seen[3] - seen[1], side, side);
     }
 
@@ -174,7 +174,7 @@ export class View {
         const side = this.network.manifest.mask_size;
         return candidates.map((candidate) => {
             const { prediction, window } = candidate;
-            const [x0, y0, x1, y1] = window ?? wholeOf(this.picture);
+            const [x0, y0, x1, y1] = window ?? wholeOf(this.image);
             const cells = (/** @type {[number, number][]} */ clicks) =>
                 clicks
                     .filter(([x, y]) => x0 <= x && x < x1 && y0 <= y && y < y1)
@@ -188,12 +188,12 @@ export class View {
     }
 
     /**
-     * A candidate's logits at the size of the picture.
+     * A candidate's logits at the size of the image.
      *
      * @param {Candidate} candidate
      */
     full({ prediction, window }) {
-        const { width, height } = this.picture;
+        const { width, height } = this.image;
         if (!window) return enlarge(prediction.logits, width, height);
         const [x0, y0, x1, y1] = window;
         const inside = enlarge(prediction.logits, x1 - x0, y1 - y0);
@@ -212,7 +212,7 @@ export class View {
      * @returns {Window | null}
      */
     window(box) {
-        const { width, height } = this.picture;
+        const { width, height } = this.image;
         let wide = Math.max(MARGIN * (box[2] - box[0]), NARROWEST);
         let high = Math.max(MARGIN * (box[3] - box[1]), NARROWEST);
         // an object squeezed more is not recognised
@@ -241,7 +241,7 @@ export class View {
                 continue;
             }
             const logits = this.full(candidate);
-            const tight = tightBox(toMask(logits), this.picture.width);
+            const tight = tightBox(toMask(logits), this.image.width);
             const box = tight && withClicks(tight, prompt);
             const window = box && this.window(box);
             if (!box || !window || (candidate.window && iou(candidate.window, window) >= MOVED)) {
@@ -271,7 +271,7 @@ export class View {
         let features = this.windows.get(key);
         if (!features) {
             const side = this.network.manifest.image_size;
-            features = await this.network.encode(toSquare(this.picture, window, side, "still"));
+            features = await this.network.encode(toSquare(this.image, window, side, "still"));
             this.windows.set(key, features);
         }
         return features;
@@ -298,10 +298,10 @@ function rowsOf(count) {
 }
 
 /**
- * A prompt in the pixels of the mirrored picture.
+ * A prompt in the pixels of the mirrored image.
  *
  * @param {Prompt} prompt
- * @param {number} width  of the picture
+ * @param {number} width  of the image
  * @returns {Prompt}
  */
 function mirroredPrompt({ positive, negative, box }, width) {
@@ -332,7 +332,7 @@ function flipped(planes, width) {
  * Clicks and box as labelled points of the square; a box is its two corners, before the clicks.
  *
  * @param {Prompt} prompt
- * @param {Window} window  the part of the picture that the square shows; clicks beyond it are left out
+ * @param {Window} window  the part of the image that the square shows; clicks beyond it are left out
  * @param {Network["manifest"]} manifest
  * @returns {Points}
  */
@@ -359,7 +359,7 @@ export function pointsIn({ positive, negative, box }, window, { image_size, labe
 }
 
 /**
- * @param {RgbaImage} picture
+ * @param {RgbaImage} image
  * @returns {Window}
  */
 export function wholeOf({ width, height }) {

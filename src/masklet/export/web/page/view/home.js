@@ -25,7 +25,7 @@ export function home(page, example) {
         "label",
         { class: "drop", for: "file-picker" },
         icon("upload"),
-        h("strong", {}, "Drop a picture or a video here"),
+        h("strong", {}, "Drop an image or a video here"),
         h("span", {}, "or choose a file. It stays on this device."),
     );
     const main = h(
@@ -35,7 +35,7 @@ export function home(page, example) {
         h(
             "p",
             { class: "lead" },
-            "Masks of objects in pictures and videos, made by masklet in your browser. Nothing is uploaded.",
+            "Masks of objects in images and videos, made by masklet in your browser. Nothing is uploaded.",
         ),
         picker,
         drop,
@@ -86,8 +86,8 @@ async function openExample(page, address) {
 }
 
 function steps() {
-    const step = (/** @type {string} */ picture, /** @type {string} */ title, /** @type {string} */ words) =>
-        h("li", {}, icon(picture), h("strong", {}, title), h("span", {}, words));
+    const step = (/** @type {string} */ iconName, /** @type {string} */ title, /** @type {string} */ words) =>
+        h("li", {}, icon(iconName), h("strong", {}, title), h("span", {}, words));
     return h(
         "ol",
         { class: "how", "aria-label": "How it works" },

@@ -31,12 +31,12 @@ export class Stage {
             "aria-label": `${clip.name}: click on an object`,
             "aria-describedby": "stage-help",
         });
-        this.root = h("section", { class: "stage", "aria-label": "Picture" }, this.canvas);
+        this.root = h("section", { class: "stage", "aria-label": "Image" }, this.canvas);
         /** @type {[number, number] | null} */
         this.cross = null;
         this.scheduled = false;
         new ResizeObserver(() => this.#resize()).observe(this.root);
-        workspace.store.watch(["frame", "picture", "masks", "prompts", "preview", "object"], () => this.redraw());
+        workspace.store.watch(["frame", "image", "masks", "prompts", "preview", "object"], () => this.redraw());
         this.#listen();
     }
 
@@ -112,8 +112,8 @@ export class Stage {
     }
 
     #draw() {
-        const { picture, masks, frame, preview, object } = this.workspace.state;
-        if (!picture?.width) return;
+        const { image, masks, frame, preview, object } = this.workspace.state;
+        if (!image?.width) return;
         const { view } = this;
         const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
         context.setTransform(1, 0, 0, 1, 0, 0);
@@ -121,7 +121,7 @@ export class Stage {
         const scale = view.scale * devicePixelRatio;
         context.setTransform(scale, 0, 0, scale, view.left * devicePixelRatio, view.top * devicePixelRatio);
         context.imageSmoothingQuality = "high";
-        context.drawImage(picture, 0, 0, view.width, view.height);
+        context.drawImage(image, 0, 0, view.width, view.height);
         for (const mask of masks.get(frame) ?? []) {
             context.globalAlpha = object === null || object === mask.object ? 1 : 0.72;
             this.#drawMask(context, mask, colorOf(mask.object));

@@ -75,11 +75,11 @@ function row(workspace, id, isSelected, mask) {
  * @param {Workspace} workspace
  */
 function signs(workspace) {
-    const button = (/** @type {boolean} */ isPositive, /** @type {string} */ picture, /** @type {string} */ label, /** @type {string} */ title) => {
+    const button = (/** @type {boolean} */ isPositive, /** @type {string} */ iconName, /** @type {string} */ label, /** @type {string} */ title) => {
         const made = h(
             "button",
             { type: "button", class: "toggle", title, onclick: () => workspace.set({ isPositive }) },
-            icon(picture),
+            icon(iconName),
             label,
         );
         workspace.store.watch(["isPositive"], () =>
@@ -109,8 +109,8 @@ function saving(workspace) {
     const still = h(
         "button",
         { type: "button", class: "quiet", title: "A PNG in which each pixel has the number of its object", onclick: () => void workspace.saveFrame() },
-        icon("picture"),
-        clip.kind === "picture" ? "Save the masks" : "Save this frame",
+        icon("image"),
+        clip.kind === "image" ? "Save the masks" : "Save this frame",
     );
     const all = h(
         "button",

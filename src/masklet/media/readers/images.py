@@ -1,4 +1,4 @@
-"""One picture of any kind as an RGB array: arrays, tensors, PIL images, paths, bytes, URLs."""
+"""One image of any kind as an RGB array: arrays, tensors, PIL images, paths, bytes, URLs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import torch
 
 from masklet.arrays import to_array
 from masklet.errors import MediaError
-from masklet.media.readers.intensity import RawPicture, RgbConverter
+from masklet.media.readers.image_files import File, ImageFile, decode, is_image
+from masklet.media.readers.intensity import RawImage, RgbConverter
 from masklet.media.readers.microscopy import Channel, mix_channels, take_optical_channel
-from masklet.media.readers.picture_files import File, PictureFile, decode, is_picture
 from masklet.media.readers.source import Image, IntensityRange
 
 URL_SECONDS = 20.0
@@ -34,11 +34,11 @@ def read_image(
     intensity_range: IntensityRange | None = None,
     max_pixels: int | None = None,
 ) -> Image:
-    """Read one picture as RGB.
+    """Read one image as RGB.
 
-    Pictures of 8 bits keep their values. Deeper ones, such as 12 bits of a camera, signed CT values or
+    Images of 8 bits keep their values. Deeper ones, such as 12 bits of a camera, signed CT values or
     floats, are scaled as `estimate_intensity_range` chooses. What is transparent becomes white. From a file
-    with several pictures, the first is read. Files and PIL images are turned upright as their EXIF
+    with several images, the first is read. Files and PIL images are turned upright as their EXIF
     orientation says.
 
     Args:
@@ -54,7 +54,7 @@ def read_image(
         uint8 (H, W, 3). An array that has this form already is returned as it is.
 
     Raises:
-        MediaError: The source is not a picture, is damaged, is too large, or cannot be fetched.
+        MediaError: The source is not an image, is damaged, is too large, or cannot be fetched.
 
     Example:
         >>> read_image(np.zeros((48, 64), np.uint16)).shape
@@ -90,14 +90,14 @@ def read_raw(
     channel: Channel | None = None,
     intensity_range: IntensityRange | None = None,
     max_pixels: int | None = None,
-) -> RawPicture:
-    """Read one picture as it is stored: grey or RGB, of any depth, with its alpha.
+) -> RawImage:
+    """Read one image as it is stored: grey or RGB, of any depth, with its alpha.
 
     Several channels become 8-bit RGB, each with its own intensity range.
     """
     if channel is not None and isinstance(source, torch.Tensor | np.ndarray | PIL.Image.Image):
         raise MediaError(
-            "channel selects a channel of a picture file. For an array, pass array[..., channel]."
+            "channel selects a channel of an image file. For an array, pass array[..., channel]."
         )
     if isinstance(source, torch.Tensor):
         return _raw_array(_channels_last(to_array(source)))
@@ -108,23 +108,21 @@ def read_raw(
     found = find_file(source)
     if found is None:
         raise MediaError(
-            "a picture must be an array (H, W, 3), a tensor, a PIL image, a path, bytes, a file object or "
+            "an image must be an array (H, W, 3), a tensor, a PIL image, a path, bytes, a file object or "
             f"a URL. Got {type(source).__name__}."
         )
-    with PictureFile(found, max_pixels=max_pixels) as file:
+    with ImageFile(found, max_pixels=max_pixels) as file:
         return _read_first(file, channel, intensity_range)
 
 
-def _read_first(
-    file: PictureFile, channel: Channel | None, intensity_range: IntensityRange | None
-) -> RawPicture:
-    """The first picture of a file."""
+def _read_first(file: ImageFile, channel: Channel | None, intensity_range: IntensityRange | None) -> RawImage:
+    """The first image of a file."""
     axes = file.axes()
     if axes is None or (len(axes.channels) == 1 and channel is None):
         raw = file.read(file.first_page)
         if channel is None:
             return raw
-        return RawPicture(take_optical_channel(raw.values, channel, file.name), raw.alpha)
+        return RawImage(take_optical_channel(raw.values, channel, file.name), raw.alpha)
     chosen = axes.choose(channel, file.name)
     if isinstance(chosen, int):
         return file.read(file.pages()[axes.pages(chosen)[0]])
@@ -132,14 +130,14 @@ def _read_first(
         RgbConverter(intensity_range).convert(file.read(file.pages()[axes.pages(row)[0]]))[..., 0]
         for row in chosen
     ]
-    return RawPicture(mix_channels(greys, list(chosen.values())))
+    return RawImage(mix_channels(greys, list(chosen.values())))
 
 
-def find_pictures(source: str | os.PathLike[str]) -> list[Path]:
-    """The pictures of a folder or glob in natural order: 1, 2, 10. Hidden and other files are left out."""
+def find_images(source: str | os.PathLike[str]) -> list[Path]:
+    """The images of a folder or glob in natural order: 1, 2, 10. Hidden and other files are left out."""
     source = Path(source)
     paths = source.iterdir() if source.is_dir() else map(Path, glob.glob(str(source), recursive=True))
-    named = [path for path in paths if is_picture(path) and path.name[0] != "."]
+    named = [path for path in paths if is_image(path) and path.name[0] != "."]
     missing = [path for path in named if path.is_symlink() and not path.exists()]
     if missing:
         others = f", as are {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -147,14 +145,14 @@ def find_pictures(source: str | os.PathLike[str]) -> list[Path]:
             f"{missing[0]} is a link to a missing file{others}: frames would be lost. Restore the files, or "
             "remove the links."
         )
-    pictures = [path for path in named if path.is_file()]
-    if not pictures:
-        raise MediaError(f"{source} contains no pictures that Pillow reads, such as .jpg, .png or .tiff.")
-    return sorted(pictures, key=natural_key)
+    images = [path for path in named if path.is_file()]
+    if not images:
+        raise MediaError(f"{source} contains no images that Pillow reads, such as .jpg, .png or .tiff.")
+    return sorted(images, key=natural_key)
 
 
 def is_single_array(array: np.ndarray | torch.Tensor) -> bool:
-    """Whether an array is one picture, (H, W) or (H, W, C), and not several."""
+    """Whether an array is one image, (H, W) or (H, W, C), and not several."""
     return array.ndim == 2 or (
         array.ndim == 3 and (array.shape[-1] in (1, 3, 4) or _is_channels_first(array))
     )
@@ -165,10 +163,10 @@ def is_url(source: object) -> bool:
     return isinstance(source, str | os.PathLike) and "://" in os.fspath(source)
 
 
-def is_picture_url(url: str) -> bool:
-    """Whether a web address names a picture."""
+def is_image_url(url: str) -> bool:
+    """Whether a web address names an image."""
     parts = urllib.parse.urlsplit(url)
-    return parts.scheme in ("http", "https") and is_picture(parts.path)
+    return parts.scheme in ("http", "https") and is_image(parts.path)
 
 
 def find_file(source: object) -> File | None:
@@ -196,10 +194,10 @@ def read_bytes(source: object) -> bytes | None:
 
 
 def fetch(url: str) -> bytes:
-    """Download a picture over http or https."""
+    """Download an image over http or https."""
     try:
         if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-            raise MediaError(f"a picture's URL must begin with http:// or https://. Got {url:.80}.")
+            raise MediaError(f"an image's URL must begin with http:// or https://. Got {url:.80}.")
         with urllib.request.urlopen(url, timeout=URL_SECONDS) as response:
             data: bytes = response.read(URL_BYTES + 1)
     except MediaError:
@@ -220,23 +218,23 @@ def fetch(url: str) -> bytes:
 
 
 def split_sequence(
-    pictures: np.ndarray | torch.Tensor | list[object] | tuple[object, ...],
+    images: np.ndarray | torch.Tensor | list[object] | tuple[object, ...],
 ) -> Iterator[object]:
-    """The single pictures of an array (T, H, W, C) or (T, H, W), or of a list."""
-    if isinstance(pictures, torch.Tensor):
-        array = to_array(pictures)
-        return iter([_channels_last(picture) for picture in array] if array.ndim == 4 else array)
-    return iter(pictures)
+    """The single images of an array (T, H, W, C) or (T, H, W), or of a list."""
+    if isinstance(images, torch.Tensor):
+        array = to_array(images)
+        return iter([_channels_last(image) for image in array] if array.ndim == 4 else array)
+    return iter(images)
 
 
-def _decode_pil(picture: PIL.Image.Image) -> RawPicture:
+def _decode_pil(image: PIL.Image.Image) -> RawImage:
     try:
-        return decode(picture)
+        return decode(image)
     except Exception as error:  # a lazily opened file may be damaged
         raise MediaError(f"the PIL image cannot be read: {str(error).rstrip('.')}.") from error
 
 
-def _raw_array(array: np.ndarray) -> RawPicture:
+def _raw_array(array: np.ndarray) -> RawImage:
     channels_fit = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if array.dtype.kind not in "buif" or not channels_fit or array.size == 0:
         raise MediaError(
@@ -248,12 +246,12 @@ def _raw_array(array: np.ndarray) -> RawPicture:
         array = array if array.dtype == np.uint8 else array.astype(np.float32)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.ndim == 3 and array.shape[2] == 1:
-        return RawPicture(array[..., 0])
+        return RawImage(array[..., 0])
     if array.ndim == 2 or array.shape[2] == 3:
-        return RawPicture(array)
+        return RawImage(array)
     opaque = np.iinfo(array.dtype).max if array.dtype.kind in "iu" else 1.0 if array.max() <= 1 else 255.0
     alpha = (array[..., 3].astype(np.float32) / opaque).clip(0, 1)
-    return RawPicture(array[..., :3], None if (alpha == 1).all() else alpha)
+    return RawImage(array[..., :3], None if (alpha == 1).all() else alpha)
 
 
 def _fill_hidden(array: np.ndarray) -> np.ndarray:

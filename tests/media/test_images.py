@@ -1,4 +1,4 @@
-"""One picture of any kind, and many as frames."""
+"""One image of any kind, and many as frames."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from masklet.errors import MediaError
-from masklet.media import NoSuchFrame, find_pictures, open_frames, read_image
+from masklet.media import NoSuchFrame, find_images, open_frames, read_image
 from media.made import number, numbered
 
 
@@ -30,7 +30,7 @@ class TestReadImage:
         assert (read_image(PIL.Image.open(tmp_path / "a.png")) == numbered(9)).all()
 
     @pytest.mark.parametrize(
-        "picture, expected",
+        "image, expected",
         [
             (solid("L", 77), (77, 77, 77)),
             (solid("1", 1), (255, 255, 255)),
@@ -73,7 +73,7 @@ class TestReadImage:
         assert (read_image(PIL.Image.open(tmp_path / "turned.png")) == upright).all()
 
     @pytest.mark.parametrize(
-        "picture, sentence",
+        "image, sentence",
         [
             (np.zeros((4, 6, 3), complex), "complex128"),
             (np.zeros((3, 4, 6), np.uint8), r"\(3, 4, 6\)"),
@@ -81,19 +81,19 @@ class TestReadImage:
             (7, "Got int"),
         ],
     )
-    def test_senseless_pictures(self, picture: object, sentence: str) -> None:
+    def test_senseless_images(self, image: object, sentence: str) -> None:
         with pytest.raises(MediaError, match=sentence):
-            read_image(picture)
+            read_image(image)
 
-    def test_files_that_are_no_pictures(self, tmp_path: Path) -> None:
+    def test_files_that_are_no_images(self, tmp_path: Path) -> None:
         (tmp_path / "empty.png").touch()
-        (tmp_path / "words.png").write_text("no picture")
+        (tmp_path / "words.png").write_text("no image")
         PIL.Image.fromarray(numbered(1, (64, 64))).save(tmp_path / "cut.jpg")
         (tmp_path / "cut.jpg").write_bytes((tmp_path / "cut.jpg").read_bytes()[:-300])
         for name, sentence in [
-            ("gone.png", "there is no picture .*gone.png"),
+            ("gone.png", "there is no image .*gone.png"),
             ("empty.png", "empty.png is empty"),
-            ("words.png", "words.png is not a picture"),
+            ("words.png", "words.png is not an image"),
             ("cut.jpg", "cut.jpg is damaged"),
             ("", "is a folder"),
         ]:
@@ -108,7 +108,7 @@ class TestFolder:
         folder.mkdir()
         for index in (1, 2, 10, 100):
             PIL.Image.fromarray(numbered(index)).save(folder / f"shot {index}.png")
-        (folder / "notes.txt").write_text("not a picture")
+        (folder / "notes.txt").write_text("not an image")
         (folder / "._shot 3.png").write_text("what macOS leaves behind")
         return folder
 
@@ -122,28 +122,28 @@ class TestFolder:
 
     def test_glob(self, folder: Path) -> None:
         assert [number(image) for image in open_frames(f"{folder}/shot 1*.png")] == [1, 10, 100]
-        assert find_pictures(folder)[0].name == "shot 1.png"
+        assert find_images(folder)[0].name == "shot 1.png"
 
     def test_brackets_in_a_name_are_no_glob(self, folder: Path) -> None:
         renamed = folder.rename(folder.with_name("shots [1]"))
         assert len(open_frames(renamed)) == 4
 
-    def test_no_pictures(self, tmp_path: Path) -> None:
-        with pytest.raises(MediaError, match="contains no pictures"):
+    def test_no_images(self, tmp_path: Path) -> None:
+        with pytest.raises(MediaError, match="contains no images"):
             open_frames(tmp_path)
-        with pytest.raises(MediaError, match="contains no pictures"):
+        with pytest.raises(MediaError, match="contains no images"):
             open_frames(f"{tmp_path}/*.jpg")
 
-    def test_a_broken_picture_is_named(self, folder: Path) -> None:
-        (folder / "shot 11.png").write_text("no picture")
+    def test_a_broken_image_is_named(self, folder: Path) -> None:
+        (folder / "shot 11.png").write_text("no image")
         frames, seen = open_frames(folder), []
-        with pytest.raises(MediaError, match=r"shot 11\.png is not a picture"):
+        with pytest.raises(MediaError, match=r"shot 11\.png is not an image"):
             for image in frames:
                 seen.append(number(image))
         assert seen == [1, 2, 10]
         assert number(frames[4]) == 100
 
-    def test_a_picture_of_another_size_is_named(self, folder: Path) -> None:
+    def test_an_image_of_another_size_is_named(self, folder: Path) -> None:
         PIL.Image.fromarray(numbered(3, (50, 64))).save(folder / "shot 3.png")
         with pytest.raises(MediaError, match=r"one size.*\(48, 64\).*shot 3\.png\) has \(50, 64\)"):
             list(open_frames(folder))
@@ -152,7 +152,7 @@ class TestFolder:
         with pytest.raises(NoSuchFrame, match=r"shots has 4 frames, 0 to 3\. Got frame 4"):
             open_frames(folder)[4]
 
-    def test_pictures_have_no_times_to_sample(self, folder: Path) -> None:
+    def test_images_have_no_times_to_sample(self, folder: Path) -> None:
         with pytest.raises(MediaError, match="shots has none"):
             open_frames(folder, fps=6)
 
@@ -165,7 +165,7 @@ def test_tiff_stack(tmp_path: Path) -> None:
     assert number(frames[3]) == 3 and frames.file_name(3) == "00003.jpg"
 
 
-def test_one_picture(tmp_path: Path) -> None:
+def test_one_image(tmp_path: Path) -> None:
     PIL.Image.fromarray(numbered(6)).save(tmp_path / "one.jpg")
     frames = open_frames(tmp_path / "one.jpg")
     assert len(frames) == 1 and number(frames[0]) == 6 and frames.file_name(0) == "one.jpg"
@@ -185,7 +185,7 @@ class TestMemory:
         sequence = [numbered(0), PIL.Image.fromarray(numbered(1)), tmp_path / "two.png"]
         assert [number(image) for image in open_frames(sequence)] == [0, 1, 2]
 
-    def test_picture(self) -> None:
+    def test_image(self) -> None:
         assert len(open_frames(PIL.Image.fromarray(numbered(0)))) == 1
 
     @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ class TestMemory:
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of this kind are POSIX's")
-@pytest.mark.parametrize("name", ["picture.png", "clip.mp4", "pipe"])
+@pytest.mark.parametrize("name", ["image.png", "clip.mp4", "pipe"])
 def test_a_pipe_is_refused_rather_than_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(MediaError, match="is a pipe or a device"):

@@ -1,6 +1,6 @@
-"""Take the pictures of docs/studio.md: the studio at work on the demo clip, in all sizes and colours.
+"""Take the screenshots of docs/studio.md: the studio at work on the demo clip, in all sizes and colours.
 
-python tests/studio/browser/pictures.py [FOLDER]
+python tests/studio/browser/screenshots.py [FOLDER]
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ REPO = Path(__file__).parents[3]
 FRAMES = 24  # of the demo clip
 SIZES = ((1280, 800), (820, 1180), (390, 844))  # a desk, a tablet, a phone
 THEMES = ("dark", "light")
-ROW, GAP = 720, 8  # height of pictures side by side, and the gap between them
-WAIT = 900  # milliseconds until the pictures of a new size are here
+ROW, GAP = 720, 8  # height of images side by side, and the gap between them
+WAIT = 900  # milliseconds until the images of a new size are here
 
 
 class Album:
@@ -33,7 +33,7 @@ class Album:
         self._shoot().save(self.target / f"studio-{state}.webp", quality=70)
 
     def take_all(self, state: str) -> None:
-        """One picture of all sizes in dark colours, and one of them in light colours."""
+        """One image of all sizes in dark colours, and one of them in light colours."""
         page = self.screen.page
         rows: dict[str, list[PIL.Image.Image]] = {theme: [] for theme in THEMES}
         for width, height in SIZES:
@@ -43,8 +43,8 @@ class Album:
                 page.evaluate("theme => (document.documentElement.dataset.theme = theme)", theme)
                 page.wait_for_timeout(150)
                 rows[theme].append(self._shoot())
-        for theme, pictures in rows.items():
-            join(pictures).save(self.target / f"studio-{state}-{theme}.webp", quality=65)
+        for theme, images in rows.items():
+            join(images).save(self.target / f"studio-{state}-{theme}.webp", quality=65)
         page.set_viewport_size(dict(zip(("width", "height"), SIZES[0], strict=True)))
         page.evaluate("document.documentElement.dataset.theme = 'dark'")
         page.wait_for_timeout(WAIT)
@@ -53,14 +53,14 @@ class Album:
         return PIL.Image.open(BytesIO(self.screen.page.screenshot())).convert("RGB")
 
 
-def join(pictures: list[PIL.Image.Image]) -> PIL.Image.Image:
-    """Pictures side by side, all of one height."""
-    scaled = [picture.resize((picture.width * ROW // picture.height, ROW)) for picture in pictures]
-    joined = PIL.Image.new("RGB", (sum(picture.width + GAP for picture in scaled) - GAP, ROW), "#777")
+def join(images: list[PIL.Image.Image]) -> PIL.Image.Image:
+    """Images side by side, all of one height."""
+    scaled = [image.resize((image.width * ROW // image.height, ROW)) for image in images]
+    joined = PIL.Image.new("RGB", (sum(image.width + GAP for image in scaled) - GAP, ROW), "#777")
     left = 0
-    for picture in scaled:
-        joined.paste(picture, (left, 0))
-        left += picture.width + GAP
+    for image in scaled:
+        joined.paste(image, (left, 0))
+        left += image.width + GAP
     return joined
 
 
@@ -84,7 +84,7 @@ def shots(screen: Screen, album: Album) -> None:
     screen.frame(22)
     screen.press("o", "r", "Escape", "j")
     page.wait_for_timeout(1500)
-    for way, state in (("side by side", "side"), ("on the picture", "")):
+    for way, state in (("side by side", "side"), ("on the image", "")):
         page.locator(".view-button").click()
         page.get_by_role("button", name=way).click()
         page.wait_for_timeout(300)

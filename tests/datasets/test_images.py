@@ -1,4 +1,4 @@
-"""Pictures with labels beside them, written small and read back; and the forms that `find_items` knows."""
+"""Images with labels beside them, written small and read back; and the forms that `find_items` knows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +15,8 @@ from datasets.made import (
     close,
     only_masks,
     write_coco,
+    write_image,
     write_masked,
-    write_picture,
     write_sa1b,
     write_video,
     write_yolo,
@@ -44,7 +44,7 @@ def test_yolo(tmp_path: Path) -> None:
     corners = [(18, 4), (30, 4), (30, 16), (18, 16)]
     outline = " ".join(f"{x / W} {y / H}" for x, y in corners)
     write_yolo(tmp_path / "set", f"0 {outline}\n\n")
-    write_picture(tmp_path / "set" / "images" / "unlabelled.png")
+    write_image(tmp_path / "set" / "images" / "unlabelled.png")
     (only,) = read_yolo(tmp_path / "set")
     assert only.name == "set/train/a" and close(only_masks(only)[0], RIGHT)
 
@@ -59,7 +59,7 @@ def test_yolo_labels_without_outlines_are_refused_by_line(tmp_path: Path, line: 
         read_yolo(tmp_path / "set")[0].open()
 
 
-def test_pictures_with_masks_beside_them(tmp_path: Path) -> None:
+def test_images_with_masks_beside_them(tmp_path: Path) -> None:
     write_masked(tmp_path / "set")
     first, second = read_mask_files(tmp_path / "set")
     assert first.open().objects(0) == [3, 200]
@@ -86,12 +86,12 @@ def test_the_parts_of_sa1b_are_found_together(tmp_path: Path) -> None:
     assert [each.name for each in find_items(tmp_path)] == ["sa_000000/sa_7", "sa_000001/sa_7"]
 
 
-def test_a_mask_as_a_colour_picture_is_read_where_it_is_grey(tmp_path: Path) -> None:
+def test_a_mask_as_a_colour_image_is_read_where_it_is_grey(tmp_path: Path) -> None:
     write_masked(tmp_path / "set")
     path = tmp_path / "set" / "masks" / "a.png"
     Image.fromarray(np.repeat((LEFT * 255).astype(np.uint8)[..., None], 3, axis=2)).save(path)
     assert (only_masks(read_mask_files(tmp_path / "set")[0])[0] == LEFT).all()
-    write_picture(path)
+    write_image(path)
     with pytest.raises(MediaError, match=r"a.png is not a mask or label map: it is in colour"):
         read_mask_files(tmp_path / "set")[0].open()
 
@@ -113,7 +113,7 @@ def test_broken_labels_are_named(tmp_path: Path) -> None:
     write_video(tmp_path / "davis", "JPEGImages", "Annotations", apart=False)
     label = tmp_path / "davis" / "Annotations" / "clip" / "00000.png"
     label.write_bytes(b"broken")
-    with pytest.raises(MediaError, match=r"00000.png is not a picture"):
+    with pytest.raises(MediaError, match=r"00000.png is not an image"):
         only_masks(read_png_videos(tmp_path / "davis")[0])
 
 
@@ -127,7 +127,7 @@ def test_255_beside_small_labels_is_no_object(
     labels = np.zeros((H, W), np.uint8)
     for row, value in enumerate(values):
         labels[4 * row : 4 * row + 4] = value
-    write_picture(tmp_path / "images" / "a.png")
+    write_image(tmp_path / "images" / "a.png")
     (tmp_path / "masks").mkdir()
     Image.fromarray(labels).save(tmp_path / "masks" / "a.png")
     (item,) = read_mask_files(tmp_path)
@@ -137,7 +137,7 @@ def test_255_beside_small_labels_is_no_object(
 def test_255_of_sixteen_bits_is_an_object(tmp_path: Path) -> None:
     labels = np.zeros((H, W), np.uint16)
     labels[:8], labels[8:] = 2, 255
-    write_picture(tmp_path / "images" / "a.png")
+    write_image(tmp_path / "images" / "a.png")
     (tmp_path / "masks").mkdir()
     Image.fromarray(labels).save(tmp_path / "masks" / "a.png")
     (item,) = read_mask_files(tmp_path)
@@ -148,7 +148,7 @@ def test_masks_of_other_kinds_are_found_and_missing_ones_named(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for name, mask in (("a", "a.PNG"), ("b", "b.tif"), ("sub/c", "sub/c.bmp"), ("d", "readme.txt")):
-        write_picture(tmp_path / "images" / f"{name}.jpg")
+        write_image(tmp_path / "images" / f"{name}.jpg")
         (tmp_path / "masks" / mask).parent.mkdir(parents=True, exist_ok=True)
         if mask.endswith("txt"):
             (tmp_path / "masks" / mask).touch()
@@ -157,4 +157,4 @@ def test_masks_of_other_kinds_are_found_and_missing_ones_named(
     items = read_mask_files(tmp_path)
     assert [item.name.partition("/")[2] for item in items] == ["a", "b", "sub/c"]
     assert all((only_masks(item)[0] == LEFT).all() for item in items)
-    assert "1 of 4 pictures have no mask and are left out, such as d" in caplog.text
+    assert "1 of 4 images have no mask and are left out, such as d" in caplog.text

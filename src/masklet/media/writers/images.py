@@ -1,4 +1,4 @@
-"""Pictures with masks drawn on them, objects cut out of pictures, and unchanged frames."""
+"""Images with masks drawn on them, objects cut out of images, and unchanged frames."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from masklet.files import StrPath, atomic_write, make_folder
 from masklet.media.readers.frames import open_frames
 from masklet.media.readers.source import Image, Source, frame_file_name
 from masklet.media.writers.video import H264, PRORES_4444, VP9_ALPHA, VideoWriter
-from masklet.media.writers.writer import Writer, check_masks, check_picture
+from masklet.media.writers.writer import Writer, check_image, check_masks
 from masklet.types import Masks
 
-MARGIN = 4  # transparent pixels around the objects that keep the picture's colour
+MARGIN = 4  # transparent pixels around the objects that keep the image's colour
 
 
-BLUR = 0.03  # the blur of a background, as a part of the picture's width
+BLUR = 0.03  # the blur of a background, as a part of the image's width
 
-ReadBackground = Callable[[int, Image], Image]  # takes a frame's number and picture, returns the background
+ReadBackground = Callable[[int, Image], Image]  # takes a frame's number and image, returns the background
 
 
 def cutout(image: Image, masks: Masks, *, margin: int = 0, soft: float = 0.0) -> UInt8[np.ndarray, "H W 4"]:
-    """The picture as RGBA: opaque where any object is, transparent and black elsewhere.
+    """The image as RGBA: opaque where any object is, transparent and black elsewhere.
 
     Args:
-        image: The picture.
+        image: The image.
         masks: Its masks.
         margin: Transparent pixels around the objects that keep their colour.
         soft: Pixels over which the edges fade out, to both sides. 0 is a hard edge.
@@ -44,14 +44,14 @@ def cutout(image: Image, masks: Masks, *, margin: int = 0, soft: float = 0.0) ->
         uint8 (H, W, 4), RGBA; alpha is not premultiplied.
 
     Raises:
-        MediaError: The picture and the masks differ in size.
+        MediaError: The image and the masks differ in size.
 
     Example:
         >>> masks = Masks.from_arrays(0, {1: np.array([[True, False]])}, (1, 2))
         >>> cutout(np.full((1, 2, 3), 9, dtype=np.uint8), masks).tolist()
         [[[9, 9, 9, 255], [0, 0, 0, 0]]]
     """
-    check_picture(image, masks)
+    check_image(image, masks)
     inside = np.zeros(image.shape[:2], dtype=np.uint8)
     for _, mask in masks.items():
         inside |= mask
@@ -87,12 +87,12 @@ def open_background(background: str, size: tuple[int, int]) -> ReadBackground:
     """Open a background by its name, at the size (H, W) of the frames.
 
     Args:
-        background: "blur" for the frame itself, out of focus; a colour such as "green" or "#00b140"; or a
-            picture or video, which starts again when it ends. It is cropped to the frame's shape.
+        background: "blur" for the frame itself, out of focus; a colour such as "green" or "#00b140"; or an
+            image or video, which starts again when it ends. It is cropped to the frame's shape.
         size: (H, W) of the frames.
 
     Returns:
-        A function of a frame's number and picture that returns the background, uint8 (H, W, 3).
+        A function of a frame's number and image that returns the background, uint8 (H, W, 3).
 
     Raises:
         MediaError: It is neither a colour nor a file that can be opened.
@@ -104,7 +104,7 @@ def open_background(background: str, size: tuple[int, int]) -> ReadBackground:
     except ValueError:
         if not os.path.exists(background):
             raise MediaError(
-                "a background must be blur, a colour such as green or #00b140, or a picture or video. "
+                "a background must be blur, a colour such as green or #00b140, or an image or video. "
                 f"There is no file {background!r}."
             ) from None
     else:
@@ -114,20 +114,20 @@ def open_background(background: str, size: tuple[int, int]) -> ReadBackground:
     return lambda frame, image: _cover(frames[frame % len(frames)], size)
 
 
-def _cover(picture: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture scaled to cover a frame of `size` (H, W), and cropped around its centre."""
+def _cover(image: Image, size: tuple[int, int]) -> UInt8[np.ndarray, "h w 3"]:
+    """An image scaled to cover a frame of `size` (H, W), and cropped around its centre."""
     height, width = size
-    scale = max(height / picture.shape[0], width / picture.shape[1])
+    scale = max(height / image.shape[0], width / image.shape[1])
     wide, high = (
-        max(side, round(scale * old)) for side, old in zip(size[::-1], picture.shape[1::-1], strict=True)
+        max(side, round(scale * old)) for side, old in zip(size[::-1], image.shape[1::-1], strict=True)
     )
-    scaled = cv2.resize(picture, (wide, high), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    scaled = cv2.resize(image, (wide, high), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     top, left = (high - height) // 2, (wide - width) // 2
     return scaled[top : top + height, left : left + width]
 
 
 class CutoutPngs(Writer):
-    """folder/00000.png, ...: a picture with alpha for each frame.
+    """folder/00000.png, ...: an image with alpha for each frame.
 
     Args:
         path: The folder.
@@ -184,7 +184,7 @@ class CompositeVideo(VideoWriter):
         path: The file.
         source: Where the frames come from.
         background: "blur" for the frame itself, out of focus; a colour such as "green" or "#00b140"; or the
-            path of a picture or video, which starts again when it ends.
+            path of an image or video, which starts again when it ends.
         soft: Pixels over which the edges fade out; 0 is a hard edge.
 
     Raises:
@@ -205,10 +205,10 @@ class CompositeVideo(VideoWriter):
         return np.round(image * alpha + behind * (1 - alpha)).astype(np.uint8)
 
 
-class FramePictures(Writer):
+class FrameImages(Writer):
     """folder/00000.jpg, ...: the frames, under the names that COCO and YouTube-VIS files have for them.
 
-    Pictures with a file name keep it, and with it their format.
+    Images with a file name keep it, and with it their format.
 
     Args:
         path: The folder.
@@ -224,7 +224,7 @@ class FramePictures(Writer):
 
     def write(self, image: Image, masks: Masks) -> None:
         check_masks(masks, self._source)
-        check_picture(image, masks)
+        check_image(image, masks)
         path = self._folder / self._source.file_name(masks.frame)
         format = PIL.Image.registered_extensions().get(path.suffix.lower(), "JPEG")
         with atomic_write(path) as part:
@@ -232,24 +232,24 @@ class FramePictures(Writer):
 
 
 def overlay(image: Image, masks: Masks) -> Image:
-    """Draw masks on a picture, each in its object's colour and with an outline.
+    """Draw masks on an image, each in its object's colour and with an outline.
 
     Args:
         image: uint8 (H, W, 3), RGB. It is not changed.
         masks: Masks of the same size.
 
     Returns:
-        A new picture, uint8 (H, W, 3).
+        A new image, uint8 (H, W, 3).
 
     Raises:
-        MediaError: The picture and the masks differ in size.
+        MediaError: The image and the masks differ in size.
     """
-    check_picture(image, masks)
+    check_image(image, masks)
     return paint_objects(image, masks.items(), masks.boxes)
 
 
 class OverlayPng(Writer):
-    """A PNG of the picture with its masks drawn on it; of several frames, the last.
+    """A PNG of the image with its masks drawn on it; of several frames, the last.
 
     Args:
         path: The file.

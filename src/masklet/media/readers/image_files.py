@@ -1,4 +1,4 @@
-"""Picture files, read by Pillow, or by OpenCV if Pillow would reduce them to 8 bits."""
+"""Image files, read by Pillow, or by OpenCV if Pillow would reduce them to 8 bits."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ import PIL.Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from masklet.errors import MaskletError, MediaError
-from masklet.media.readers.intensity import RawPicture
+from masklet.media.readers.intensity import RawImage
 from masklet.media.readers.microscopy import PixelSize, StackAxes, read_axes, read_pixel_size
 from masklet.media.readers.source import printable
 
-MAX_PIXELS = 2**28  # pixels of one picture, unless the caller allows more: about 800 MB as RGB
+MAX_PIXELS = 2**28  # pixels of one image, unless the caller allows more: about 800 MB as RGB
 SIXTEEN_BITS = 65535
 _HEAD = 352  # bytes at a file's start that tell its format
 TIFF_MAGIC = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 
-# Formats whose pages are frames. In others, further pictures are previews, depth maps or layers.
+# Formats whose pages are frames. In others, further images are previews, depth maps or layers.
 _PAGED = {"TIFF", "GIF", "WEBP", "PNG", "AVIF", "FLI", "DCX", "SPIDER", "IM"}
 # Pillow lists MPEG among its formats but reads only its header. PyAV reads videos.
 _MOVING = {"MPEG", "GIF"}
-_HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2")  # brands of still pictures
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"mif1", b"mif2")  # brands of still images
 # Common formats that neither Pillow nor FFmpeg reads: their first bytes, and the offset of these.
 _UNREAD = (
     ("a CZI file", 0, b"ZISRAWFILE"),
@@ -65,15 +65,15 @@ def is_gif(file: File) -> bool:
     return file.startswith(b"GIF8")
 
 
-def is_picture(path: str | os.PathLike[str]) -> bool:
-    """Whether the name says that Pillow reads it as a still picture."""
+def is_image(path: str | os.PathLike[str]) -> bool:
+    """Whether the name says that Pillow reads it as a still image."""
     extensions = PIL.Image.registered_extensions()
     kind = extensions.get(Path(path).suffix.lower())
     return (kind in PIL.Image.OPEN or kind == "MPO") and kind not in _MOVING  # an MPO is opened as a JPEG
 
 
-def is_picture_data(data: bytes) -> bool:
-    """Whether bytes are a file that Pillow reads as a still picture."""
+def is_image_data(data: bytes) -> bool:
+    """Whether bytes are a file that Pillow reads as a still image."""
     try:
         return _identify(data).format not in _MOVING
     except Exception:
@@ -95,7 +95,7 @@ def refuse_unread(file: File, name: str) -> None:
             head = stream.read(_HEAD)
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
         raise MediaError(
-            f"{name} is a HEIC picture, which is not supported: save it as JPEG or PNG. In Python, "
+            f"{name} is a HEIC image, which is not supported: save it as JPEG or PNG. In Python, "
             "pillow-heif reads it after pillow_heif.register_heif_opener()."
         )
     for kind, start, magic in _UNREAD:
@@ -106,61 +106,61 @@ def refuse_unread(file: File, name: str) -> None:
             )
 
 
-class PictureFile:
-    """An open picture file. Use it in a `with` block, or call `close`.
+class ImageFile:
+    """An open image file. Use it in a `with` block, or call `close`.
 
     Args:
         file: A path, or the file's bytes.
-        max_pixels: Larger pictures are refused.
+        max_pixels: Larger images are refused.
     """
 
     def __init__(self, file: File, *, max_pixels: int | None = None) -> None:
-        self.name = printable(file) if isinstance(file, Path) else "the picture"
+        self.name = printable(file) if isinstance(file, Path) else "the image"
         self._file = file
         self._max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
-        self._decoded: list[RawPicture] = []  # OpenCV reads some TIFFs that Pillow does not
+        self._decoded: list[RawImage] = []  # OpenCV reads some TIFFs that Pillow does not
         with self._errors():
             try:
-                self._picture = _identify(file)
+                self._image = _identify(file)
             except PIL.UnidentifiedImageError:
                 tags = _read_tiff_tags(file)
                 self._check_channels(tags)
                 self._decoded = _read_tiff_with_opencv(file, tags)
                 if not self._decoded:
                     raise
-                self._picture = PIL.Image.new("L", self._decoded[0].size[::-1])
+                self._image = PIL.Image.new("L", self._decoded[0].size[::-1])
             try:
-                self._check_channels(_tags(self._picture))
+                self._check_channels(_tags(self._image))
                 self._check_size()
             except MediaError:
                 self.close()
                 raise
 
-    def __enter__(self) -> PictureFile:
+    def __enter__(self) -> ImageFile:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
-        self._picture.close()
+        self._image.close()
 
     @property
     def first_page(self) -> int:
-        """0; but 1 for an animated PNG that begins with a picture for programs that show no animations."""
-        is_extra = self._picture.format == "PNG" and self._picture.info.get("default_image")
-        return int(bool(is_extra) and getattr(self._picture, "n_frames", 1) > 1)
+        """0; but 1 for an animated PNG that begins with an image for programs that show no animations."""
+        is_extra = self._image.format == "PNG" and self._image.info.get("default_image")
+        return int(bool(is_extra) and getattr(self._image, "n_frames", 1) > 1)
 
     def pages(self) -> list[int]:
-        """The numbers of the pictures in this file that are frames; most files have one, 0."""
-        picture = self._picture
+        """The numbers of the images in this file that are frames; most files have one, 0."""
+        image = self._image
         if self._decoded:
             return list(range(len(self._decoded)))
-        if picture.format not in _PAGED:
+        if image.format not in _PAGED:
             return [0]
         try:
-            pages = range(int(getattr(picture, "n_frames", 1)))
-            if picture.format == "TIFF" and len(pages) > 1:
+            pages = range(int(getattr(image, "n_frames", 1)))
+            if image.format == "TIFF" and len(pages) > 1:
                 return [page for page in pages if not self._is_auxiliary(page)] or [0]
         except Exception:  # reading the page reports the error
             return [0]
@@ -168,25 +168,25 @@ class PictureFile:
 
     def axes(self) -> StackAxes | None:
         """What the pages are, if a TIFF says so; None if it does not, or has one page."""
-        if self._decoded or self._picture.format != "TIFF":
+        if self._decoded or self._image.format != "TIFF":
             return None
         pages = self.pages()
         with self._errors():
-            self._picture.seek(0)
-            return read_axes(_tags(self._picture), len(pages)) if len(pages) > 1 else None
+            self._image.seek(0)
+            return read_axes(_tags(self._image), len(pages)) if len(pages) > 1 else None
 
     def pixel_size(self) -> PixelSize | None:
         """The size of a pixel in the sample, if an OME or ImageJ TIFF has it."""
-        if self._decoded or self._picture.format != "TIFF":
+        if self._decoded or self._image.format != "TIFF":
             return None
         with self._errors():
-            self._picture.seek(0)
-            return read_pixel_size(_tags(self._picture))
+            self._image.seek(0)
+            return read_pixel_size(_tags(self._image))
 
     def durations(self, pages: int) -> list[float] | None:
         """Seconds for which each page of an animation is shown; None if the file does not say."""
         readers = {"WEBP": _webp_durations, "PNG": _apng_durations, "AVIF": _avif_durations}
-        reader = readers.get(self._picture.format or "")
+        reader = readers.get(self._image.format or "")
         if reader is None or pages < 2:
             return None
         try:
@@ -195,38 +195,38 @@ class PictureFile:
             return None
         return durations if len(durations) == pages and sum(durations) > 0 else None
 
-    def read(self, page: int = 0) -> RawPicture:
+    def read(self, page: int = 0) -> RawImage:
         """Decode a page, rotated upright by its EXIF orientation."""
         if self._decoded:
             return self._decoded[page]
         with self._errors():
-            if page < self._picture.tell() and self._picture.format != "TIFF":
-                self._picture.close()
-                self._picture = _identify(self._file)  # Pillow does not always seek backwards correctly
-            if page != self._picture.tell():
-                self._picture.seek(page)
+            if page < self._image.tell() and self._image.format != "TIFF":
+                self._image.close()
+                self._image = _identify(self._file)  # Pillow does not always seek backwards correctly
+            if page != self._image.tell():
+                self._image.seek(page)
             self._check_size()
-            if _is_cut_by_pillow(self._picture):
-                orientation = self._picture.getexif().get(_ORIENTATION, 1)
-                raw = _read_with_opencv(self._file, page, _tags(self._picture))
+            if _is_cut_by_pillow(self._image):
+                orientation = self._image.getexif().get(_ORIENTATION, 1)
+                raw = _read_with_opencv(self._file, page, _tags(self._image))
                 return turn_upright(raw, orientation)
-            return decode(self._picture)
+            return decode(self._image)
 
     def read_with(self, read: Callable[[PIL.Image.Image], np.ndarray]) -> np.ndarray:
         """The first page, read by a function; rotated upright by its EXIF orientation."""
         with self._errors():
             if self.first_page:
-                self._picture.seek(self.first_page)
-            return read_upright(self._picture, read)
+                self._image.seek(self.first_page)
+            return read_upright(self._image, read)
 
     @property
-    def picture(self) -> PIL.Image.Image:
-        """The opened picture."""
-        return self._picture
+    def image(self) -> PIL.Image.Image:
+        """The opened image."""
+        return self._image
 
     def _is_auxiliary(self, page: int) -> bool:
-        self._picture.seek(page)
-        return bool(int(_tags(self._picture).get(_SUBFILE, 0)) & 0b101)
+        self._image.seek(page)
+        return bool(int(_tags(self._image).get(_SUBFILE, 0)) & 0b101)
 
     def _check_channels(self, tags: Mapping[int, Any]) -> None:
         """Refuse TIFF layouts that decoders read wrongly without an error."""
@@ -234,7 +234,7 @@ class PictureFile:
         if samples not in (1, 3) and tags.get(PHOTOMETRIC) in _GREY and not _is_grey_with_alpha(tags):
             raise MediaError(
                 f"{self.name} has {samples} channels per pixel, and no colours for them. Save each channel "
-                "as a page of an OME-TIFF or ImageJ hyperstack, or as a separate picture."
+                "as a page of an OME-TIFF or ImageJ hyperstack, or as a separate image."
             )
         if bits <= 8 or samples == 1:
             return
@@ -242,16 +242,16 @@ class PictureFile:
             raise MediaError(
                 f"{self.name} stores its {samples} channels of {bits} bits one after the other (planar), "
                 "which is not supported. Save it with interleaved channels, or each channel as a separate "
-                "picture."
+                "image."
             )
         if samples not in (3, 4):
             raise MediaError(
                 f"{self.name} has {samples} channels of {bits} bits. Expected 1, 3 or 4: save each channel "
-                "as a separate picture."
+                "as a separate image."
             )
 
     def _check_size(self) -> None:
-        width, height = self._picture.size
+        width, height = self._image.size
         if width * height > self._max_pixels:
             raise MediaError(
                 f"{self.name} is {width} x {height}, {width * height:,} pixels; the limit is "
@@ -267,13 +267,13 @@ class PictureFile:
         except MaskletError:
             raise
         except FileNotFoundError:
-            raise MediaError(f"there is no picture {self.name}.") from None
+            raise MediaError(f"there is no image {self.name}.") from None
         except IsADirectoryError:
-            raise MediaError(f"{self.name} is a folder. Expected a picture file.") from None
+            raise MediaError(f"{self.name} is a folder. Expected an image file.") from None
         except PIL.UnidentifiedImageError:
             refuse_unread(self._file, self.name)
             size = len(self._file) if isinstance(self._file, bytes) else self._file.stat().st_size
-            problem = "is not a picture that Pillow reads" if size else "is empty (0 bytes)"
+            problem = "is not an image that Pillow reads" if size else "is empty (0 bytes)"
             raise MediaError(f"{self.name} {problem}.") from None
         except MemoryError:
             raise MediaError(f"{self.name} needs more memory than is available.") from None
@@ -284,34 +284,34 @@ class PictureFile:
             raise MediaError(f"{self.name} is damaged or cannot be read: {reason.rstrip('.')}.") from error
 
 
-def read_upright(picture: PIL.Image.Image, read: Callable[[PIL.Image.Image], np.ndarray]) -> np.ndarray:
-    """An opened picture, read by a function; rotated upright by its EXIF orientation."""
-    picture.load()
-    orientation = picture.getexif().get(_ORIENTATION, 1)
-    return turn_upright(RawPicture(read(picture)), orientation).values
+def read_upright(image: PIL.Image.Image, read: Callable[[PIL.Image.Image], np.ndarray]) -> np.ndarray:
+    """An opened image, read by a function; rotated upright by its EXIF orientation."""
+    image.load()
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    return turn_upright(RawImage(read(image)), orientation).values
 
 
-def decode(picture: PIL.Image.Image) -> RawPicture:
-    """The pixels of an opened picture, rotated upright by its EXIF orientation."""
-    orientation = picture.getexif().get(_ORIENTATION, 1)
-    if picture.format == "TIFF":
-        picture.load()  # which turns a TIFF upright
-        orientation = picture.getexif().get(_ORIENTATION, 1)
-    if picture.mode.startswith(("I", "F")) or (picture.mode == "L" and _is_signed(_tags(picture))):
-        values = np.asarray(picture)
-        raw = RawPicture(_correct(values.astype(values.dtype.newbyteorder("=")), _tags(picture)))
-    elif picture.has_transparency_data:
-        rgba = np.asarray(picture.convert("RGBA"))
-        raw = RawPicture(rgba[..., :3], _opacity(rgba[..., 3], 255))
-    elif picture.mode in ("L", "1"):
-        raw = RawPicture(np.array(picture.convert("L")))
+def decode(image: PIL.Image.Image) -> RawImage:
+    """The pixels of an opened image, rotated upright by its EXIF orientation."""
+    orientation = image.getexif().get(_ORIENTATION, 1)
+    if image.format == "TIFF":
+        image.load()  # which turns a TIFF upright
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    if image.mode.startswith(("I", "F")) or (image.mode == "L" and _is_signed(_tags(image))):
+        values = np.asarray(image)
+        raw = RawImage(_correct(values.astype(values.dtype.newbyteorder("=")), _tags(image)))
+    elif image.has_transparency_data:
+        rgba = np.asarray(image.convert("RGBA"))
+        raw = RawImage(rgba[..., :3], _opacity(rgba[..., 3], 255))
+    elif image.mode in ("L", "1"):
+        raw = RawImage(np.array(image.convert("L")))
     else:
-        raw = RawPicture(np.array(picture.convert("RGB")))
+        raw = RawImage(np.array(image.convert("RGB")))
     return turn_upright(raw, orientation)
 
 
-def turn_upright(picture: RawPicture, orientation: int) -> RawPicture:
-    """Rotate a picture upright by its EXIF orientation."""
+def turn_upright(image: RawImage, orientation: int) -> RawImage:
+    """Rotate an image upright by its EXIF orientation."""
 
     def turn(array: np.ndarray) -> np.ndarray:
         if orientation in (5, 6, 7, 8):
@@ -323,12 +323,12 @@ def turn_upright(picture: RawPicture, orientation: int) -> RawPicture:
         return array
 
     if orientation not in range(2, 9):
-        return picture
-    return RawPicture(turn(picture.values), None if picture.alpha is None else turn(picture.alpha))
+        return image
+    return RawImage(turn(image.values), None if image.alpha is None else turn(image.alpha))
 
 
 def _identify(file: File) -> PIL.Image.Image:
-    """Open without Pillow's own size limit; `PictureFile` has a limit that the caller can set."""
+    """Open without Pillow's own size limit; `ImageFile` has a limit that the caller can set."""
     opened = io.BytesIO(file) if isinstance(file, bytes) else file
     if isinstance(opened, Path) and opened.exists() and not (opened.is_file() or opened.is_dir()):
         raise MediaError(f"{printable(opened.name)} is a pipe or a device. Expected a file.")
@@ -350,10 +350,10 @@ def _deep_opacity(alpha: np.ndarray) -> np.ndarray | None:
     return None if (alpha == alpha.flat[0]).all() and alpha.flat[0] else _opacity(alpha, SIXTEEN_BITS)
 
 
-def _is_cut_by_pillow(picture: PIL.Image.Image) -> bool:
+def _is_cut_by_pillow(image: PIL.Image.Image) -> bool:
     """Whether Pillow would read only the upper 8 bits of 16."""
-    tiles = getattr(picture, "tile", None)
-    if picture.mode.startswith(("I", "F")) or not tiles:
+    tiles = getattr(image, "tile", None)
+    if image.mode.startswith(("I", "F")) or not tiles:
         return False
     arguments = tiles[0].args
     raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
@@ -366,9 +366,9 @@ def _is_grey_with_alpha(tags: Mapping[int, Any]) -> bool:
     return int(tags.get(_SAMPLES, 1)) == 2 and len(kinds) == 1 and kinds[0] in _ALPHA
 
 
-def _tags(picture: PIL.Image.Image) -> Mapping[int, Any]:
-    """The tags of a TIFF's page; none for other pictures."""
-    tags: Mapping[int, Any] = getattr(picture, "tag_v2", None) or {}
+def _tags(image: PIL.Image.Image) -> Mapping[int, Any]:
+    """The tags of a TIFF's page; none for other images."""
+    tags: Mapping[int, Any] = getattr(image, "tag_v2", None) or {}
     return tags
 
 
@@ -399,7 +399,7 @@ def _is_signed(tags: Mapping[int, Any]) -> bool:
 
 
 def _correct(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
-    """Convert what decoders do not: signed bytes, and pictures in which 0 is white."""
+    """Convert what decoders do not: signed bytes, and images in which 0 is white."""
     if values.dtype == np.uint8 and _is_signed(tags):
         return values.view(np.int8)
     is_deep = values.dtype in (np.dtype(np.uint16), np.dtype(np.uint32))
@@ -408,7 +408,7 @@ def _correct(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
     return values
 
 
-def _read_tiff_with_opencv(file: File, tags: Mapping[int, Any]) -> list[RawPicture]:
+def _read_tiff_with_opencv(file: File, tags: Mapping[int, Any]) -> list[RawImage]:
     """The pages of a TIFF, such as one of 32-bit colours; none if it is not one."""
     data = _load(file)
     if bytes(data[:4]) not in TIFF_MAGIC:
@@ -417,11 +417,11 @@ def _read_tiff_with_opencv(file: File, tags: Mapping[int, Any]) -> list[RawPictu
     return [_raw(_correct(page, tags)) for page in pages]
 
 
-def _read_with_opencv(file: File, page: int, tags: Mapping[int, Any]) -> RawPicture:
+def _read_with_opencv(file: File, page: int, tags: Mapping[int, Any]) -> RawImage:
     data = _load(file)
     if page:
-        _, pictures = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
-        values = pictures[0] if pictures else None
+        _, images = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
+        values = images[0] if images else None
     else:
         values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if values is None:
@@ -433,12 +433,12 @@ def _load(file: File) -> np.ndarray:
     return np.frombuffer(file, np.uint8) if isinstance(file, bytes) else np.fromfile(file, np.uint8)
 
 
-def _raw(values: np.ndarray) -> RawPicture:
+def _raw(values: np.ndarray) -> RawImage:
     """OpenCV's array with its channels in the usual order."""
     if values.ndim == 2:
-        return RawPicture(values)
+        return RawImage(values)
     blue_first, alpha = values[..., :3], values[..., 3:]
-    return RawPicture(
+    return RawImage(
         np.ascontiguousarray(blue_first[..., ::-1]),
         _deep_opacity(alpha[..., 0]) if alpha.shape[2] else None,
     )

@@ -1,4 +1,4 @@
-"""Labelled pictures: SA-1B, YOLO-seg, COCO JSON, and a plain folder of pictures and masks."""
+"""Labelled images: SA-1B, YOLO-seg, COCO JSON, and a plain folder of images and masks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jaxtyping import Bool, UInt8
 from masklet import rle
 from masklet.datasets.types import UNDECIDED, DatasetItem, LabelledFrames
 from masklet.errors import MediaError
-from masklet.media import find_pictures, is_picture, read_image, read_label_map
+from masklet.media import find_images, is_image, read_image, read_label_map
 from masklet.media.annotations.coco import (
     CocoAnnotation,
     CocoFile,
@@ -38,8 +38,8 @@ COCO_FILES = (
 )
 
 
-class LabelledPicture:
-    """One picture, and the labels of its objects by id; subclasses convert a label to a mask.
+class LabelledImage:
+    """One image, and the labels of its objects by id; subclasses convert a label to a mask.
 
     A label that cannot be read, or covers no pixel, is logged, and its object left out.
 
@@ -64,7 +64,7 @@ class LabelledPicture:
         return np.array([rle.decode(self._codes[id]) for id in ids], dtype=bool).reshape(-1, *size)
 
     def read_mask(self, label: Any, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
-        """The mask of a label, on a picture of `size` (H, W)."""
+        """The mask of a label, on an image of `size` (H, W)."""
         return segmentation_mask(label, size, str(self.path))
 
     @cached_property
@@ -73,7 +73,7 @@ class LabelledPicture:
 
     @cached_property
     def _codes(self) -> dict[int, rle.RLE]:
-        """All readable masks, as run lengths, since a picture may have hundreds."""
+        """All readable masks, as run lengths, since an image may have hundreds."""
         height, width = self._image.shape[:2]
         check_image_size(self._size, (height, width), str(self.path))
         codes, faults = {}, []
@@ -98,12 +98,12 @@ def read_sa1b(folder: Path) -> list[DatasetItem]:
     """A part of SA-1B: NAME.jpg next to NAME.json, which has its masks."""
     labels = sorted(find_sa1b_labels(folder))
     if not labels:
-        raise MediaError(f"{folder} contains no pictures in SA-1B's form: NAME.jpg next to NAME.json.")
+        raise MediaError(f"{folder} contains no images in SA-1B's form: NAME.jpg next to NAME.json.")
     return [
         DatasetItem(
             f"{folder.name}/{path.stem}",
             partial(_open_sa1b, path),
-            pictures=path.with_suffix(".jpg"),
+            images=path.with_suffix(".jpg"),
             labels=path,
         )
         for path in labels
@@ -111,7 +111,7 @@ def read_sa1b(folder: Path) -> list[DatasetItem]:
 
 
 def find_sa1b_labels(folder: Path) -> Iterator[Path]:
-    """The JSON files next to a picture with the same name."""
+    """The JSON files next to an image with the same name."""
     return (path for path in folder.glob("*.json") if path.with_suffix(".jpg").is_file())
 
 
@@ -125,14 +125,14 @@ def _open_sa1b(path: Path) -> LabelledFrames:
         raise MediaError(
             f"{path} is not an SA-1B JSON: it must have annotations, each with an id and a segmentation."
         )
-    return LabelledPicture(
+    return LabelledImage(
         path.with_suffix(".jpg"),
         {entry["id"]: entry["segmentation"] for entry in entries},
     )
 
 
-class OutlinedPicture(LabelledPicture):
-    """Labels are outlines (p, 2) as fractions of the picture's width and height."""
+class OutlinedImage(LabelledImage):
+    """Labels are outlines (p, 2) as fractions of the image's width and height."""
 
     def read_mask(self, label: Any, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
         mask = np.zeros(size, dtype=np.uint8)
@@ -144,20 +144,18 @@ class OutlinedPicture(LabelledPicture):
 def read_yolo(folder: Path) -> list[DatasetItem]:
     """YOLO-seg: labels/**/NAME.txt for images/**/NAME.*, each line a class and an outline."""
     items = []
-    for name, path in _find_pictures(folder):
+    for name, path in _find_images(folder):
         label = folder / "labels" / f"{name}.txt"
         if label.is_file():
             open_item = partial(_open_yolo, path, label)
-            items.append(DatasetItem(f"{folder.name}/{name}", open_item, pictures=path, labels=label))
+            items.append(DatasetItem(f"{folder.name}/{name}", open_item, images=path, labels=label))
     if not items:
-        raise MediaError(
-            f"{folder} contains no pictures in YOLO's form: images/NAME.jpg and labels/NAME.txt."
-        )
+        raise MediaError(f"{folder} contains no images in YOLO's form: images/NAME.jpg and labels/NAME.txt.")
     return items
 
 
 def _open_yolo(path: Path, label: Path) -> LabelledFrames:
-    return OutlinedPicture(path, dict(enumerate(_read_outlines(label))))
+    return OutlinedImage(path, dict(enumerate(_read_outlines(label))))
 
 
 def _read_outlines(label: Path) -> Iterator[np.ndarray]:
@@ -175,20 +173,20 @@ def _read_outlines(label: Path) -> Iterator[np.ndarray]:
             )
         if not (np.abs(values) <= 4).all():
             raise MediaError(
-                f"{label}:{number} must be fractions of the picture's width and height, from 0 to 1. Got "
+                f"{label}:{number} must be fractions of the image's width and height, from 0 to 1. Got "
                 f"{line[:40]!r}."
             )
         yield values.reshape(-1, 2)
 
 
-class MaskFilePicture(LabelledPicture):
+class MaskFileImage(LabelledImage):
     """Labels are (file, value): the pixels of a mask file with this value; None means all but 0."""
 
     def read_mask(self, label: Any, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
         path, value = label
         values = read_label_map(path)
         if values.shape != size:
-            raise LabelSizeError(f"{path} must have its picture's size, (H, W) = {size}. Got {values.shape}.")
+            raise LabelSizeError(f"{path} must have its image's size, (H, W) = {size}. Got {values.shape}.")
         return values > 0 if value is None else values == value
 
 
@@ -199,21 +197,21 @@ def read_mask_files(folder: Path) -> list[DatasetItem]:
     """
     items, unlabelled = [], []
     masks = _find_masks(folder / "masks")
-    for name, path in _find_pictures(folder):
+    for name, path in _find_images(folder):
         mask, separate = masks.get(name), folder / "masks" / name
         labels = separate if separate.is_dir() else mask
         if labels is None:
             unlabelled.append(str(name))
             continue
         open_item = partial(_open_masks, path, labels)
-        items.append(DatasetItem(f"{folder.name}/{name}", open_item, pictures=path, labels=labels))
+        items.append(DatasetItem(f"{folder.name}/{name}", open_item, images=path, labels=labels))
     if not items:
         raise MediaError(
-            f"{folder} contains no pictures with masks: expected images/NAME.jpg and masks/NAME.png."
+            f"{folder} contains no images with masks: expected images/NAME.jpg and masks/NAME.png."
         )
     if unlabelled:
         log.warning(
-            "%s: %d of %d pictures have no mask and are left out, such as %s.",
+            "%s: %d of %d images have no mask and are left out, such as %s.",
             folder,
             len(unlabelled),
             len(unlabelled) + len(items),
@@ -225,36 +223,36 @@ def read_mask_files(folder: Path) -> list[DatasetItem]:
 def _find_masks(folder: Path) -> dict[Path, Path]:
     """All mask files, by path in the folder without suffix; if several share a name, the PNG."""
     files = sorted(folder.rglob("*"), key=lambda file: (file.suffix.lower() == ".png", file.name))
-    return {file.relative_to(folder).with_suffix(""): file for file in files if is_picture(file)}
+    return {file.relative_to(folder).with_suffix(""): file for file in files if is_image(file)}
 
 
 def _open_masks(path: Path, labels: Path) -> LabelledFrames:
     if labels.is_dir():
-        return MaskFilePicture(
-            path, {number: (file, None) for number, file in enumerate(find_pictures(labels), 1)}
+        return MaskFileImage(
+            path, {number: (file, None) for number, file in enumerate(find_images(labels), 1)}
         )
     values = [value for value in np.unique(read_label_map(labels)).tolist() if value]
     is_undecided = len(values) > 1 and values[-1] == UNDECIDED and values[-2] <= LARGEST_BESIDE_UNDECIDED
     if is_undecided and may_have_undecided(labels):
         log.warning("%s: pixels with value %d are left out as undecided.", labels, values.pop())
-    return MaskFilePicture(path, {value: (labels, value) for value in values})
+    return MaskFileImage(path, {value: (labels, value) for value in values})
 
 
-def _find_pictures(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """All pictures below images/, with their paths there without suffix."""
+def _find_images(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """All images below images/, with their paths there without suffix."""
     images = folder / "images"
-    for path in find_pictures(images / "**" / "*") if images.is_dir() else ():
+    for path in find_images(images / "**" / "*") if images.is_dir() else ():
         yield path.relative_to(images).with_suffix(""), path
 
 
 def read_coco(path: Path) -> list[DatasetItem]:
-    """The pictures of a COCO file that have outlines or masks. Crowds are left out.
+    """The images of a COCO file that have outlines or masks. Crowds are left out.
 
     Args:
         path: The JSON, or the folder of an export.
 
     Raises:
-        MediaError: There is no such file, no object has an outline or mask, or no picture is found.
+        MediaError: There is no such file, no object has an outline or mask, or no image is found.
     """
     index = path if path.is_file() else _find_index(path)
     file = CocoFile.read(index)
@@ -271,20 +269,20 @@ def read_coco(path: Path) -> list[DatasetItem]:
             f"{index} has {count} annotations, but none is a polygon or a mask of one object. Boxes cannot "
             f"be used for training: draw outlines or masks.{reasons}"
         )
-    folders = _picture_folders(index)
+    folders = _image_folders(index)
     counts = Counter(name.name for name, *_ in labelled)
-    files = [_find_picture(folders, name, is_unique=counts[name.name] == 1) for name, *_ in labelled]
+    files = [_find_image(folders, name, is_unique=counts[name.name] == 1) for name, *_ in labelled]
     if not any(files):
         places = ", ".join(str(folder) for folder in folders)
         raise MediaError(
-            f"{index} has labels for {len(labelled)} pictures, such as {labelled[0][0]}, but none of them "
-            f"is in {places}. Export with pictures, or copy them there."
+            f"{index} has labels for {len(labelled)} images, such as {labelled[0][0]}, but none of them "
+            f"is in {places}. Export with images, or copy them there."
         )
     return [
         DatasetItem(
             f"{folders[0].name}/{name}",
-            partial(LabelledPicture, file or folders[0] / name, objects, size),
-            pictures=file or folders[0] / name,
+            partial(LabelledImage, file or folders[0] / name, objects, size),
+            images=file or folders[0] / name,
             labels=index,
         )
         for (name, objects, size), file in zip(labelled, files, strict=True)
@@ -311,7 +309,7 @@ def _is_crowd(annotation: CocoAnnotation) -> bool:
 
 
 def _relative_path(name: str) -> PurePosixPath:
-    """A picture's name as a path below the data set: Label Studio may write backslashes, or start with ../"""
+    """An image's name as a path below the data set: Label Studio may write backslashes, or start with ../"""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     return PurePosixPath(*(part for part in parts if part not in ("/", "..")))
 
@@ -335,18 +333,18 @@ def _find_index(folder: Path) -> Path:
     return candidates[0]
 
 
-def _picture_folders(index: Path) -> list[Path]:
-    """The folders that may have a COCO file's pictures, the data set's own folder first."""
+def _image_folders(index: Path) -> list[Path]:
+    """The folders that may have a COCO file's images, the data set's own folder first."""
     root = index.parent.parent if index.parent.name == "annotations" else index.parent
     split = index.stem.removeprefix("instances_")
     return [root, root / "images", root / "data", root / "frames", root / split, root / "images" / split]
 
 
-def _find_picture(folders: Sequence[Path], name: PurePosixPath, *, is_unique: bool) -> Path | None:
-    """A picture at the path in its name; or by the name's last part, if it was copied by hand.
+def _find_image(folders: Sequence[Path], name: PurePosixPath, *, is_unique: bool) -> Path | None:
+    """An image at the path in its name; or by the name's last part, if it was copied by hand.
 
     Args:
-        is_unique: Whether no other labelled picture has that last part.
+        is_unique: Whether no other labelled image has that last part.
     """
     parts = (name, name.name) if is_unique else (name,)
     paths = (folder / part for part in parts for folder in folders)

@@ -1,4 +1,4 @@
-"""Pictures are read without torch as masklet reads them, or refused."""
+"""Images are read without torch as masklet reads them, or refused."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ COLOURS = np.dstack([RAMP, RAMP[::-1], RAMP[:, ::-1]])
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "1", "P", "transparent P", "CMYK"])
-def test_a_picture_is_what_masklet_reads(tmp_path: Path, mode: str) -> None:
-    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
-    picture = PIL.Image.fromarray(COLOURS).convert(mode.split()[-1])
+def test_an_image_is_what_masklet_reads(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / ("image.tif" if mode == "CMYK" else "image.png")
+    image = PIL.Image.fromarray(COLOURS).convert(mode.split()[-1])
     if mode in ("RGBA", "LA"):
-        picture.putalpha(PIL.Image.fromarray(RAMP))
-    picture.save(path, **({"transparency": 3} if mode == "transparent P" else {}))
+        image.putalpha(PIL.Image.fromarray(RAMP))
+    image.save(path, **({"transparency": 3} if mode == "transparent P" else {}))
     expected = media.read_image(path).astype(int)
     assert np.abs(read_image(path) - expected).max() <= 1
     with PIL.Image.open(path) as opened:
@@ -32,7 +32,7 @@ def test_a_picture_is_what_masklet_reads(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
-def test_a_deep_picture_is_refused_and_not_cut_off(tmp_path: Path, dtype: type) -> None:
+def test_a_deep_image_is_refused_and_not_cut_off(tmp_path: Path, dtype: type) -> None:
     path = tmp_path / "deep.tif"
     PIL.Image.fromarray((RAMP * 200.0).astype(dtype)).save(path)
     with pytest.raises(MediaError, match="must have 8 bits per channel"):
@@ -40,7 +40,7 @@ def test_a_deep_picture_is_refused_and_not_cut_off(tmp_path: Path, dtype: type) 
 
 
 @pytest.mark.parametrize("name", ["colours.png", "clear.png", "colours.tif"])
-def test_a_deep_picture_in_colours_is_refused_too(tmp_path: Path, name: str) -> None:
+def test_a_deep_image_in_colours_is_refused_too(tmp_path: Path, name: str) -> None:
     """Pillow opens it with mode RGB, and would keep the upper eight of sixteen bits."""
     deep = COLOURS.astype(np.uint16) * 4
     if name == "clear.png":
