@@ -105,7 +105,9 @@ def test_names_from_another_machine_lead_into_the_folder(tmp_path: Path, name: s
 def test_an_export_without_images_is_told_where_they_belong(tmp_path: Path) -> None:
     write_cvat(tmp_path / "task", scenes(2))
     shutil.rmtree(tmp_path / "task" / "images")
-    with pytest.raises(MediaError, match=r"2 images, .*frame_000001.png, .*images/default. Export with pic"):
+    with pytest.raises(
+        MediaError, match=r"2 images, .*frame_000001.png, .*images/default. Export with images"
+    ):
         find_items(tmp_path / "task")
 
 

@@ -29,7 +29,7 @@ from toy_models import clip, toy_network
 
 SIZE = (48, 64)
 CONFIG = """<View>
-  <Image name="image" value="$image" zoom="true"/>
+  <Image name="image" value="$picture" zoom="true"/>
   <BrushLabels name="brush" toName="image"><Label value="dog"/><Label value="ball"/></BrushLabels>
   <KeyPointLabels name="points" toName="image" smart="true"><Label value="ball"/></KeyPointLabels>
   <RectangleLabels name="boxes" toName="image" smart="true"><Label value="dog"/></RectangleLabels>
@@ -192,7 +192,7 @@ def test_where_images_come_from(client: TestClient, monkeypatch: pytest.MonkeyPa
             f"{address}/data/upload/1/a.png",
         )
         for image in places:
-            answer = masks_of(client, point(31.25, 50), picture=image)
+            answer = masks_of(client, point(31.25, 50), image=image)
             assert [mask["value"] for mask in answer] == [mask["value"] for mask in there], image
     assert seen == ["Token secret", "Token secret"]
 
@@ -228,15 +228,15 @@ class label_studio:
 
 
 BAD = {
-    "another host": ({"picture": "http://127.0.0.1:1/a.png"}, 403, "fetched from"),
-    "a redirect": ({"picture": "/data/upload/other.png"}, 400, "cannot be fetched"),
-    "another scheme": ({"picture": "file:///etc/passwd"}, 403, "fetched from"),
-    "a path outside": ({"picture": "../../etc/passwd"}, 403, "outside"),
-    "an encoded path outside": ({"picture": "%2e%2e/%2e%2e/etc/passwd"}, 403, "outside"),
-    "a local file outside": ({"picture": "/data/local-files/?d=../../etc/passwd"}, 403, "outside"),
-    "no such image": ({"picture": "none.png"}, 404, "no none.png"),
-    "damaged base64": ({"picture": "data:image/png;base64,!!!"}, 400, "damaged"),
-    "no image in it": ({"picture": "data:image/png;base64,aGVsbG8="}, 400, "."),
+    "another host": ({"image": "http://127.0.0.1:1/a.png"}, 403, "fetched from"),
+    "a redirect": ({"image": "/data/upload/other.png"}, 400, "cannot be fetched"),
+    "another scheme": ({"image": "file:///etc/passwd"}, 403, "fetched from"),
+    "a path outside": ({"image": "../../etc/passwd"}, 403, "outside"),
+    "an encoded path outside": ({"image": "%2e%2e/%2e%2e/etc/passwd"}, 403, "outside"),
+    "a local file outside": ({"image": "/data/local-files/?d=../../etc/passwd"}, 403, "outside"),
+    "no such image": ({"image": "none.png"}, 404, "no none.png"),
+    "damaged base64": ({"image": "data:image/png;base64,!!!"}, 400, "damaged"),
+    "no image in it": ({"image": "data:image/png;base64,aGVsbG8="}, 400, "."),
 }
 
 
@@ -255,7 +255,7 @@ def test_nothing_is_fetched_unless_the_studio_was_told_from_where(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LABEL_STUDIO_URL", raising=False)
-    answer = client.post("/label-studio/predict", json=asked(point(1, 1), picture="http://127.0.0.1:1/a.png"))
+    answer = client.post("/label-studio/predict", json=asked(point(1, 1), image="http://127.0.0.1:1/a.png"))
     assert answer.status_code == 403 and "LABEL_STUDIO_URL" in answer.json()["message"]
 
 
@@ -264,7 +264,7 @@ def test_nothing_is_fetched_unless_the_studio_was_told_from_where(
     [
         "",
         "<View>",
-        '<View><Image name="image" value="$image"/></View>',
+        '<View><Image name="image" value="$picture"/></View>',
         '<View><BrushLabels name="b" toName="image"/></View>',
         '<!DOCTYPE a [<!ENTITY b "c">]><View>&b;</View>',
     ],
@@ -331,7 +331,7 @@ def test_the_key_never_follows_a_redirect(
         with Host(lambda handler: send(handler, b"", code, location=target)) as host:
             monkeypatch.setenv("LABEL_STUDIO_URL", host.address)
             monkeypatch.setenv("LABEL_STUDIO_API_KEY", "secret")
-            body = asked(point(31.25, 50), picture=f"/data/upload/{code}.png")
+            body = asked(point(31.25, 50), image=f"/data/upload/{code}.png")
             answer = client.post("/label-studio/predict", json=body)
     assert answer.status_code == 400 and "cannot be fetched" in answer.json()["message"]
     assert host.asked == [(f"/data/upload/{code}.png", "Token secret")] and thief.asked == []
@@ -341,7 +341,7 @@ def test_an_image_is_fetched_once_for_all_clicks(client: TestClient, monkeypatch
     with Host(lambda handler: send(handler, png())) as host:
         monkeypatch.setenv("LABEL_STUDIO_URL", host.address)
         for x in (20, 30, 40):
-            masks_of(client, point(x, 50), picture=f"{host.address}/data/once.png")
+            masks_of(client, point(x, 50), image=f"{host.address}/data/once.png")
     assert len(host.asked) == 1
 
 
@@ -358,7 +358,7 @@ def test_an_image_that_is_too_large_is_refused_while_it_comes(
     with Host(endless) as host:
         monkeypatch.setenv("LABEL_STUDIO_URL", host.address)
         answer = client.post(
-            "/label-studio/predict", json=asked(point(1, 1), picture=f"{host.address}/endless.png")
+            "/label-studio/predict", json=asked(point(1, 1), image=f"{host.address}/endless.png")
         )
     assert answer.status_code == 413 and "64 MiB" in answer.json()["message"]
 
@@ -374,7 +374,7 @@ def test_an_image_that_trickles_in_is_refused(client: TestClient, monkeypatch: p
     monkeypatch.setattr(label_studio_routes, "FETCH_SECONDS", 0.2)
     with Host(trickle) as host:
         monkeypatch.setenv("LABEL_STUDIO_URL", host.address)
-        body = asked(point(1, 1), picture=f"{host.address}/slow.png")
+        body = asked(point(1, 1), image=f"{host.address}/slow.png")
         answer = client.post("/label-studio/predict", json=body)
         stop.set()
     assert answer.status_code == 400 and "did not come within" in answer.json()["message"]
@@ -394,7 +394,7 @@ def test_only_a_few_images_are_fetched_at_a_time(client: TestClient, monkeypatch
     with Host(hold) as host, ThreadPoolExecutor(8) as pool:
         monkeypatch.setenv("LABEL_STUDIO_URL", host.address)
         answers = [
-            pool.submit(masks_of, client, point(31.25, 50), picture=f"{host.address}/{row}.png")
+            pool.submit(masks_of, client, point(31.25, 50), image=f"{host.address}/{row}.png")
             for row in range(8)
         ]
         for _ in range(TASK_IMAGES):
@@ -407,7 +407,7 @@ def test_only_a_few_images_are_fetched_at_a_time(client: TestClient, monkeypatch
 
 @pytest.mark.parametrize("image", ["http://[", "//[", "http://a/\ud800.png", "\ud800.png"], ids=ascii)
 def test_an_address_that_is_none_is_refused_with_a_sentence(client: TestClient, image: str) -> None:
-    body = json.dumps(asked(point(1, 1), picture=image))  # half a character stays one in JSON
+    body = json.dumps(asked(point(1, 1), image=image))  # half a character stays one in JSON
     answer = client.post("/label-studio/predict", content=body, headers={"content-type": "application/json"})
     assert answer.status_code in (403, 422) and answer.json()["message"].endswith("."), answer.text
 
