@@ -1,4 +1,4 @@
-/** The page: which address shows what. */
+/** The entry point: shows the view that belongs to the address. */
 
 import * as api from "./lib/api.js";
 import { byId, fill, h, loadIcons } from "./lib/dom.js";
@@ -101,7 +101,7 @@ async function start() {
     };
     window.addEventListener("hashchange", route);
     askBeforeLeaving();
-    // a file that misses the zone must not make the browser leave the page
+    // a file dropped beside the drop zone must not navigate the browser away
     for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
     route();
 }

@@ -7,7 +7,7 @@ export const CLIENT = Array.from(crypto.getRandomValues(new Uint8Array(8)), (byt
     (byte % 36).toString(36),
 ).join("");
 
-/** What the server refused, in words that can be shown. */
+/** An error response of the server, with a message for the user. */
 export class ApiError extends Error {
     /**
      * @param {number} status
@@ -23,7 +23,7 @@ export class ApiError extends Error {
 
 /**
  * @param {number} status
- * @param {string} text  the answer's body
+ * @param {string} text  the response body
  */
 function refusal(status, text) {
     try {
@@ -176,7 +176,7 @@ const query = (values) => {
 export const exportAddress = (id) => `api/exports/${id}/file`;
 
 /**
- * An image that the server sends, or the sentence with which it refuses.
+ * Fetch an image. Throws the server's error message if there is none.
  *
  * @param {string} address
  * @returns {Promise<ImageBitmap>}
@@ -204,7 +204,7 @@ async function fetchOrExplain(address, options) {
  *
  * @param {string} project
  * @param {File} file
- * @param {string | null} video  to which annotations belong that name none
+ * @param {string | null} video  for annotations that name no video
  * @returns {Promise<T.Import>}
  */
 export async function importFile(project, file, video) {
@@ -222,7 +222,7 @@ export async function importFile(project, file, video) {
 }
 
 /**
- * Send a file; `progress` is called with the share that was sent, which fetch does not report.
+ * Upload a file. `progress` is called with the fraction sent so far, which `fetch` does not report.
  *
  * @param {string} project
  * @param {File} file

@@ -1,4 +1,4 @@
-/** Masks on the clipboard: as a black and white PNG, so that other programs can take and give them. */
+/** Copies and pastes masks as black-and-white PNGs, which other programs can read and write. */
 
 import { giveMask, maskHere } from "./prompting.js";
 import { complain, toast } from "./toast.js";
@@ -13,7 +13,7 @@ export async function copyMask(studio) {
         toast("There is no mask of this object here to copy.");
         return;
     }
-    studio.copied = pixels; // for browsers that do not let a page read the clipboard
+    studio.copied = pixels; // for browsers in which a page cannot read the clipboard
     studio.copiedHere = true;
     studio.copyIsShared = false;
     window.addEventListener("blur", () => (studio.copiedHere = false), { once: true });
@@ -30,16 +30,16 @@ export async function copyMask(studio) {
         ]);
         studio.copyIsShared = true;
     } catch {
-        // the browser keeps its clipboard to itself; `studio.copied` is enough within the page
+        // The page cannot write to the clipboard. Within the page, `studio.copied` is enough.
     }
     toast("Mask copied. Paste it on another frame or object.");
 }
 
 /**
- * What was copied last becomes the mask of the selected object: here, or an image in another program.
+ * Use what was copied last as the mask of the selected object: a mask of this page, or an image of another program.
  *
  * @param {Studio} studio
- * @param {File} [image]  that the browser hands over with a paste
+ * @param {File} [image]  from the browser's paste event
  */
 export async function pasteMask(studio, image) {
     if (image && (studio.copyIsShared || !studio.copiedHere)) return await pasteImage(studio, image);
@@ -53,7 +53,7 @@ export async function pasteMask(studio, image) {
             if (kind) return await pasteImage(studio, await item.getType(kind));
         }
     } catch {
-        // the browser does not let the page read its clipboard
+        // the page cannot read the clipboard
     }
     if (studio.copied) {
         giveMask(studio, studio.copied);
@@ -63,7 +63,7 @@ export async function pasteMask(studio, image) {
 }
 
 /**
- * An image as a mask: what is opaque and bright is the object. It is stretched to the frame where sizes differ.
+ * Paste an image as a mask: opaque, bright pixels are the object. It is resized to the frame if the sizes differ.
  *
  * @param {Studio} studio
  * @param {Blob} blob

@@ -1,4 +1,4 @@
-/** Changes that did not reach the server: they wait, and are sent again when it can take them. */
+/** Sends changes again if the server could not take them. */
 
 import * as api from "./api.js";
 import { clearNotes, complain, toast, ToldError } from "./toast.js";
@@ -6,9 +6,9 @@ import { clearNotes, complain, toast, ToldError } from "./toast.js";
 /** @import * as T from "./types.js" */
 /** @import { Studio } from "./studio.js" */
 
-const AGAIN = 1500; // milliseconds between two tries
-const STEPS = 100; // of the history, to look for a change whose answer was lost
-const TRACKING = "follow"; // a step that the server adds by itself while it tracks
+const AGAIN = 1500; // milliseconds between two attempts
+const STEPS = 100; // newest steps of the history to search for a change whose response was lost
+const TRACKING = "follow"; // the server adds this step while it tracks
 
 /** @typedef {"offline" | "signed-out" | "disk-full"} Obstacle */
 
@@ -20,7 +20,7 @@ const WORDS = {
 };
 
 /**
- * What keeps the server from taking a change; null where it refuses it for good.
+ * Why the server cannot take a change now; null if it will never take it.
  *
  * @param {unknown} error
  * @returns {Obstacle | null}
@@ -33,13 +33,13 @@ export function obstacleOf(error) {
 }
 
 /**
- * Send a change; where the server cannot take it, try again until it can.
+ * Send a change. If the server cannot take it now, retry until it can.
  *
  * @template Result
  * @param {Studio} studio
  * @param {() => Promise<Result>} change
  * @returns {Promise<Result>}
- * @throws {ToldError} the change is made, and its answer was lost with the connection
+ * @throws {ToldError} the change was made, but the response was lost
  */
 export async function deliver(studio, change) {
     let waited = false;
@@ -75,10 +75,10 @@ function released(studio) {
 }
 
 /**
- * Wait for the server, and find out whether it took a change before the connection was lost.
+ * Wait for the server, and check whether it made the change before the connection was lost.
  *
  * @param {Studio} studio
- * @param {number} head  the last step before the change
+ * @param {number} head  the newest step before the change
  */
 async function hasArrived(studio, head) {
     for (;;) {
@@ -91,7 +91,7 @@ async function hasArrived(studio, head) {
                 step.client === null ? step.person === name && step.do !== TRACKING : step.client === api.CLIENT;
             return newest < head || steps.some((step) => step.head > head && !step.undone && isMine(step));
         } catch (error) {
-            if (obstacleOf(error) !== "offline") return false; // sent again, the change is refused for the same reason
+            if (obstacleOf(error) !== "offline") return false; // sending the change again will show the error
         }
     }
 }

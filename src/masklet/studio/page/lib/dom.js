@@ -1,11 +1,11 @@
-/** Making elements without HTML strings: a name is always text, never markup. */
+/** Creates elements without HTML strings, so that user input is never parsed as markup. */
 
 /** @typedef {Node | string | number | null | false | undefined} Child */
 
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
- * An element; properties that start with "on" are listeners, the rest attributes. null and false leave one out.
+ * Create an element. Properties that start with "on" are listeners, others are attributes; null and false are omitted.
  *
  * @template {keyof HTMLElementTagNameMap} Tag
  * @param {Tag} tag
@@ -28,7 +28,7 @@ export function h(tag, props = {}, ...children) {
 }
 
 /**
- * Put these children in place of what an element held.
+ * Replace an element's children.
  *
  * @param {Element} element
  * @param {...Child} children
@@ -41,7 +41,7 @@ export function fill(element, ...children) {
 }
 
 /**
- * An icon from icons.svg, which `loadIcons` has put into the page; hidden from screen readers.
+ * An icon of icons.svg, which `loadIcons` has added to the page. It is hidden from screen readers.
  *
  * @param {string} name
  */
@@ -55,7 +55,7 @@ export function icon(name) {
     return svg;
 }
 
-/** Put all icons into the page once, so that none is fetched again or blinks. */
+/** Add all icons to the page once, so that they appear without another request. */
 export async function loadIcons() {
     const text = await (await fetch("icons.svg")).text();
     const sheet = new DOMParser().parseFromString(text, "image/svg+xml").documentElement;
@@ -65,7 +65,7 @@ export async function loadIcons() {
 }
 
 /**
- * A button that shows an icon; the label is for the tooltip and for screen readers.
+ * A button with an icon. The label is its tooltip and its name for screen readers.
  *
  * @param {string} iconName
  * @param {string} label
@@ -81,7 +81,7 @@ export function iconButton(iconName, label, press, props = {}) {
 }
 
 /**
- * The element with this id, which index.html has.
+ * The element of index.html with this id.
  *
  * @param {string} id
  * @returns {HTMLElement}
@@ -93,7 +93,7 @@ export function byId(id) {
 }
 
 /**
- * Do something that takes a while for a button. It cannot be pressed again meanwhile, and keeps the focus.
+ * Run a slow action of a button. Until it ends, the button keeps the focus but does nothing.
  *
  * @param {HTMLButtonElement} button
  * @param {() => Promise<void>} run
@@ -109,7 +109,7 @@ export async function whileBusy(button, run) {
 }
 
 /**
- * Do what can wait until the stage has painted: a click should show its mask first.
+ * Run something after the next paint, so that it does not delay the mask of a click.
  *
  * @param {() => void} run
  */

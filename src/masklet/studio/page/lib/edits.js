@@ -1,4 +1,4 @@
-/** Edits of masks that are there: over a frame, a range or the whole video, for one object or several. */
+/** Edits of existing masks on a frame, in a range or in the whole video, for one or several objects. */
 
 import * as api from "./api.js";
 import { seek } from "./propagation.js";
@@ -12,7 +12,7 @@ import { clearNotes, complain, toast } from "./toast.js";
 /** @typedef {"frame" | "range" | "all"} EditScope */
 
 /**
- * The objects that an edit is for: the selected one, and those that were picked with it.
+ * The objects that an edit changes: the selected one, and those picked with it.
  *
  * @param {State} state
  * @returns {number[]}
@@ -36,7 +36,7 @@ export async function edit(studio, operation, scope, amount = null) {
 }
 
 /**
- * Copy the mask of the frame in view to the next one, and go there.
+ * Copy the mask of the current frame to the next frame, and show that frame.
  *
  * @param {Studio} studio
  */
@@ -51,7 +51,7 @@ export async function copyToNextFrame(studio) {
 }
 
 /**
- * Make other objects part of the selected one.
+ * Merge other objects into the selected one.
  *
  * @param {Studio} studio
  * @param {number[]} others
@@ -61,12 +61,12 @@ export async function merge(studio, others) {
 }
 
 /**
- * Send an edit of the selected object and others, and say what it changed.
+ * Send an edit of the selected object and others, and show how many frames it changed.
  *
  * @param {Studio} studio
  * @param {Omit<T.NewEdit, "object" | "others">} body
- * @param {number[]} others  by default those that were picked with the selected one
- * @returns {Promise<boolean>} whether it was done
+ * @param {number[]} others  by default those picked with the selected one
+ * @returns {Promise<boolean>} whether the edit was made
  */
 async function send(studio, body, others = studio.state.picked) {
     const { object } = studio.state;

@@ -1,8 +1,8 @@
-/** The server's events of one video, over a WebSocket that comes back when it was lost. */
+/** Receives the server's events of one video over a WebSocket, and reconnects if the connection is lost. */
 
-const FIRST_WAIT = 400; // milliseconds before the first try to come back; doubles up to LONGEST_WAIT
+const FIRST_WAIT = 400; // milliseconds before reconnecting; doubles with each attempt up to LONGEST_WAIT
 const LONGEST_WAIT = 5000;
-const CLOSED_GONE = 4004; // the code with which the server closes where the video was deleted
+const CLOSED_GONE = 4004; // the server's close code if the video was deleted
 
 export class Events {
     /**

@@ -1,19 +1,19 @@
-/** Images of frames: the one in view first, then what comes next; the least used ones dropped. */
+/** Fetches and caches the images of frames: the current frame first, then those ahead. */
 
 import * as api from "./api.js";
 
-const BYTES = 192 * 2 ** 20; // of decoded images that are kept
+const BYTES = 192 * 2 ** 20; // maximum size of the decoded images in the cache
 const AT_ONCE = 3;
-const PREVIEWS = 48; // thumbnails that are kept
-const PREVIEW_WAIT = 60; // milliseconds before the thumbnail of a frame is asked for
+const PREVIEWS = 48; // maximum number of thumbnails in the cache
+const PREVIEW_WAIT = 60; // milliseconds before the thumbnail of a frame is requested
 
 export class FrameCache {
     /**
      * @param {string} video
      * @param {number} count
-     * @param {number | null} channel  that is shown of a TIFF; null for all
+     * @param {number | null} channel  the shown channel of a TIFF; null for all
      * @param {(frame: number) => void} arrived
-     * @param {(frame: number, error: Error) => void} failed  the frame in view cannot be had
+     * @param {(frame: number, error: Error) => void} failed  called if the current frame cannot be fetched
      */
     constructor(video, count, channel, arrived, failed) {
         this.video = video;
@@ -41,7 +41,7 @@ export class FrameCache {
     }
 
     /**
-     * The frame's thumbnail, to show until its image is here.
+     * The frame's thumbnail, shown until its image has loaded.
      *
      * @param {number} frame
      */
@@ -50,10 +50,10 @@ export class FrameCache {
     }
 
     /**
-     * Fetch a frame, and what lies ahead.
+     * Fetch a frame and those ahead.
      *
      * @param {number} frame
-     * @param {number} ahead  frames to have ready; negative when going backwards
+     * @param {number} ahead  number of frames to prefetch; negative when moving backwards
      */
     want(frame, ahead) {
         const way = Math.sign(ahead) || 1;
@@ -68,7 +68,7 @@ export class FrameCache {
     }
 
     /**
-     * Show images of this width from now on; null is the video's own.
+     * Set the width of the images; null is the video's own.
      *
      * @param {number | null} width
      */
@@ -80,7 +80,7 @@ export class FrameCache {
     }
 
     /**
-     * Show another channel from now on.
+     * Set the shown channel.
      *
      * @param {number | null} channel
      */
@@ -140,7 +140,7 @@ export class FrameCache {
             if (channel !== this.channel) return image.close();
             this.previews.set(frame, image);
         } catch {
-            return; // the request for the image reports what is wrong
+            return; // the request for the image reports the error
         }
         for (const [old, image] of this.previews) {
             if (this.previews.size <= PREVIEWS) break;

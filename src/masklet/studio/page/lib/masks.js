@@ -1,19 +1,19 @@
-/** The masks of a video that were fetched: in chunks of frames, the least used ones dropped. */
+/** Fetches and caches the masks of a video, in chunks of frames. */
 
 import * as api from "./api.js";
 
 /** @import * as T from "./types.js" */
 
-const CHUNK = 64; // frames that are fetched at once
-const CHUNKS = 48; // that are kept
-const AGAIN = 3000; // milliseconds before masks that could not be had are asked for again
+const CHUNK = 64; // frames per request
+const CHUNKS = 48; // maximum number of chunks in the cache
+const AGAIN = 3000; // milliseconds before a failed request is repeated
 
 /**
  * @typedef {object} Chunk
  * @property {Map<number, Map<number, T.Mask>>} frames  frame -> object -> mask
- * @property {boolean} stale  what is here may be old; shown until the new is here
- * @property {Promise<void> | null} loading  what fetches them now
- * @property {boolean} loaded  once at least
+ * @property {boolean} stale  the masks may be outdated; they are shown until new ones have loaded
+ * @property {Promise<void> | null} loading  the request in progress
+ * @property {boolean} loaded  whether masks were ever loaded
  */
 
 export class MaskCache {
@@ -33,7 +33,7 @@ export class MaskCache {
     }
 
     /**
-     * The masks of a frame as far as they are here, by object; what is missing is sent for.
+     * The loaded masks of a frame, by object. Missing ones are requested.
      *
      * @param {number} frame
      * @returns {Map<number, T.Mask>}
@@ -44,7 +44,7 @@ export class MaskCache {
     }
 
     /**
-     * Whether the masks of a frame are here, so that they can be painted on.
+     * Whether the masks of a frame have loaded, so that they can be edited.
      *
      * @param {number} frame
      */
@@ -53,7 +53,7 @@ export class MaskCache {
     }
 
     /**
-     * Wait until the masks of a frame are here as the server has them.
+     * Wait until the masks of a frame are up to date.
      *
      * @param {number} frame
      */
@@ -71,7 +71,7 @@ export class MaskCache {
         if (frame < 0 || frame >= this.count) return;
         const index = Math.floor(frame / CHUNK);
         const chunk = this.chunks.get(index) ?? { frames: new Map(), stale: true, loading: null, loaded: false };
-        this.chunks.delete(index); // and back in, as the last used
+        this.chunks.delete(index); // added again below, as the most recently used
         this.chunks.set(index, chunk);
         if (chunk.stale && !chunk.loading) chunk.loading = this.#load(index, chunk);
         for (const old of this.chunks.keys()) {
@@ -81,7 +81,7 @@ export class MaskCache {
     }
 
     /**
-     * All masks of a frame, as the server answered.
+     * Store all masks of a frame from a response.
      *
      * @param {number} frame
      * @param {T.Mask[]} masks
@@ -91,7 +91,7 @@ export class MaskCache {
     }
 
     /**
-     * Masks of some objects of a frame; the others stay.
+     * Store masks of some objects of a frame; the others do not change.
      *
      * @param {number} frame
      * @param {T.Mask[]} masks
@@ -119,9 +119,9 @@ export class MaskCache {
      */
     #note(frame, masks) {
         const chunk = this.chunks.get(Math.floor(frame / CHUNK));
-        if (!chunk) return; // it is fetched when it comes into view
+        if (!chunk) return; // it is fetched when it is shown
         chunk.frames.set(frame, masks);
-        if (chunk.loading) chunk.stale = true; // what is under way may be older than this
+        if (chunk.loading) chunk.stale = true; // the response in progress may be older
         this.changed();
     }
 
@@ -152,7 +152,7 @@ export class MaskCache {
         this.changed();
     }
 
-    /** After the connection was lost: everything may have changed. */
+    /** Expire all masks, for example after a lost connection. */
     restart() {
         this.expire([[0, this.count]]);
     }

@@ -1,4 +1,4 @@
-/** Prompts of a person: clicks, boxes, painted masks; choosing, clearing, undoing. */
+/** Prompts: clicks, boxes, painted masks; selecting candidates, clearing, undoing. */
 
 import * as api from "./api.js";
 import { contains, decode, encode } from "./rle.js";
@@ -12,8 +12,8 @@ import { announce, clearNotes, complain, toast } from "./toast.js";
 
 /**
  * @param {Studio} studio
- * @param {(object: number | null) => PromptFields | null | Promise<PromptFields | null>} make  the prompt, when its
- *     turn has come, for an object that is there or a new one; null takes back what the object has on the frame
+ * @param {(object: number | null) => PromptFields | null | Promise<PromptFields | null>} make  returns the prompt for
+ *     an existing or new object, after earlier changes are done; null clears the object's prompt on the frame
  */
 async function sendPrompt(studio, make) {
     clearNotes();
@@ -30,13 +30,13 @@ async function sendPrompt(studio, make) {
     });
     if (isNew) studio.begun.delete(object);
     if (answer && answer.object !== object) {
-        // Somebody else took the number meanwhile. Prompts that wait behind this one go to the new object, too.
+        // Somebody else has used the number meanwhile. Waiting prompts go to the new object, too.
         target.object = answer.object;
         if (studio.state.object === object) studio.store.set({ object: answer.object });
         object = answer.object;
     }
     if (!answer) {
-        if (!selected(studio.state)) studio.store.set({ object: null }); // it was never made
+        if (!selected(studio.state)) studio.store.set({ object: null }); // it was not created
         return;
     }
     const list = answer.candidates ?? [];
@@ -52,7 +52,7 @@ async function sendPrompt(studio, make) {
  * @param {Studio} studio
  * @param {T.Point} point
  * @param {boolean} positive
- * @param {boolean} [edit]  the click is for the selected object, even on the mask of another
+ * @param {boolean} [edit]  whether the click edits the selected object even on another object's mask
  */
 export function click(studio, point, positive, edit = false) {
     const { frame, pending } = studio.state;
@@ -74,7 +74,7 @@ export function click(studio, point, positive, edit = false) {
 }
 
 /**
- * Whether a click makes a mask where the selected object has none: a new object, or one that is not here yet.
+ * Whether a click creates a mask: for a new object, or for one without a mask on this frame.
  *
  * @param {Studio} studio
  */
@@ -86,7 +86,7 @@ export function promptsNewObject(studio) {
 }
 
 /**
- * Find the masks of everything on this frame, to choose from by a click; or stop choosing.
+ * Find masks of everything on this frame, to select from by a click; or end the selection.
  *
  * @param {Studio} studio
  */
@@ -114,7 +114,7 @@ export async function toggleEverything(studio) {
 }
 
 /**
- * Make an object of one of the masks of everything.
+ * Make one of these masks an object.
  *
  * @param {Studio} studio
  * @param {string} counts
@@ -128,9 +128,9 @@ export function keepSegment(studio, counts) {
 }
 
 /**
- * Another object than the selected one, whose mask lies under a point; null where a click edits the selected one.
+ * Another object whose mask contains a point; null if a click there edits the selected object.
  *
- * A click for a new object is never taken for another's: whoever pressed "New object" may mean a part of one.
+ * After "New object", a click never selects another object, because the new object may be a part of one.
  *
  * @param {Studio} studio
  * @param {T.Point} point
@@ -157,7 +157,7 @@ export function drawBox(studio, box) {
 }
 
 /**
- * A whole mask is the answer as it is; an empty one means that the object is not there.
+ * Use a mask as the answer. An empty mask means that the object is not on the frame.
  *
  * @param {Studio} studio
  * @param {Uint8Array} pixels  row after row
@@ -172,8 +172,7 @@ export function giveMask(studio, pixels) {
 }
 
 /**
- * Add pixels to the mask of the selected object, or take them away from it, as it is when the changes before this
- * one are answered.
+ * Add pixels to the mask of the selected object, or remove them, after earlier changes are done.
  *
  * @param {Studio} studio
  * @param {Uint8Array} touched  1 where a pixel changes, row after row
@@ -187,7 +186,7 @@ export function paint(studio, touched, value) {
         return;
     }
     void sendPrompt(studio, async (object) => {
-        await studio.masks.fresh(frame); // a change before this one may have made other masks than are shown
+        await studio.masks.fresh(frame); // an earlier change may have changed the masks
         const pixels = maskOf(studio, frame, object);
         for (let place = 0; place < pixels.length; place++) if (touched[place]) pixels[place] = value;
         return maskPrompt(studio, frame, object, pixels);
@@ -208,7 +207,7 @@ function maskPrompt(studio, frame, object, pixels) {
 }
 
 /**
- * The mask of the selected object, to paint on.
+ * The pixels of the selected object's mask on this frame.
  *
  * @param {Studio} studio
  */
@@ -280,11 +279,11 @@ export async function undoOrRedo(studio, which) {
     studio.store.set({ candidates: null });
     try {
         await studio.inOrderRefreshed(async () => {
-            const title = studio.state.video[which]; // the server knows whether there is something to undo
+            const title = studio.state.video[which]; // the server reports if there is nothing to undo
             studio.take(await api[which](studio.id));
             studio.masks.restart();
             const words = `${which === "undo" ? "Undone" : "Redone"}: ${title ?? ""}`;
-            if (studio.state.people.length > 1) toast(words); // it may be another person's work
+            if (studio.state.people.length > 1) toast(words); // the change may be another person's
             else announce(words);
         });
     } catch (error) {
@@ -316,7 +315,7 @@ export function select(studio, object) {
 }
 
 /**
- * Pick an object for edits beside the selected one, or drop it again.
+ * Add an object to those that edits change, beside the selected one; or remove it.
  *
  * @param {Studio} studio
  * @param {number} object
@@ -331,12 +330,12 @@ export function pick(studio, object) {
 }
 
 /**
- * Change some fields of an object. The server leaves all others as they are, whoever changed them meanwhile.
+ * Change some fields of an object. Other fields keep the server's values.
  *
  * @param {Studio} studio
  * @param {number} object
  * @param {Partial<Pick<T.Object, "name" | "color" | "hidden" | "label" | "attributes">>} patch
- * @param {number} [head]  at which the person saw the object; what others set since then is named
+ * @param {number} [head]  the newest step that the user saw; later changes by others are shown as conflicts
  */
 export async function change(studio, object, patch, head = studio.state.video.head) {
     const { video } = studio.state;

@@ -1,4 +1,4 @@
-/** Tracking objects, moving through the video, and reviewing. */
+/** Tracking, seeking and reviewing. */
 
 import * as api from "./api.js";
 import { changedSpan, frameList, isPropagating, neighboursOf, nextOpen, reviewedWithin, within } from "./state.js";
@@ -7,12 +7,12 @@ import { announce, complain, toast } from "./toast.js";
 /** @import * as T from "./types.js" */
 /** @import { Studio } from "./studio.js" */
 
-const DOUBTFUL = 0.5; // confidence at which tracking stops, on request
+const DOUBTFUL = 0.5; // tracking stops below this confidence, if asked to
 
 /**
  * @param {Studio} studio
- * @param {() => {body: T.NewPropagation, span: T.Span} | null} plan  asked for when the changes before are done: what
- *     to track, and the frames that it may track, for the note on reviewed ones; null for nothing
+ * @param {() => {body: T.NewPropagation, span: T.Span} | null} plan  called after earlier changes are done.
+ *     Returns the request, and the frames that it may change, for the message on reviewed frames; null tracks nothing
  */
 async function start(studio, plan) {
     if (isPropagating(studio.state)) return;
@@ -32,7 +32,7 @@ async function start(studio, plan) {
             studio.store.set({ live: true, playing: false, candidates: null });
             const { propagation } = studio.state;
             const begun = await api.propagate(studio.id, body);
-            // The server's events may overtake its answer, and know more.
+            // An event that arrived before this response is newer.
             if (studio.state.propagation === propagation) studio.store.set({ propagation: begun });
             noteReviewed(studio, span);
         });
@@ -53,7 +53,7 @@ function noteReviewed(studio, span) {
 }
 
 /**
- * All of the video, or the selected range.
+ * Track through the whole video, or the selected range.
  *
  * @param {Studio} studio
  * @param {"forward" | "backward" | "both"} direction
@@ -68,10 +68,10 @@ export function propagate(studio, direction) {
 }
 
 /**
- * Forwards from the frame in view.
+ * Track forwards from the current frame.
  *
  * @param {Studio} studio
- * @param {number | null} frames  at most so many; null: to the end
+ * @param {number | null} frames  the maximum number of frames; null tracks to the end
  */
 export function propagateFromHere(studio, frames) {
     const { video, frame } = studio.state;
@@ -80,7 +80,7 @@ export function propagateFromHere(studio, frames) {
 }
 
 /**
- * Only frames on which an object has no mask yet; in the selected range, if there is one.
+ * Track only on frames without masks, in the whole video or the selected range.
  *
  * @param {Studio} studio
  */
@@ -90,7 +90,7 @@ export function propagateMissing(studio) {
     /** @type {T.NewPropagation} */
     const body = { scope: "missing", direction: "forward" };
     if (range) [body.start, body.stop] = range;
-    void start(studio, () => ({ body, span: [span[1], span[1]] })); // it never comes to a frame that has masks
+    void start(studio, () => ({ body, span: [span[1], span[1]] })); // frames with masks do not change
 }
 
 /** @param {Studio} studio */
@@ -140,7 +140,7 @@ export function step(studio, frames) {
 }
 
 /**
- * To the next frame, in this direction, that has a prompt.
+ * Go to the next frame with a prompt, in this direction.
  *
  * @param {Studio} studio
  * @param {1 | -1} way
@@ -179,7 +179,7 @@ export async function nextDoubtful(studio) {
         const { visitedFrames } = studio.state;
         const doubtful = await api.doubtful(studio.id, visitedFrames);
         if (!doubtful) {
-            studio.store.set({ visitedFrames: [] }); // from the worst again, if somebody wants to
+            studio.store.set({ visitedFrames: [] }); // the next call starts with the worst frame again
             const isTracked = Object.keys(studio.state.video.tracked).length > 0;
             if (!isTracked) toast("Nothing is tracked here yet.");
             else
@@ -201,7 +201,7 @@ export async function nextDoubtful(studio) {
 }
 
 /**
- * Mark the selected range, or the frame in view, as reviewed; or take the mark away where it is.
+ * Mark the selected range, or the current frame, as reviewed; or remove the mark.
  *
  * @param {Studio} studio
  */
@@ -213,7 +213,7 @@ export async function toggleReviewed(studio) {
 /**
  * @param {Studio} studio
  * @param {T.Span} span
- * @param {(isReviewed: boolean) => boolean} decide  what it shall be, from what its first frame is
+ * @param {(isReviewed: boolean) => boolean} decide  the new state, given the state of the first frame
  */
 async function review(studio, span, decide) {
     try {
@@ -230,7 +230,7 @@ async function review(studio, span, decide) {
 }
 
 /**
- * This frame, or the selected range around it, is right; on to the next doubtful one. After an image comes the next
+ * Accept this frame, or the selected range around it, and go to the next doubtful frame; from an image, to the next
  * file that is not reviewed.
  *
  * @param {Studio} studio
@@ -244,7 +244,7 @@ export async function accept(studio) {
 }
 
 /**
- * The whole video is right; on to the next file.
+ * Accept the whole video, and go to the next file.
  *
  * @param {Studio} studio
  */
@@ -258,14 +258,14 @@ async function acceptVideo(studio) {
 }
 
 /**
- * The next file that is not reviewed; behind the last one the project, which has the export.
+ * Open the next file that is not reviewed. If there is none, offer to open the project.
  *
  * @param {Studio} studio
  */
 async function openNext(studio) {
     const { project } = studio.state;
     try {
-        studio.store.set({ project: await api.project(project.id) }); // others review, too
+        studio.store.set({ project: await api.project(project.id) }); // other people may have reviewed files
     } catch (error) {
         complain(error);
         return;

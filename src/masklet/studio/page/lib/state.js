@@ -1,4 +1,4 @@
-/** What the page knows of the video in view, and small questions about it. */
+/** The page's state of a video, and functions that read it. */
 
 /** @import * as T from "./types.js" */
 /** @import { Obstacle } from "./delivery.js" */
@@ -9,46 +9,46 @@
  *
  * @typedef {object} State
  * @property {T.Video} video
- * @property {{depth: number, time: number, seconds: number[], pixelSize: string | null} | null} stack  of a TIFF: slices
- *     and points in time, and when these were taken
- * @property {T.Project} project  that the video belongs to
- * @property {number} frame  in view
- * @property {boolean} isVariable  the video has no constant frame rate
- * @property {number | null} seconds  when the frame in view is shown, as the file says it; null until that is known
- * @property {number | null} object  the selected one; null: the next prompt makes a new one
- * @property {number[]} picked  objects that edits are for, beside the selected one
+ * @property {{depth: number, time: number, seconds: number[], pixelSize: string | null} | null} stack  of a TIFF: the numbers
+ *     of slices and time points, and the time of each
+ * @property {T.Project} project  the video's project
+ * @property {number} frame  the current frame
+ * @property {boolean} isVariable  whether the frame rate varies
+ * @property {number | null} seconds  the current frame's time in the file; null until it has loaded
+ * @property {number | null} object  the selected object; null: the next prompt creates one
+ * @property {number[]} picked  objects that edits change, beside the selected one
  * @property {ToolName} tool
  * @property {number} brush  diameter in pixels of the video
  * @property {T.Propagation | null} propagation
  * @property {T.Viewer[]} people  who has the video open
  * @property {T.Comment[]} comments
- * @property {Record<number, string>} changedBy  who else changed an object a moment ago, by object
+ * @property {Record<number, string>} changedBy  who else has just changed an object, by object
  * @property {string} label  the class of the next new object; empty for none
  * @property {boolean} online
- * @property {boolean} signedOut  the server does not take the token of this browser any more
- * @property {Obstacle | null} obstacle  why changes wait in this page and are not sent
+ * @property {boolean} signedOut  whether the server no longer accepts this browser's token
+ * @property {Obstacle | null} obstacle  why changes cannot be sent now
  * @property {{frame: number, object: number, list: T.Candidate[]} | null} candidates
- * @property {number} newest  the highest number of an object whose first prompt is under way
- * @property {Pending[]} pending  clicks that are not answered yet
- * @property {number} asking  prompts under way
- * @property {number | null} ready  the frame that is encoded
- * @property {{frame: number, message: string} | null} unreadable  why the frame in view cannot be shown
+ * @property {number} newest  the highest number of an object whose first prompt is being answered
+ * @property {Pending[]} pending  unanswered clicks
+ * @property {number} asking  number of unanswered prompts and edits
+ * @property {number | null} ready  the encoded frame
+ * @property {{frame: number, message: string} | null} unreadable  why the current frame cannot be shown
  * @property {T.Span} span  the frames that the timeline shows
- * @property {T.Span | null} range  frames that are selected on the timeline
+ * @property {T.Span | null} range  the frames selected on the timeline
  * @property {boolean} playing
- * @property {boolean} live  the view moves along with tracking
+ * @property {boolean} live  whether the view follows tracking
  * @property {"overlay" | "side" | "matte"} view  masks over the image, beside it, or alone
  * @property {number} opacity  of a mask's fill, 0 to 1
  * @property {boolean} preview  whether the mask under the cursor is shown before a click
  * @property {number | null} previewLatency  milliseconds from the last move of the cursor to its preview
- * @property {boolean} finding  the masks of everything are being found
- * @property {T.Segments | null} everything  masks to choose from by a click
- * @property {boolean} masksHidden  masks are not shown
- * @property {number} stretch  how many frames "track N frames" takes
- * @property {boolean} stopWhenDoubtful  tracking stops at the first doubtful mask
- * @property {boolean} onlySelected  tracking is for the selected object alone
- * @property {number} masksVersion  grows when any mask changed
- * @property {number[]} visitedFrames  doubtful frames that were jumped to
+ * @property {boolean} finding  whether masks of everything are being computed
+ * @property {T.Segments | null} everything  masks to select from by a click
+ * @property {boolean} masksHidden  whether masks are hidden
+ * @property {number} stretch  the N of "track N frames"
+ * @property {boolean} stopWhenDoubtful  whether tracking stops at the first doubtful mask
+ * @property {boolean} onlySelected  whether only the selected object is tracked
+ * @property {number} masksVersion  increases with each change of a mask or image
+ * @property {number[]} visitedFrames  doubtful frames that were already shown
  * @property {number | null} latency  milliseconds from the last click to its painted mask
  * @property {Record<string, T.Export>} exports
  */
@@ -106,7 +106,7 @@ export function initial(video, project) {
     };
 }
 
-/** What a person chose, and the next video of the project begins with. */
+/** Settings that the project's next video starts with. */
 export const CHOICES = /** @type {const} */ (["label", "opacity", "view", "preview", "stretch"]);
 
 /** @param {T.Project} project */
@@ -128,11 +128,11 @@ function keptChoices(project) {
     return { ...kept, label: isClass ? kept.label : "" };
 }
 
-/** The order of names as people expect it: 2 before 10, capitals like small letters. */
+/** Natural order of names: 2 before 10, ignoring case. */
 export const byName = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 
 /**
- * The videos before and after the one in view, by name.
+ * The previous and next video of the project, by name.
  *
  * @param {State} state
  */
@@ -148,7 +148,7 @@ export function neighboursOf({ project, video }) {
 }
 
 /**
- * The file to go on with: the next one by name that is not reviewed, from the first again behind the last.
+ * The next file by name that is not reviewed. After the last file, the search continues with the first.
  *
  * @param {State} state
  */
@@ -175,7 +175,7 @@ export function promptHere(state, object) {
 }
 
 /**
- * A number for a new object; prompts that are still under way may have made some.
+ * The number of the next new object, counting those whose first prompt is unanswered.
  *
  * @param {State} state
  */
@@ -200,8 +200,8 @@ export function within(spans, frame) {
 }
 
 /**
- * What was corrected or is new since objects were last tracked, and the frames on which to track it: as far as
- * objects are tracked, to the end where tracking was stopped, or the selected range. Null before objects are tracked.
+ * The frames on which to track new and corrected objects again: from the first change to the last tracked frame, to
+ * the end of the selected range, or to the end if tracking was stopped. Null if nothing is tracked or has changed.
  *
  * @param {State} state
  * @returns {T.Span | null}
@@ -223,7 +223,7 @@ export function isPropagating(state) {
 }
 
 /**
- * Reviewed frames among those from start to before stop.
+ * The reviewed frames in a span.
  *
  * @param {State} state
  * @param {T.Span} span
@@ -236,7 +236,7 @@ export function reviewedWithin({ video }, [start, stop]) {
 }
 
 /**
- * Frames in words: "frame 5", "frames 5–9 and 12".
+ * A text that lists frames: "frame 5", "frames 5–9 and 12".
  *
  * @param {T.Span[]} spans
  */
@@ -250,16 +250,16 @@ export function frameList(spans) {
 
 const DATE_AND_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
-/** @param {string} at  as the server writes it */
+/** @param {string} at  the server's ISO 8601 string */
 export function dateAndTime(at) {
     return DATE_AND_TIME.format(new Date(at));
 }
 
 /**
- * Where a frame is in its file, in words: a time for a video, the slice or point in time for a stack.
+ * A frame's position as text: a time in a video, a slice or time point in a stack.
  *
  * @param {Pick<State, "video" | "stack" | "isVariable" | "seconds">} state
- * @param {number} frame  in view
+ * @param {number} frame  the current frame
  */
 export function whereabouts({ video, stack, isVariable, seconds: shownAt }, frame) {
     if (video.kind === "video" && isVariable) return shownAt === null ? "" : clock(shownAt, 1);
@@ -274,7 +274,7 @@ export function whereabouts({ video, stack, isVariable, seconds: shownAt }, fram
 }
 
 /**
- * How many frames there are, and of what.
+ * The number of frames as text, with the frame rate, or the numbers of slices and time points.
  *
  * @param {Pick<State, "video" | "stack" | "isVariable">} state
  */
@@ -288,7 +288,7 @@ export function extent({ video, stack, isVariable }) {
 }
 
 /**
- * How far points in time are apart, in words; empty where that differs or is not known.
+ * The interval between time points as text; empty if it varies or is unknown.
  *
  * @param {number[]} seconds
  */
@@ -299,7 +299,7 @@ function interval(seconds) {
 }
 
 /**
- * Hours, minutes, seconds and frames, as editors write them.
+ * A timecode of hours, minutes, seconds and frames.
  *
  * @param {number} frame
  * @param {number} fps

@@ -1,4 +1,4 @@
-/** The state of the page. Its watchers are called once per turn, however much changed. */
+/** An observable state. Watchers are called once per turn of the event loop, however many values changed. */
 
 /**
  * @template {object} State
@@ -26,7 +26,7 @@ export class Store {
     }
 
     /**
-     * Call now, and again after any of these keys changed.
+     * Call a function now, and again after any of these keys has changed.
      *
      * @param {(keyof State)[]} keys
      * @param {() => void} callback

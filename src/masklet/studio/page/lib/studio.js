@@ -1,4 +1,4 @@
-/** One video at work: its state, its masks and images, and the events that keep them fresh. */
+/** An open video: its state, masks and images, and the server's events that update them. */
 
 import * as api from "./api.js";
 import { deliver, obstacleOf } from "./delivery.js";
@@ -13,9 +13,9 @@ import { sendingChange } from "./unsent.js";
 /** @import * as T from "./types.js" */
 /** @import { State } from "./state.js" */
 
-const SETTLED = 60; // milliseconds on a frame before the server is asked to encode it
+const SETTLED = 60; // milliseconds on a frame before the server is told to encode it
 const CHANGED_BY = 15_000; // milliseconds for which an object shows who else changed it
-const LIVE = 200; // milliseconds between frames shown while the view moves along with tracking
+const LIVE = 200; // milliseconds between the frames shown while the view follows tracking
 
 export class Studio {
     /**
@@ -26,14 +26,14 @@ export class Studio {
     constructor(about, video, project) {
         this.about = about;
         this.id = video.id;
-        this.head = video.head; // the newest step that the page heard of
+        this.head = video.head; // the newest step that the page has received
         /** @type {Store<State>} */
         this.store = new Store(initial(video, project));
         this.masks = new MaskCache(
             video.id,
             video.frames,
             () => this.store.set({ masksVersion: this.state.masksVersion + 1 }),
-            (error) => obstacleOf(error) ?? complain(error), // that there is no connection is shown anyway
+            (error) => obstacleOf(error) ?? complain(error), // a lost connection is shown elsewhere
         );
         this.frames = new FrameCache(
             video.id,
@@ -43,24 +43,24 @@ export class Studio {
             (frame, error) => this.store.set({ unreadable: { frame, message: error.message } }),
         );
         /** @type {Promise<unknown>} */
-        this.line = Promise.resolve(); // changes go one after the other, in the order in which they were made
+        this.line = Promise.resolve(); // changes are sent one after the other
         /** @type {Map<number, {object: number}>} */
-        this.begun = new Map(); // new objects whose first prompt is under way, by the number meant for them
+        this.begun = new Map(); // new objects whose first prompt is unanswered, by their expected number
         /** @type {Set<number>} */
-        this.saidReviewed = new Set(); // reviewed frames of which it was said that their masks changed
+        this.saidReviewed = new Set(); // reviewed frames with a message that their masks changed
         this.lastLive = 0;
         this.hasConnected = false;
         /** @type {Promise<void> | null} */
         this.refreshing = null;
         this.again = false;
         /** @type {((message: T.ServerEvent) => void)[]} */
-        this.listeners = []; // of parts that need every event: the strips
+        this.listeners = []; // called with every event
         /** @type {Uint8Array | null} */
-        this.copied = null; // a mask to paste
-        this.copiedHere = false; // the window was not left since
-        this.copyIsShared = false; // the system's clipboard has it, too
+        this.copied = null; // the copied mask
+        this.copiedHere = false; // whether the window has kept the focus since the copy
+        this.copyIsShared = false; // whether the system's clipboard has the mask, too
         /** @type {number | null} */
-        this.clickedAt = null; // when the answer that is about to be painted was asked for
+        this.clickedAt = null; // when the prompt was sent whose answer is painted next
         this.events = new Events(
             video.id,
             (message) => this.#receive(message),
@@ -79,7 +79,7 @@ export class Studio {
         clearTimeout(this.settling);
     }
 
-    /** Fetch the video anew; calls that come while one is under way become one more. */
+    /** Fetch the video again. Calls during a request are combined into one more request. */
     refresh() {
         if (this.refreshing) this.again = true;
         else this.refreshing = this.#fetchVideo();
@@ -128,11 +128,11 @@ export class Studio {
     #showChannel(channel) {
         this.frames.choose(channel);
         this.store.set({ ready: null, candidates: null, everything: null });
-        this.#announceFrame(); // its features are made anew
+        this.#announceFrame(); // the server encodes the frame again
     }
 
     /**
-     * Send a change after those before it.
+     * Send a change after earlier ones.
      *
      * @template Result
      * @param {() => Promise<Result>} change
@@ -143,7 +143,7 @@ export class Studio {
     }
 
     /**
-     * Send a change after those before it, when the page knows what they made of the video: it decides by that.
+     * Send a change after earlier ones, when the page has the video that they changed.
      *
      * @template Result
      * @param {() => Promise<Result>} change
@@ -154,7 +154,7 @@ export class Studio {
     }
 
     /**
-     * An object by a number that may be another once its first prompt is answered.
+     * A reference to an object, whose number may change with the answer to its first prompt.
      *
      * @param {number} object
      * @returns {{object: number}}
@@ -164,11 +164,11 @@ export class Studio {
     }
 
     /**
-     * Run a prompt after the changes before it, and show its answer.
+     * Send a prompt after earlier changes, and show its answer.
      *
      * @template {T.FrameMasks} Result
      * @param {() => Promise<Result>} ask
-     * @returns {Promise<Result | null>} null when it was refused; the person has seen why
+     * @returns {Promise<Result | null>} null if it failed; the page has shown why
      */
     ask(ask) {
         const sentAt = performance.now();
@@ -196,7 +196,7 @@ export class Studio {
     }
 
     /**
-     * Say once of a frame that the mask which somebody found right is another now.
+     * Show a message, once for each reviewed frame whose masks change.
      *
      * @param {number} frame
      */
@@ -207,19 +207,19 @@ export class Studio {
     }
 
     /**
-     * Make a change the last of the line.
+     * Add a change to the end of the queue.
      *
      * @template Result
      * @param {Promise<Result>} turn
      * @returns {Promise<Result>}
      */
     #queue(turn) {
-        this.line = turn.catch(() => {}); // who sent it hears of errors
+        this.line = turn.catch(() => {}); // the caller handles errors
         return sendingChange(turn);
     }
 
     /**
-     * Say why the connection is lost, where it is because the session ended.
+     * Show whether the connection was lost because the session ended.
      *
      * @param {boolean} online
      */
@@ -235,14 +235,14 @@ export class Studio {
         }
     }
 
-    /** The stage painted; if an answer was waiting for that, its latency is known. */
+    /** Called after the stage has painted: measures the latency of an answer. */
     painted() {
         if (this.clickedAt === null) return;
         this.store.set({ latency: Math.round(performance.now() - this.clickedAt) });
         this.clickedAt = null;
     }
 
-    /** Tell the server which frame is in view, once the view rests. */
+    /** Tell the server the current frame, after a moment without change. */
     #announceFrame() {
         clearTimeout(this.settling);
         this.settling = setTimeout(
@@ -297,8 +297,8 @@ export class Studio {
     }
 
     /**
-     * Whether a change is that of a prompt of this tab, whose answer brings the masks of the frame. Fetching them
-     * meanwhile would make the answer late.
+     * Whether a change comes from an unanswered prompt of this tab. The answer contains the frame's masks, and
+     * fetching them too would delay it.
      *
      * @param {T.ChangedEvent} change
      */
@@ -308,9 +308,8 @@ export class Studio {
     }
 
     /**
-     * Say when somebody else changes the object that is selected here: once where they click and paint, and
-     * each time where they name, colour or classify it. What they undo or redo may be this person's work: it is
-     * said whatever is selected.
+     * Show a message when somebody else changes the selected object: once for clicks and painting, and each time
+     * for names, colours and classes. Undo and redo are always shown, because they may affect this user's work.
      *
      * @param {T.ChangedEvent} change
      */
@@ -359,7 +358,7 @@ export class Studio {
     #followLive(frame) {
         const now = performance.now();
         if (!this.state.live || this.state.playing || now - this.lastLive < LIVE) return;
-        if (!this.frames.get(this.state.frame)) return; // images come slower than masks: wait for the one that was asked for
+        if (!this.frames.get(this.state.frame)) return; // images load slower than masks: wait for the requested one
         this.lastLive = now;
         this.store.set({ frame });
     }

@@ -1,27 +1,27 @@
-/** When frames are shown, as the file says it: asked of the server, some frames at a time. */
+/** Fetches the times of frames in the file, in chunks. */
 
 import * as api from "./api.js";
 
 /** @import { Studio } from "./studio.js" */
 
-const CHUNK = 512; // frames
-const SETTLED = 250; // milliseconds on a frame before times are asked for: its image goes first
-const TOLERANCE = 0.5; // frames by which a constant rate may be off, as times are rounded
+const CHUNK = 512; // frames per request
+const SETTLED = 250; // milliseconds on a frame before its time is requested; its image is loaded first
+const TOLERANCE = 0.5; // deviation in frames that a constant rate may have, because times are rounded
 
-/** The times of a video's frames, as far as they are here. */
+/** A cache of the times of a video's frames. */
 export class FrameTimes {
     /** @param {Studio} studio */
     constructor(studio) {
         this.studio = studio;
         /** @type {Map<number, number[]>} */
-        this.chunks = new Map(); // by their first frame; empty while they are under way
+        this.chunks = new Map(); // by their first frame; empty while loading
         this.timer = 0;
         const { video } = studio.state;
         if (video.kind === "video" && video.frames > 1) studio.store.watch(["frame"], () => this.#show());
     }
 
     /**
-     * When a frame is shown, in seconds; null until that is known.
+     * The time of a frame, in seconds; null until it has loaded.
      *
      * @param {number} frame
      */
@@ -30,7 +30,7 @@ export class FrameTimes {
     }
 
     /**
-     * Have the time of a frame soon.
+     * Request the time of a frame.
      *
      * @param {number} frame
      */
@@ -50,11 +50,11 @@ export class FrameTimes {
             if (isVariable) this.studio.store.set({ isVariable });
             this.#show();
         } catch {
-            this.chunks.delete(start); // the frame itself says what is wrong
+            this.chunks.delete(start); // the request for the frame reports the error
         }
     }
 
-    /** Keep the time of the frame in view in the state. */
+    /** Update the current frame's time in the state. */
     #show() {
         const { frame } = this.studio.state;
         const seconds = this.at(frame);

@@ -1,4 +1,4 @@
-/** Short messages at the edge of the page, read out by screen readers. */
+/** Short messages at the edge of the page, also for screen readers. */
 
 import { byId, fill, h, iconButton } from "./dom.js";
 
@@ -33,20 +33,20 @@ export function toast(message, { kind = "note", action } = {}) {
         iconButton("close", "Dismiss", close),
     );
     shelf.append(card);
-    const stage = document.querySelector(".stage"); // what is below it are controls, not to be covered
+    const stage = document.querySelector(".stage"); // messages must not cover the controls below the stage
     shelf.style.bottom = stage ? `${innerHeight - stage.getBoundingClientRect().bottom + GAP}px` : "";
     shelf.hidePopover();
-    shelf.showPopover(); // above a sheet, too
+    shelf.showPopover(); // moves the messages above an open sheet
     while (shelf.children.length > 3) shelf.firstElementChild?.remove();
     setTimeout(close, kind === "error" || action ? 2 * STAYS : STAYS);
 }
 
-/** Remove notes and errors that ask for nothing: what they were about is past. */
+/** Remove messages without an action, because a new action makes them outdated. */
 export function clearNotes() {
     for (const card of byId("toasts").querySelectorAll(".toast:not(:has(.link))")) card.remove();
 }
 
-/** An error of which the person was told already. */
+/** An error that the page has already shown. `complain` ignores it. */
 export class ToldError extends Error {}
 
 /** @param {unknown} error */
@@ -56,7 +56,7 @@ export function complain(error) {
 }
 
 /**
- * Tell screen readers, without showing.
+ * Announce a message to screen readers, without showing it.
  *
  * @param {string} message
  */

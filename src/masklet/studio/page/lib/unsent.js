@@ -1,7 +1,7 @@
-/** What this page has begun to send: changes of videos, and files. */
+/** Changes and files that this page is sending. */
 
 /** @type {Set<Promise<unknown>>} */
-const changes = new Set(); // of all videos: they are still sent when a video's page is left
+const changes = new Set(); // of all videos, also of those that were closed
 /** @type {Set<Promise<unknown>>} */
 const files = new Set();
 
@@ -13,7 +13,7 @@ const files = new Set();
 function add(group, work) {
     group.add(work);
     const done = () => group.delete(work);
-    work.then(done, done); // who began it hears of errors
+    work.then(done, done); // the caller handles errors
     return work;
 }
 
@@ -29,12 +29,12 @@ export const sendingChange = (change) => add(changes, change);
  */
 export const sendingFiles = (work) => add(files, work);
 
-/** Wait for the changes that this page has begun to send, of whatever video. */
+/** Wait until all changes are sent, of all videos. */
 export async function changesSent() {
     await Promise.allSettled(changes);
 }
 
-/** Ask before the browser leaves the page while something would be lost with it. */
+/** Let the browser ask before it leaves the page while something is being sent. */
 export function askBeforeLeaving() {
     window.addEventListener("beforeunload", (event) => {
         if (changes.size || files.size) event.preventDefault();

@@ -1,4 +1,4 @@
-/** Adding videos to a project: dropped, picked, or chosen from the server's folder. */
+/** Adds videos to a project: by drag and drop, from a file dialog, or from the server's folder. */
 
 import * as api from "../lib/api.js";
 import { fill, h, icon } from "../lib/dom.js";
@@ -53,8 +53,8 @@ export function adding(about, project) {
 }
 
 /**
- * One file after the other. A single one is opened; several are shown in the project's list. A person who went to
- * another page meanwhile stays there.
+ * Upload files one after the other. Afterwards, open a single file, or show the project's list of several; unless the
+ * user has left the page.
  *
  * @param {T.Project} project
  * @param {File[]} files

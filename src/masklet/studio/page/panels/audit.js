@@ -1,4 +1,4 @@
-/** Who did what in a project, newest first. */
+/** The log of a project: who did what, newest first. */
 
 import * as api from "../lib/api.js";
 import { fill, h, icon } from "../lib/dom.js";

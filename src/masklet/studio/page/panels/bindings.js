@@ -1,4 +1,4 @@
-/** What each key does. */
+/** The keys and their actions. */
 
 import { copyMask, pasteMask } from "../lib/clipboard.js";
 import { copyToNextFrame } from "../lib/edits.js";
@@ -198,7 +198,7 @@ function press(selector) {
 }
 
 /**
- * The keys of the project's classes; they go before the studio's own.
+ * The keys of the project's classes, which have priority over the studio's own keys.
  *
  * @param {Studio} studio
  */
@@ -213,7 +213,7 @@ function classKeys(studio) {
 }
 
 /**
- * One line of the sheet; several keys may have an action each.
+ * One line of the sheet of keys. Each of several keys may have its own action.
  *
  * @param {string | string[]} keys
  * @param {string} shown

@@ -1,4 +1,4 @@
-/** The channel of a TIFF that is shown and segmented: a choice where the file has several. */
+/** The choice of the shown and segmented channel of a TIFF with several channels. */
 
 import * as api from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
@@ -22,7 +22,7 @@ export function channelChoice(studio) {
             complain(error);
         }
         show();
-        focusStage(); // the keys are the studio's again
+        focusStage(); // so that keys control the studio again
     });
     studio.store.watch(["video"], show);
     if (studio.state.video.kind !== "video") void offer(studio, field).then(show);

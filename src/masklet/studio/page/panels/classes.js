@@ -13,7 +13,7 @@ const EXAMPLE = "pose: standing, lying; note";
  * Edit the classes of a project.
  *
  * @param {T.Project} project
- * @returns {Promise<T.Project>} the project with the classes it has then
+ * @returns {Promise<T.Project>} the project with its new classes
  */
 export async function openClasses(project) {
     const rows = h("ul", { class: "class-rows", "aria-label": "Classes" });
@@ -37,7 +37,7 @@ export async function openClasses(project) {
                 try {
                     changed = await api.changeProject(project.id, { classes, seen: project.classes });
                 } catch (error) {
-                    changed = await api.project(project.id); // what somebody else made of them
+                    changed = await api.project(project.id); // somebody else may have changed them
                     throw error;
                 }
             },
@@ -128,7 +128,7 @@ function readRow(row) {
         name: value("name"),
         color: value("color"),
         key: value("key").toLowerCase() || null,
-        attributes: isChanged ? readAttributes(value("attributes")) : before, // a value may have a comma
+        attributes: isChanged ? readAttributes(value("attributes")) : before, // splitting at commas would change values with commas
         was: row.dataset.was ?? null,
     };
 }
@@ -148,14 +148,14 @@ function readAttributes(text) {
     return text
         .split(";")
         .map((part) => {
-            const [name, ...values] = part.split(":"); // a value may have a colon, too
+            const [name, ...values] = part.split(":"); // a value may contain a colon
             return { name: name.trim(), values: values.join(":").split(",").map((value) => value.trim()).filter(Boolean) };
         })
         .filter(({ name }) => name);
 }
 
 /**
- * A button that opens the sheet.
+ * A button that opens the sheet of classes.
  *
  * @param {() => T.Project} project
  * @param {(project: T.Project) => void} changed

@@ -1,4 +1,4 @@
-/** Comments on frames: a menu in the top bar that lists them, and writes about the frame in view. */
+/** Comments on frames: a menu in the top bar that lists them and adds one to the current frame. */
 
 import * as api from "../lib/api.js";
 import { fill, h, icon } from "../lib/dom.js";
@@ -109,7 +109,7 @@ function row(studio, { id, frame, object, text, resolved, person, at }) {
     );
 }
 
-/** Open the comments from the keyboard, ready to write. */
+/** Open the comments by a key, with the focus in the text field. */
 export function openComments() {
     const button = document.querySelector(".comments-button");
     if (button instanceof HTMLButtonElement) button.click();

@@ -1,4 +1,4 @@
-/** The menu of edits: holes, islands, edges, time, pieces; for the selected objects. */
+/** The menu of edits of the selected objects: holes, islands, edges, smoothing over time, pieces. */
 
 import { fill, h } from "../lib/dom.js";
 import { copyToNextFrame, edit, editedObjects, merge } from "../lib/edits.js";
@@ -9,8 +9,7 @@ import { menuButton, menuItem } from "./menu.js";
 /** @import { Studio } from "../lib/studio.js" */
 /** @import { EditScope } from "../lib/edits.js" */
 
-/** What takes a number: its name, the number at first, the largest, and what is counted. Without a number at
- * first the studio chooses one. */
+/** Edits with a number: name, default, maximum and unit. If the default is missing, the studio chooses the number. */
 const WITH_AMOUNT = /** @type {const} */ ([
     ["fill", "Fill holes", null, 1e9, "pixels at most"],
     ["drop", "Remove islands", null, 1e9, "pixels at most"],

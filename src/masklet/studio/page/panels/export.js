@@ -9,10 +9,10 @@ import { openSheet } from "./sheet.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
-const OFFLINE_PAUSE = 1000; // milliseconds between two looks for a server that is gone
-const KEPT = 4; // exports that are offered again when the sheet is opened
+const OFFLINE_PAUSE = 1000; // milliseconds between requests while the server cannot be reached
+const KEPT = 4; // number of earlier exports that the sheet shows
 
-/** Names and descriptions of formats, in the order of the sheet; formats that only the server lists come last. */
+/** Names and descriptions of formats, in the order of the sheet. Other formats of the server come last. */
 const GROUPS = [
     {
         title: "For training",
@@ -96,7 +96,7 @@ export function openExport(studio) {
 }
 
 /**
- * What goes into the file: which objects, which frames, and the sound.
+ * The options of an export: objects, frames and sound.
  *
  * @param {Studio} studio
  * @returns {{options: HTMLElement, choices: () => Omit<T.NewExport, "format">}}
@@ -161,7 +161,7 @@ function exportOptions(studio) {
 }
 
 /**
- * How large a pixel is in the sample. It is kept with the video.
+ * The size of a pixel in the sample. The server stores it with the video.
  *
  * @param {Studio} studio
  */
@@ -187,7 +187,7 @@ function pixelSizeField(studio) {
 }
 
 /**
- * The last exports that this browser asked for, of a video: they go on when the page is closed.
+ * The ids of a video's last exports from this browser. Exports continue when the page is closed.
  *
  * @param {string} video
  * @returns {string[]}
@@ -205,7 +205,7 @@ function keepExports(video, ids) {
 }
 
 /**
- * Show how far an export is that was asked for before the sheet was opened, and then its file.
+ * Show the progress of an earlier export, then a link to its file.
  *
  * @param {string} video
  * @param {string} id
@@ -225,7 +225,7 @@ async function showEarlier(video, id, root) {
         if (work.state !== "failed") return;
         fill(line, icon("warning"), `${work.format}: ${work.message}`);
     } catch {
-        line.remove(); // it is older than a day
+        line.remove(); // the server has deleted it, after a day
     }
     keepExports(video, keptExports(video).filter((kept) => kept !== id));
 }
@@ -244,7 +244,7 @@ function others(formats) {
  * @param {Studio} studio
  * @param {{format: string, name: string, about: string}} described
  * @param {() => Omit<T.NewExport, "format">} choices
- * @param {HTMLElement} notes  shows what the file has, and what it has not
+ * @param {HTMLElement} notes  shows the notes on what the file contains
  */
 function row(studio, { format, name, about }, choices, notes) {
     const state = h("span", { class: "export-state", role: "status" });
@@ -273,11 +273,11 @@ function row(studio, { format, name, about }, choices, notes) {
 }
 
 /**
- * Wait for an export and take the file. A server that is started again goes on with it.
+ * Wait for an export and download the file. A restarted server continues the export.
  *
  * @param {T.Export} work
- * @param {HTMLElement} state  shows how far it is
- * @param {() => T.Export | undefined} [latest]  what the server's events say of it
+ * @param {HTMLElement} state  shows the progress
+ * @param {() => T.Export | undefined} [latest]  returns the newest state from the server's events
  */
 export async function takeFile(work, state, latest) {
     while (work.state === "waiting" || work.state === "running") {
@@ -296,7 +296,7 @@ export async function takeFile(work, state, latest) {
 }
 
 /**
- * How far an export is; while the server cannot be reached, what was known of it.
+ * The state of an export; the previous state while the server cannot be reached.
  *
  * @param {T.Export} work
  * @param {HTMLElement} state
@@ -313,7 +313,7 @@ async function stateOf(work, state) {
 }
 
 /**
- * A link to a finished export, for browsers that ask before they save a second file.
+ * A link to a finished export, because browsers may block a second download.
  *
  * @param {T.Export} work
  */
@@ -322,7 +322,7 @@ function fileLink({ id, file, bytes }) {
 }
 
 /**
- * What a finished export says of itself.
+ * The notes of a finished export.
  *
  * @param {T.Export} work
  */

@@ -1,4 +1,4 @@
-/** The server's folder, level by level: open a file of it, or add all that are shown. */
+/** Browses the server's folder: opens a file, or adds all shown files. */
 
 import * as api from "../lib/api.js";
 import { fill, h, icon, whileBusy } from "../lib/dom.js";
@@ -9,7 +9,7 @@ import { size } from "./export.js";
 
 /** @import * as T from "../lib/types.js" */
 
-const AT_ONCE = 5; // files of one request, so that the count goes on
+const AT_ONCE = 5; // files per request; the shown count increases after each request
 
 /** @param {T.Project} project */
 export function folderBrowser(project) {
@@ -24,7 +24,7 @@ export function folderBrowser(project) {
     const all = h("button", { type: "button", class: "quiet add-all" }, "Add all");
     /** @type {T.FolderEntry[]} */
     let entries = [];
-    const place = `masklet-folder-${project.id}`; // where the session's storage keeps the folder in view
+    const place = `masklet-folder-${project.id}`; // the key of the current folder in the session storage
 
     const shown = () => {
         const words = search.value.toLocaleLowerCase().split(/\s+/);
@@ -62,7 +62,7 @@ export function folderBrowser(project) {
 }
 
 /**
- * Links to the folders above one, and to itself.
+ * Links to a folder and to those that contain it.
  *
  * @param {string} path
  * @param {(path: string) => unknown} enter
@@ -115,7 +115,7 @@ function row(project, entry, enter) {
 }
 
 /**
- * Folders first, then by name: 2 before 10.
+ * Sort folders first, then by name: 2 before 10.
  *
  * @param {T.FolderEntry} one
  * @param {T.FolderEntry} other
@@ -128,7 +128,7 @@ function inOrder(one, other) {
 /**
  * @param {T.Project} project
  * @param {string} path
- * @param {HTMLButtonElement} button  is busy meanwhile; a person who went to another page stays there
+ * @param {HTMLButtonElement} button  busy until the file is open; if the user has left the page, the file is not shown
  */
 async function open(project, path, button) {
     await whileBusy(button, async () => {
@@ -142,11 +142,11 @@ async function open(project, path, button) {
 }
 
 /**
- * Add files to the project, and show it anew. Files that cannot be opened are named.
+ * Add files to the project and show the project again. Files that cannot be opened are listed.
  *
  * @param {T.Project} project
  * @param {T.FolderEntry[]} entries
- * @param {HTMLButtonElement} button  shows how far it is
+ * @param {HTMLButtonElement} button  shows the progress
  */
 async function addAll(project, entries, button) {
     button.disabled = true;

@@ -10,10 +10,10 @@ import { FRESH } from "../stage/tools.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
-const WIDTH = 84; // of a candidate's image, in CSS pixels
+const WIDTH = 84; // width of a candidate's image, in CSS pixels
 const HEIGHT = 56;
-const FILL = 0.45; // opacity of a candidate
-const MARGIN = 1.3; // of the image around the masks
+const FILL = 0.45; // opacity of a candidate's mask
+const MARGIN = 1.3; // shown area around the masks, relative to their box
 
 /**
  * @param {Studio} studio
@@ -21,7 +21,7 @@ const MARGIN = 1.3; // of the image around the masks
  */
 export function mountFrame(studio, root) {
     /** @type {Map<string, HTMLCanvasElement>} */
-    const drawn = new Map(); // images of the candidates that are shown, by colour and mask
+    const drawn = new Map(); // drawn images of the shown candidates, by colour and mask
     studio.store.watch(["candidates"], () => studio.state.candidates ?? drawn.clear());
     studio.store.watch(["video", "object", "frame", "candidates", "masksVersion"], () =>
         draw(studio, root, drawn),
@@ -145,7 +145,7 @@ function candidateButton(studio, candidate, crop, drawn) {
 }
 
 /**
- * Where to look: all candidates with a margin, in the shape of a thumbnail, so that they can be compared.
+ * The part of the frame that thumbnails show: all candidates with a margin, so that they can be compared.
  *
  * @param {Studio} studio
  * @param {T.Candidate[]} list

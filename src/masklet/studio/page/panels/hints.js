@@ -1,4 +1,4 @@
-/** What a click or a key does now: one line under the stage, for those who do not know it yet. */
+/** Hints: a line under the stage that shows what clicks and keys do now. */
 
 import { fill, h, icon, iconButton } from "../lib/dom.js";
 import { isPropagating, nameOf, promptHere, selected } from "../lib/state.js";
@@ -9,9 +9,9 @@ import { isPropagating, nameOf, promptHere, selected } from "../lib/state.js";
 /** @typedef {[string, string]} Hint  what to press, and what it does */
 
 const HIDDEN_KEY = "masklet-hints-hidden";
-const LONGEST_NAME = 20; // letters of an object's name in a hint
+const LONGEST_NAME = 20; // maximum length of an object's name in a hint
 
-/** What fingers press in place of keys: the icon of a button. @type {Record<string, string>} */
+/** Icons of the buttons that replace keys on touch screens. @type {Record<string, string>} */
 const BUTTONS = {
     P: "point-plus",
     A: "plus",
@@ -50,7 +50,7 @@ export function mountHints(studio, root) {
 }
 
 /**
- * A key, or on a touch screen the button that does the same.
+ * A key, or on a touch screen the button with the same action.
  *
  * @param {string} key
  * @param {boolean} isTouch
@@ -81,7 +81,7 @@ function hintsOf(studio, isTouch) {
         return [["Click", "sets a corner"], close, ["P", "back to pointing"]];
     }
     if (object === null) {
-        const makes = isTouch ? "makes a mask" : "makes a mask of the object"; // short words: a phone has two lines
+        const makes = isTouch ? "makes a mask" : "makes a mask of the object"; // short, because a phone has only two lines
         return [["Click", makes], ["Drag", "a box around it"], ["X", "finds everything, to choose from"]];
     }
     return [...correcting(studio, name, isTouch), ...onwards];

@@ -47,7 +47,7 @@ export async function mountHome(about, root, wanted, signal) {
 }
 
 /**
- * Come back to the same place of the list, after a video for example.
+ * Restore the scroll position of the list, for example after a video.
  *
  * @param {HTMLElement} content
  * @param {T.Project} project
@@ -104,7 +104,7 @@ function person(about) {
         if (!name) return;
         try {
             about.person = await api.rename(name);
-            window.dispatchEvent(new HashChangeEvent("hashchange")); // what is mine goes by the name
+            window.dispatchEvent(new HashChangeEvent("hashchange")); // what belongs to this user depends on the name
         } catch (error) {
             complain(error);
         }
@@ -204,7 +204,7 @@ function main(about, project) {
     );
 }
 
-/** What there is to do, for those who come the first time. */
+/** The first steps, for new users. */
 function steps() {
     const step = (/** @type {string} */ iconName, /** @type {string} */ title, /** @type {string} */ words) =>
         h("li", {}, icon(iconName), h("strong", {}, title), h("span", {}, words));

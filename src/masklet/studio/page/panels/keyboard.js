@@ -1,4 +1,4 @@
-/** The keyboard: runs what a key does, and shows the sheet that lists all keys. */
+/** Runs the actions of keys, and shows the sheet of keys. */
 
 import { pasteMask } from "../lib/clipboard.js";
 import { byId, h } from "../lib/dom.js";
@@ -28,7 +28,7 @@ export function mountKeyboard(studio, stage, signal) {
     window.addEventListener(
         "keydown",
         (event) => {
-            stage.input.wasMiddlePressed = false; // a paste from here on is asked for
+            stage.input.wasMiddlePressed = false; // a paste after a key is intended
             pressed(event, stage, actions);
         },
         { signal },
@@ -37,7 +37,7 @@ export function mountKeyboard(studio, stage, signal) {
         "paste",
         (event) => {
             if (typing(event.target)) return;
-            if (stage.input.wasMiddlePressed) return; // on Linux the middle button pastes, and it pans here
+            if (stage.input.wasMiddlePressed) return; // on Linux the middle button pastes, but here it pans
             const files = [...(event.clipboardData?.files ?? [])];
             void pasteMask(
                 studio,
@@ -68,7 +68,7 @@ function pressed(event, stage, actions) {
     if (!action) return;
     event.preventDefault();
     action();
-    // Track has the focus when tracking ended. Who goes on with keys means the frame by Enter, not that button.
+    // After tracking, the Track button still has the focus, but Enter should accept the frame.
     if (event.target instanceof HTMLButtonElement && event.target.closest(".tracking")) focusStage();
 }
 

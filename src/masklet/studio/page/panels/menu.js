@@ -1,4 +1,4 @@
-/** A button that opens a small menu above or below it. Esc, or a click elsewhere, closes it. */
+/** A button that opens a menu above or below it. Escape or a click elsewhere closes the menu. */
 
 import { fill, h, iconButton } from "../lib/dom.js";
 
@@ -9,7 +9,7 @@ const GAP = 6; // pixels between button and menu
 /**
  * @param {string} iconName
  * @param {string} label
- * @param {() => Child[]} contents  made anew each time that the menu opens
+ * @param {() => Child[]} contents  called each time the menu opens
  * @param {string} [name]  a class of the button
  */
 export function menuButton(iconName, label, contents, name = "") {
@@ -31,7 +31,7 @@ export function menuButton(iconName, label, contents, name = "") {
 
 /**
  * @param {string} text
- * @param {string} keys  that do the same
+ * @param {string} keys  with the same action
  * @param {() => void} press
  * @param {Record<string, unknown>} [props]
  */

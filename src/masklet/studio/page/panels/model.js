@@ -1,4 +1,4 @@
-/** The choice of a project's model, and what it costs on this machine. */
+/** The choice of a project's model, with its speed on this machine. */
 
 import * as api from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
@@ -38,7 +38,7 @@ export function modelChoice(about, project) {
     choice.addEventListener("change", async () => {
         try {
             project = await api.changeProject(project.id, { model: choice.value });
-            window.dispatchEvent(new HashChangeEvent("hashchange")); // the top bar names the model
+            window.dispatchEvent(new HashChangeEvent("hashchange")); // the top bar shows the model's name
         } catch (error) {
             complain(error);
         }

@@ -1,4 +1,4 @@
-/** The videos before and after this one in the project, by name: buttons in the top bar. */
+/** The buttons in the top bar that open the previous and the next video of the project, by name. */
 
 import { h, iconButton } from "../lib/dom.js";
 import { openNeighbour } from "../lib/propagation.js";

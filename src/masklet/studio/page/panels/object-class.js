@@ -1,4 +1,4 @@
-/** The class of the selected object, or of the next new one; and the attributes of that class. */
+/** The class and the attributes of the selected object, or the class of the next new object. */
 
 import { fill, h, iconButton } from "../lib/dom.js";
 import { change } from "../lib/prompting.js";
@@ -9,7 +9,7 @@ import { openClasses } from "./classes.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
-const MANY = 8; // classes, from which on there is a search
+const MANY = 8; // number of classes from which the list has a search field
 
 /**
  * @param {Studio} studio
@@ -23,7 +23,7 @@ export function mountObjectClass(studio, root) {
 }
 
 /**
- * Give a class to the selected object, or else to the next new one.
+ * Set the class of the selected object and of the next new one.
  *
  * @param {Studio} studio
  * @param {string} label  the name of the class; empty for none
@@ -31,7 +31,7 @@ export function mountObjectClass(studio, root) {
 export function chooseClass(studio, label) {
     const { object } = studio.state;
     const item = selected(studio.state);
-    const isBegun = object !== null && studio.begun.has(object); // its first prompt is under way
+    const isBegun = object !== null && studio.begun.has(object); // its first prompt is unanswered
     if (object !== null && (item ? item.label !== label : isBegun)) void change(studio, object, { label });
     studio.store.set({ label });
 }
@@ -66,7 +66,7 @@ function draw(studio, root) {
 }
 
 /**
- * The classes to choose from; where they are many, with a search.
+ * The list of classes, with a search field if there are many.
  *
  * @param {Studio} studio
  * @param {string} current
@@ -89,7 +89,7 @@ function chips(studio, current) {
     search.addEventListener("keydown", (event) => {
         if (event.key !== "Enter" && event.key !== "Escape") return;
         event.stopPropagation();
-        focusStage(); // the panel is not drawn anew while the search has the focus
+        focusStage(); // the panel is not redrawn while the search field has the focus
         if (event.key === "Enter") buttons.find((button) => !button.hidden)?.click();
         else draw(studio, /** @type {HTMLElement} */ (group.parentElement));
     });
@@ -132,9 +132,9 @@ function chip(studio, entry, isChosen) {
  */
 function attribute(studio, item, { name, values }) {
     const value = item.attributes[name] ?? "";
-    let { head } = studio.state.video; // when the value was last seen
+    let { head } = studio.state.video; // the step at which the value was shown
     const set = (/** @type {string} */ chosen) => {
-        // The panel is not drawn anew while a field has the focus: the value may be another by now.
+        // The panel is not redrawn while a field has the focus, so the value may have changed.
         const now = studio.state.video.objects.find(({ id }) => id === item.id)?.attributes[name] ?? "";
         if (chosen !== now) void change(studio, item.id, { attributes: { [name]: chosen } }, head);
         head = studio.state.video.head;

@@ -1,4 +1,4 @@
-/** The list of objects: select, name, colour, hide, delete; and how sure the model is of each on this frame. */
+/** The list of objects, with their confidence on this frame: select, rename, colour, hide, delete. */
 
 import { fill, h, icon, iconButton } from "../lib/dom.js";
 import { change, newObject, pick, remove, select } from "../lib/prompting.js";
@@ -101,7 +101,7 @@ function row(studio, item, mask, isSelected) {
 }
 
 /**
- * Selects by a click; renames by a double click, or F2.
+ * A field with an object's name: a click selects the object; a double click or F2 renames it.
  *
  * @param {Studio} studio
  * @param {T.Object} item
@@ -119,7 +119,7 @@ function nameField(studio, item, isSelected) {
         title: `Select (${item.id}); Ctrl+click selects several for edits; double-click to rename`,
         "data-key": `name ${item.id}`,
     });
-    const { head } = studio.state.video; // others may change the name while it is edited
+    const { head } = studio.state.video; // somebody else may change the name during the edit
     const done = (/** @type {boolean} */ keep) => {
         if (field.readOnly) return;
         field.readOnly = true;
@@ -132,7 +132,7 @@ function nameField(studio, item, isSelected) {
         event.ctrlKey || event.metaKey ? pick(studio, item.id) : select(studio, item.id);
     field.addEventListener("click", (event) => {
         if (!field.readOnly) return;
-        // The first click selects and draws the list anew: only the count tells that this is the second.
+        // The first click redraws the list, so a dblclick event never arrives: use the click count.
         if (event.detail > 1 && !event.ctrlKey && !event.metaKey) edit(field);
         else choose(event);
     });
@@ -162,7 +162,7 @@ function edit(field) {
     field.select();
 }
 
-/** Begin to rename the selected object. */
+/** Start renaming the selected object. */
 export function renameSelected() {
     const field = document.querySelector(".object.selected input.name");
     if (field instanceof HTMLInputElement) edit(field);

@@ -1,4 +1,4 @@
-/** Who is here and on which frame; who works on a video, who reviews it, and how far it is. */
+/** The people who have the video open, and its assignee, reviewer and state. */
 
 import * as api from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";
@@ -10,7 +10,7 @@ import { formField, openForm } from "./sheet.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
-/** What a person can set, and its words; the server works it out by itself for `auto`. */
+/** The states that a user can set, with their labels. With `auto`, the server determines the state. */
 const STATES = /** @type {const} */ ([
     ["auto", "automatic, by its frames"],
     ["working", "in work"],
@@ -89,12 +89,12 @@ async function showWork(studio, root) {
 }
 
 /**
- * State, assignee and reviewer of a video, to be changed.
+ * Form fields for a video's state, assignee and reviewer.
  *
  * @param {T.VideoSummary} video
  * @param {string[]} known  names of people of the project
  * @param {string} me
- * @returns {{fields: HTMLElement[], save: () => Promise<void>}}  sends what differs from what was shown
+ * @returns {{fields: HTMLElement[], save: () => Promise<void>}}  `save` sends the changed fields
  */
 function workFields(video, known, me) {
     const names = h(
@@ -129,7 +129,7 @@ function workFields(video, known, me) {
 }
 
 /**
- * Ask who works on a video, and how far it is.
+ * Show a form for a video's state, assignee and reviewer.
  *
  * @param {T.VideoSummary} video
  * @param {string[]} known  names of people of the project

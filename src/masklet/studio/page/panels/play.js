@@ -1,12 +1,12 @@
-/** Playing: each frame for as long as the file shows it, waiting where the next one is not there yet. */
+/** Plays the video at the times of its frames. Playback waits for frames that have not loaded. */
 
 import { seek } from "../lib/propagation.js";
 
 /** @import { Studio } from "../lib/studio.js" */
 /** @import { FrameTimes } from "../lib/times.js" */
 
-const AHEAD = 64; // frames whose times are there before they are played
-const LATE = 100; // milliseconds that are made up for; behind more than that, time stands still
+const AHEAD = 64; // number of frames whose times are loaded ahead
+const LATE = 100; // milliseconds of delay that playback catches up with; longer delays shift the following frames
 
 /**
  * @param {Studio} studio
@@ -14,7 +14,7 @@ const LATE = 100; // milliseconds that are made up for; behind more than that, t
  * @param {AbortSignal} signal
  */
 export function play(studio, times, signal) {
-    let since = 0; // when the frame in view was due
+    let since = 0; // when the current frame was due
     const tick = (/** @type {number} */ now) => {
         const { playing, frame, video } = studio.state;
         if (!playing || signal.aborted) return;
@@ -34,7 +34,7 @@ export function play(studio, times, signal) {
 }
 
 /**
- * How long the frame in view is shown, in milliseconds.
+ * How long the current frame is shown, in milliseconds.
  *
  * @param {Studio} studio
  * @param {FrameTimes} times

@@ -1,4 +1,4 @@
-/** The choice of what is remembered of objects, for all videos of a project. */
+/** The choice of the memory policy for all videos of a project. */
 
 import * as api from "../lib/api.js";
 import { h } from "../lib/dom.js";

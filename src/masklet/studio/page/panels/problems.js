@@ -1,4 +1,4 @@
-/** A list of what to look at: objects that are lost, jump or overlap, and masks that the model doubts. */
+/** The list of problems: objects that are lost, jump or overlap, and masks of low confidence. */
 
 import * as api from "../lib/api.js";
 import { fill, h } from "../lib/dom.js";

@@ -1,4 +1,4 @@
-/** The sheet that exports a whole project as one data set: images, classes and masks, in train and val. */
+/** The sheet that exports a project as one data set: images, classes and masks, split into train and val. */
 
 import * as api from "../lib/api.js";
 import { fill, h, icon, whileBusy } from "../lib/dom.js";
@@ -45,7 +45,7 @@ function openProjectExport(project) {
     const share = formField("Approximate percentage of files for validation", validation);
     const withImages = h("label", { class: "check" }, images, "with the images");
     format.addEventListener("change", () => {
-        share.hidden = withImages.hidden = format.value === "measures"; // a table has no images, nor parts
+        share.hidden = withImages.hidden = format.value === "measures"; // a table has no images and no split
     });
     const send = h("button", { type: "submit", class: "primary" }, icon("download"), "Export");
     const form = h(
@@ -90,7 +90,7 @@ function openProjectExport(project) {
 }
 
 /**
- * Say which files are being tracked: their masks so far are exported.
+ * Name the files that are being tracked, because only their masks so far are exported.
  *
  * @param {T.Project} project
  * @param {HTMLElement} notice
@@ -103,6 +103,6 @@ async function warnOfTracking(project, notice) {
         const more = names.length > 2 ? ` and ${names.length - 2} more` : "";
         fill(notice, `Still being tracked: ${names.slice(0, 2).join(", ")}${more}. An export now contains the masks so far.`);
     } catch {
-        // the export says what is wrong
+        // the export reports the error
     }
 }

@@ -1,4 +1,4 @@
-/** The sheet that adds annotations of another tool to a project's videos. */
+/** The sheet that imports annotations of other tools for a project's videos. */
 
 import * as api from "../lib/api.js";
 import { byId, fill, h, icon, whileBusy } from "../lib/dom.js";
@@ -7,7 +7,7 @@ import { formField, openSheet } from "./sheet.js";
 
 /** @import * as T from "../lib/types.js" */
 
-const ASK_AGAIN = 400; // milliseconds
+const ASK_AGAIN = 400; // milliseconds between requests for the state
 
 /**
  * @param {T.Project} project
@@ -82,7 +82,7 @@ function openProjectImport(project, changed) {
 }
 
 /**
- * One line for entries of a file that were skipped for the same reason.
+ * A line for all entries that were skipped for the same reason.
  *
  * @param {T.Import["skipped"]} skipped
  */
@@ -96,7 +96,7 @@ function byReason(skipped) {
     return [...groups.values()].map((entries) => {
         const [{ file, entry, reason }] = entries;
         const more = entries.length > 1 ? ` and ${entries.length - 1} more` : "";
-        const where = entry.startsWith(file) ? entry : `${file}, ${entry}`; // a text file is its own entry
+        const where = entry.startsWith(file) ? entry : `${file}, ${entry}`; // a text file is one entry
         return `${where}${more}: ${reason}`;
     });
 }

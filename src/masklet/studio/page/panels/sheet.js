@@ -1,4 +1,4 @@
-/** The sheet over the page: forms, and small questions such as a name, a yes or a no. */
+/** The sheet over the page: forms, questions for a name, and confirmations. */
 
 import { byId, fill, h, iconButton } from "../lib/dom.js";
 
@@ -18,16 +18,16 @@ export function openSheet(title, wide, ...inside) {
 }
 
 /**
- * Show a form in the sheet and wait until it is sent or closed.
+ * Show a form in the sheet and wait until it is submitted or closed.
  *
  * @param {object} form
  * @param {string} form.label
- * @param {string} form.yes  what the button that sends it says
- * @param {string} [form.kind]  the class of that button
+ * @param {string} form.yes  the label of the submit button
+ * @param {string} [form.kind]  the CSS class of that button
  * @param {boolean} [form.wide]
- * @param {() => Promise<unknown>} [form.apply]  what sending does; where it fails, the form stays and shows why
+ * @param {() => Promise<unknown>} [form.apply]  the action of the submit button; if it fails, the form stays open and shows the error
  * @param {...Child} inside
- * @returns {Promise<boolean>} whether it was sent
+ * @returns {Promise<boolean>} whether the form was submitted
  */
 export function openForm({ label, yes, kind = "primary", wide = false, apply }, ...inside) {
     const refusal = h("p", { class: "bad-words", role: "alert", hidden: true });

@@ -1,4 +1,4 @@
-/** One strip for each object under the timeline: how sure the model is of it, frame by frame. */
+/** A strip for each object under the timeline, with its confidence on each frame. */
 
 import * as api from "../lib/api.js";
 import { obstacleOf } from "../lib/delivery.js";
@@ -11,14 +11,14 @@ import { tone } from "./tone.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
-const HEIGHT = 18; // of a strip, in CSS pixels
-const REVIEWED = 4; // of the line of reviewed frames
+const HEIGHT = 18; // height of a strip, in CSS pixels
+const REVIEWED = 4; // height of the line of reviewed frames, in CSS pixels
 const MAX_BINS = 4000;
 
 /**
  * @param {Studio} studio
  * @param {HTMLElement} root
- * @param {HTMLElement} scrubber  as wide as a strip
+ * @param {HTMLElement} scrubber  an element as wide as a strip
  * @param {AbortSignal} signal
  */
 export function mountStrips(studio, root, scrubber, signal) {
@@ -31,7 +31,7 @@ export function mountStrips(studio, root, scrubber, signal) {
     studio.store.watch(["video", "object"], () => draw(studio, root, cache));
 }
 
-/** Fetches the strips, one call at a time, and notes what is tracked meanwhile. */
+/** Fetches the strips, one request at a time, and adds masks that are tracked during a request. */
 class StripCache {
     /**
      * @param {Studio} studio
@@ -46,7 +46,7 @@ class StripCache {
         this.fetching = false;
         this.again = false;
         /** @type {[number, T.Mask[]][]} */
-        this.meanwhile = []; // what was tracked while strips were fetched, which they may lack
+        this.meanwhile = []; // masks tracked during a request, which the response may lack
     }
 
     /** @param {number} width */
@@ -69,7 +69,7 @@ class StripCache {
             for (const [frame, masks] of this.meanwhile) this.#apply(frame, masks);
             this.changed();
         } catch (error) {
-            obstacleOf(error) ?? complain(error); // that there is no connection is shown anyway
+            obstacleOf(error) ?? complain(error); // a lost connection is shown elsewhere
         }
         this.fetching = false;
         if (this.again) void this.fetch();
@@ -151,7 +151,7 @@ function draw(studio, root, { strips, width }) {
     fill(root, last, ...(lanes.length ? lanes : [empty()]));
 }
 
-/** A strip without an object: the timeline has its height from the start, so the image never jumps. */
+/** A strip without an object. It reserves the height of the first strip, so that the image does not move. */
 function empty() {
     return h(
         "div",
@@ -173,7 +173,7 @@ function summary(strips, strip) {
 }
 
 /**
- * A context in CSS pixels.
+ * A canvas context whose unit is a CSS pixel.
  *
  * @param {HTMLCanvasElement} canvas
  * @param {number} width

@@ -1,4 +1,4 @@
-/** Dark or light: as the system has it, until the person chooses. */
+/** Dark or light colours: the system's setting, unless the user chooses. */
 
 import { fill, icon, iconButton } from "../lib/dom.js";
 

@@ -1,12 +1,12 @@
-/** Thumbnails along the timeline: as many as fit, of the frames that they stand over. */
+/** Thumbnails along the timeline: as many as fit, each at the position of its frame. */
 
 import { thumbnailAddress } from "../lib/api.js";
 import { h } from "../lib/dom.js";
 
 /** @import { Studio } from "../lib/studio.js" */
 
-const SETTLED = 120; // milliseconds without a change before images are sent for
-const AT_ONCE = 2; // a browser has few connections, and a click needs one; a video is decoded fastest in its order
+const SETTLED = 120; // milliseconds without a change before thumbnails are requested
+const AT_ONCE = 2; // leaves connections for clicks, and keeps the order of frames, in which decoding is fastest
 
 /**
  * @param {Studio} studio
@@ -52,7 +52,7 @@ function draw(studio, root) {
     let next = 0;
     const load = () => {
         const image = images[next];
-        if (!image?.isConnected) return; // all are there, or others are wanted
+        if (!image?.isConnected) return; // all have loaded, or the thumbnails were replaced
         image.onload = image.onerror = load;
         image.src = addresses[next++];
     };

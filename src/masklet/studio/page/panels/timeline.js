@@ -1,4 +1,4 @@
-/** The timeline: thumbnails, a ruler, the playhead, a selected range; zoomed by the wheel. */
+/** The timeline: thumbnails, a ruler, the playhead and the selected range. The wheel zooms it. */
 
 import { h } from "../lib/dom.js";
 import { seek } from "../lib/propagation.js";
@@ -8,9 +8,9 @@ import { mountThumbnails } from "./thumbnails.js";
 
 /** @import { Studio } from "../lib/studio.js" */
 
-const LEAST = 12; // frames that the timeline shows at least
-const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600]; // seconds between marks of the ruler
-const COUNTS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000]; // frames, where there are no seconds
+const LEAST = 12; // minimum number of shown frames
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600]; // possible seconds between marks of the ruler
+const COUNTS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000]; // possible frames between marks, if the file has no times
 
 /**
  * @param {Studio} studio
@@ -65,7 +65,7 @@ export function mountTimeline(studio, root, signal) {
  */
 function listen(studio, lanes, signal) {
     /** @type {number | null} */
-    let from = null; // where a range was begun
+    let from = null; // first frame of a range while it is dragged
     let dragging = false;
     const frameAt = (/** @type {MouseEvent} */ event) => {
         const { left, width } = /** @type {HTMLElement} */ (
@@ -115,7 +115,7 @@ function listen(studio, lanes, signal) {
 /**
  * @param {Studio} studio
  * @param {number} factor  below 1 shows fewer frames
- * @param {number} about  the frame that stays where it is
+ * @param {number} about  the frame that keeps its position
  */
 export function zoom(studio, factor, about) {
     const { span, video } = studio.state;
@@ -129,7 +129,7 @@ export function zoom(studio, factor, about) {
 
 /**
  * @param {Studio} studio
- * @param {number} share  of what is shown
+ * @param {number} share  fraction of the shown frames
  */
 function shift(studio, share) {
     const [start, stop] = studio.state.span;
@@ -162,7 +162,7 @@ function keepInView(studio) {
 function drawRuler(studio, ruler) {
     const { span, video, isVariable } = studio.state;
     const isTimed = video.kind === "video" && !isVariable;
-    const fps = (isTimed && video.fps) || 1; // images, pages and frames of no constant rate are counted
+    const fps = (isTimed && video.fps) || 1; // without a constant frame rate, the ruler counts frames
     const seconds = (span[1] - span[0]) / fps;
     const steps = isTimed ? STEPS : COUNTS;
     const every = steps.find((step) => seconds / step <= 12) ?? steps[steps.length - 1];
@@ -176,7 +176,7 @@ function drawRuler(studio, ruler) {
 }
 
 /**
- * A mark over each frame that has a comment which nobody has resolved.
+ * A mark over each frame with an unresolved comment.
  *
  * @param {Studio} studio
  * @param {HTMLElement} root

@@ -1,4 +1,4 @@
-/** The colour of confidence: from warm, doubtful, to a calm blue-green; distinct in brightness too. */
+/** The colours of confidence: from warm for doubtful to blue-green for sure. They also differ in brightness. */
 
 /** @type {[number, [number, number, number]][]} */
 const STOPS = [

@@ -1,4 +1,4 @@
-/** The rail of tools at the left, with the brush's size and the zoom. */
+/** The tool bar at the left, with the brush size and the zoom. */
 
 import { fill, h, icon, iconButton } from "../lib/dom.js";
 import { toggleEverything } from "../lib/prompting.js";

@@ -1,4 +1,4 @@
-/** The bar at the top of a video: where one is, undo and redo, who else is here, export. */
+/** The bar at the top of a video: project and video names, undo and redo, people, export. */
 
 import * as api from "../lib/api.js";
 import { fill, h, icon, iconButton } from "../lib/dom.js";
@@ -17,7 +17,7 @@ import { themeButton } from "./theme.js";
 /** @import { Studio } from "../lib/studio.js" */
 /** @import { Stage } from "../stage/stage.js" */
 
-/** What the bar says while changes wait. */
+/** The texts of the bar while changes cannot be sent. */
 const OBSTACLES = {
     offline: "No connection: not saved yet",
     "signed-out": "Signed out: not saved yet",
@@ -79,7 +79,7 @@ export function mountTopbar(studio, stage, root) {
 }
 
 /**
- * The video's name; pressed, it can be changed.
+ * The video's name. A press opens a form to change it.
  *
  * @param {Studio} studio
  */
@@ -118,7 +118,7 @@ function describe(button, can, label) {
 }
 
 /**
- * What the model is doing: a dot and a word.
+ * The model's state: a dot and a word.
  *
  * @param {Studio} studio
  */

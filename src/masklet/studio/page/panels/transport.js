@@ -1,4 +1,4 @@
-/** The bar under the stage: frame, play, tracking with its progress, and review. */
+/** The bar under the stage: frame number, playback, tracking with its progress, and review. */
 
 import { fill, h, icon, iconButton } from "../lib/dom.js";
 import {
@@ -76,7 +76,7 @@ function position(studio) {
         if (event.key !== "Enter" && event.key !== "Escape") return;
         event.stopPropagation();
         if (event.key === "Escape") show();
-        focusStage(); // the keys are the studio's again; leaving the field takes its number
+        focusStage(); // so that keys control the studio again; losing the focus applies the number
     });
     const isVideo = video.kind === "video";
     const time = h("span", {
@@ -101,7 +101,7 @@ function position(studio) {
 /** @param {Studio} studio */
 function trackingControls(studio) {
     const root = h("div", { class: "cluster tracking", role: "group", "aria-label": "Track" });
-    let mode = ""; // what the cluster shows; its buttons stay while only numbers move
+    let mode = ""; // the shown mode; buttons are redrawn only if it changes
     const bar = h(
         "div",
         {
@@ -117,7 +117,7 @@ function trackingControls(studio) {
     studio.store.watch(["propagation", "video", "range"], () => {
         const now = isPropagating(studio.state) ? "running" : JSON.stringify(idleState(studio));
         if (now !== mode) {
-            // Those who use the mouse do not need it: then Space would press the button and not play.
+            // Only for keyboard users: with the focus on a button, Space would press it instead of playing.
             const hadFocus = root.querySelector(":focus-visible") !== null;
             fill(root, ...(now === "running" ? running(studio, bar, words) : idle(studio)));
             if (hadFocus) root.querySelector("button")?.focus();

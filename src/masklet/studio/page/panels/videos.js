@@ -1,4 +1,4 @@
-/** A project's videos and images as a list of work: thumbnails, state, people, search and order. */
+/** The list of a project's videos and images, with thumbnails, state, people, search and order. */
 
 import * as api from "../lib/api.js";
 import { fill, h, iconButton } from "../lib/dom.js";
@@ -13,14 +13,14 @@ const STATES = [
     ["reviewed", "reviewed"],
 ];
 const ORDER_KEY = "masklet-video-order";
-const POLL = 2000; // milliseconds between looks at what is being tracked
+const POLL = 2000; // milliseconds between requests for the progress of tracking
 
 /**
  * @typedef {object} CardActions
  * @property {(video: T.VideoSummary) => void} remove
- * @property {(video: T.VideoSummary) => void} edit  its state and people
+ * @property {(video: T.VideoSummary) => void} edit  opens the form of state and people
  *
- * @typedef {{search: string, state: T.VideoSummary["state"] | null, person: string}} Choice  what the list shows
+ * @typedef {{search: string, state: T.VideoSummary["state"] | null, person: string}} Choice  the filters of the list
  */
 
 /**
@@ -31,7 +31,7 @@ const POLL = 2000; // milliseconds between looks at what is being tracked
 export function videoList(project, actions, me) {
     const cards = project.videos.map((video) => ({ video, ...card(video, actions) }));
     const list = h("ul", { class: "cards", "aria-label": "Videos" });
-    const kept = `masklet-list-${project.id}`; // where the session's storage keeps what the list shows
+    const kept = `masklet-list-${project.id}`; // the key of the filters in the session storage
     /** @type {Partial<Choice>} */
     const before = JSON.parse(sessionStorage.getItem(kept) ?? "{}");
     const search = h("input", {
@@ -114,7 +114,7 @@ export function videoList(project, actions, me) {
 }
 
 /**
- * Whose files are shown; nothing to choose from where nobody has any.
+ * The filter by person: the assignees and reviewers of the project's files.
  *
  * @param {T.Project} project
  * @param {string} me
@@ -134,7 +134,7 @@ function personChoice(project, me, changed) {
 }
 
 /**
- * Show how far tracking is, as long as something is tracked and the list is in view.
+ * Update the progress of tracking while something is tracked and the list is shown.
  *
  * @param {T.Project} project
  * @param {{video: T.VideoSummary, update: (video: T.VideoSummary) => void}[]} cards
@@ -153,7 +153,7 @@ async function watchTracking(project, cards, list) {
                 entry.update(now);
             }
         } catch {
-            return; // the server is gone: the next thing that a person does says so
+            return; // the server cannot be reached: the user's next action shows it
         }
     }
 }

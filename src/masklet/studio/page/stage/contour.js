@@ -1,4 +1,4 @@
-/** The outline of a mask as a smooth path, so that it stays sharp however far one zooms in. */
+/** The outline of a mask as a smooth path, which stays sharp at any zoom. */
 
 /** @import * as T from "../lib/types.js" */
 
@@ -8,7 +8,7 @@ const WEST = 2;
 const NORTH = 3;
 const STEP_X = [1, 0, -1, 0];
 const STEP_Y = [0, 1, 0, -1];
-const SMOOTHING = 2; // rounds of averaging neighbours: moves a point by half a pixel at most
+const SMOOTHING = 2; // rounds of averaging neighbours, which move a point by at most half a pixel
 
 /**
  * The outlines of a mask, holes included, as closed paths. Filled by the even-odd rule they cover the mask.
@@ -25,18 +25,18 @@ export function outlinePath(pixels, width, box) {
 }
 
 /**
- * Walk along the edges between object and background, the object at the right hand.
+ * Follow the edges between object and background, with the object on the right.
  *
  * @param {Uint8Array} pixels
  * @param {number} width
  * @param {T.Box} box
- * @returns {number[][]} x and y in turn: the middle of every edge of a pixel on the way
+ * @returns {number[][]} x and y in turn: the middle of each pixel edge along the outline
  */
 export function traceLoops(pixels, width, [left, top, right, bottom]) {
     const inside = (/** @type {number} */ x, /** @type {number} */ y) =>
         x >= left && y >= top && x < right && y < bottom && pixels[y * width + x] === 1;
     const columns = right - left;
-    const visited = new Uint8Array(columns * (bottom - top)); // pixels whose upper edge is on a loop
+    const visited = new Uint8Array(columns * (bottom - top)); // pixels whose upper edge belongs to an outline that was already followed
     /** @type {number[][]} */
     const loops = [];
     for (let y = top; y < bottom; y++) {
@@ -60,7 +60,7 @@ export function traceLoops(pixels, width, [left, top, right, bottom]) {
             points.push(x + STEP_X[direction] / 2, y + STEP_Y[direction] / 2);
             x += STEP_X[direction];
             y += STEP_Y[direction];
-            // The two pixels ahead of the corner (x, y), at the left hand and at the right hand.
+            // The two pixels ahead of the corner (x, y), on the left and on the right.
             const leftX = direction === EAST || direction === SOUTH ? x : x - 1;
             const leftY = direction === SOUTH || direction === WEST ? y : y - 1;
             const rightX = direction === EAST || direction === NORTH ? x : x - 1;

@@ -1,4 +1,4 @@
-/** The mask under the cursor, before any click; and the objects that "everything" offers to choose from. */
+/** Shows the mask under the cursor before a click, and the masks that "everything" offers. */
 
 import * as api from "../lib/api.js";
 import { objectAt, promptsNewObject } from "../lib/prompting.js";
@@ -7,9 +7,9 @@ import { contains } from "../lib/rle.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
-const NEAR = 2; // pixels of the video: the cursor has hardly moved
-const SOON = 16; // milliseconds before a place is asked for: a click in this moment has the model for itself
-const REST = 80; // milliseconds: the cursor rests, and may click
+const NEAR = 2; // pixels of the video: smaller moves of the cursor need no new preview
+const SOON = 16; // milliseconds before a preview is requested, so that a quick click does not wait for it
+const REST = 80; // milliseconds without a move, after which a click is likely
 
 /**
  * @typedef {{frame: number, counts: string, box: T.Box, iou: number}} Shown
@@ -28,13 +28,13 @@ export class Hover {
         /** @type {T.Point | null} */
         this.point = null; // where the cursor is
         /** @type {T.Point | null} */
-        this.asked = null; // for what the newest preview was asked
+        this.asked = null; // the point of the newest preview
         this.isAsking = false;
         this.resting = 0; // the timer
         this.soon = 0; // the timer
         studio.store.watch(["frame", "object", "tool", "asking", "ready", "everything", "preview"], () =>
             this.#update(),
-        ); // nothing is shown yet, so this changes nothing at first
+        ); // nothing is shown yet, so the first call has no effect
     }
 
     /** @param {T.Point | null} point */
@@ -60,7 +60,7 @@ export class Hover {
         } else if (this.#isWanted()) {
             if (this.shown && !this.#covers(this.shown, this.point)) this.#show(null);
             this.#askSoon();
-            // The server prepares a click for the very place of which it was asked.
+            // The server prepares a click only for the exact point of a preview.
             this.resting = window.setTimeout(() => this.#isWanted() && void this.#ask(0), REST);
         } else {
             this.#show(null);
@@ -88,10 +88,10 @@ export class Hover {
     }
 
     /**
-     * One preview at a time; the newest place of the cursor is asked for next.
+     * Request one preview at a time; the next one is for the newest position of the cursor.
      *
-     * @param {number} near  from what was asked last: no need to ask again
-     * @param {number} movedAt  when the cursor came
+     * @param {number} near  distance from the last requested point within which no request is needed
+     * @param {number} movedAt  the time of the cursor's last move
      */
     async #ask(near, movedAt = performance.now()) {
         const { point } = this;
@@ -109,7 +109,7 @@ export class Hover {
                 this.studio.store.set({ previewLatency: Math.round(performance.now() - movedAt) });
             }
         } catch {
-            this.shown = null; // the click itself reports what is wrong
+            this.shown = null; // a click reports the error
         }
         this.isAsking = false;
         if (this.point !== point) this.#update();

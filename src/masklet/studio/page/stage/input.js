@@ -1,4 +1,4 @@
-/** Pointers, wheels, fingers and the keyboard's cross on the stage. */
+/** Input on the stage: pointers, wheel, touch, and the cross that keys move. */
 
 import { keepSegment } from "../lib/prompting.js";
 
@@ -6,7 +6,7 @@ import { keepSegment } from "../lib/prompting.js";
 /** @import { Studio } from "../lib/studio.js" */
 /** @import { Stage } from "./stage.js" */
 
-const WHEEL = 0.0016; // zoom for a pixel of the wheel
+const WHEEL = 0.0016; // zoom per pixel of the wheel
 
 export class Input {
     /**
@@ -18,10 +18,10 @@ export class Input {
         this.studio = studio;
         this.stage = stage;
         /** @type {T.Point | null} */
-        this.at = null; // the pointer, in the video
+        this.at = null; // the pointer's position in the video
         /** @type {T.Point | null} */
         this.cross = null;
-        this.crossDown = false; // a box was begun by the keyboard
+        this.crossDown = false; // whether a box was started by a key
         /** @type {Map<number, {x: number, y: number}>} */
         this.fingers = new Map();
         this.panning = false;
@@ -43,7 +43,7 @@ export class Input {
         });
     }
 
-    /** Show or put away the cross that the arrow keys move. */
+    /** Show or hide the cross that the arrow keys move. */
     toggleCross() {
         const { view } = this.stage;
         this.cross = this.cross ? null : view.clamp([view.centerX, view.centerY]);
@@ -67,7 +67,7 @@ export class Input {
     }
 
     /**
-     * Press at the cross: clicks and dabs at once, a box by its two corners.
+     * Press at the cross. A click or a dot of the brush needs one press, a box one press for each of two corners.
      *
      * @param {boolean} minus
      * @param {boolean} edit
@@ -93,7 +93,7 @@ export class Input {
     /** @param {PointerEvent} event */
     #down(event) {
         const [x, y] = this.#place(event);
-        this.stage.over.dataset.pointed = ""; // a ring around the stage is for those who came by the keyboard
+        this.stage.over.dataset.pointed = ""; // the focus ring is only for keyboard users
         this.stage.over.focus({ preventScroll: true });
         this.stage.over.setPointerCapture(event.pointerId);
         this.fingers.set(event.pointerId, { x, y });
@@ -110,7 +110,7 @@ export class Input {
         this.studio.store.set({ playing: false, live: false });
         const { everything } = this.studio.state;
         if (everything) {
-            this.stage.hover.move(this.stage.view.toClick(this.stage.view.toVideo(x, y))); // a finger does not move first
+            this.stage.hover.move(this.stage.view.toClick(this.stage.view.toVideo(x, y))); // a finger has no move event before it touches
             const { shown } = this.stage.hover;
             if (shown && event.button === 0) keepSegment(this.studio, shown.counts);
             return;

@@ -1,6 +1,6 @@
-/** Clicks, and the cross of the keyboard: what marks a place on an image. */
+/** Draws marks on an image: clicks, and the cross that keys move. */
 
-const RADIUS = 7; // of a click, in screen pixels
+const RADIUS = 7; // radius of a click's mark, in screen pixels
 
 /**
  * @param {CanvasRenderingContext2D} context

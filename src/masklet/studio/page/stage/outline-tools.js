@@ -1,4 +1,4 @@
-/** Lasso and polygon: an outline drawn by hand is added to the mask, or with Alt or the right button taken away. */
+/** The lasso and polygon tools: the inside of an outline is added to the mask, or removed with Alt or the right button. */
 
 import { paint } from "../lib/prompting.js";
 import { toast } from "../lib/toast.js";
@@ -8,7 +8,7 @@ import { toast } from "../lib/toast.js";
 /** @import { View } from "./view.js" */
 /** @import { Tool } from "./tools.js" */
 
-const CLOSE = 10; // screen pixels from the first corner that close a polygon
+const CLOSE = 10; // a press within so many screen pixels of the first corner closes a polygon
 
 /** @implements {Tool} */
 export class OutlineTool {
@@ -26,12 +26,12 @@ export class OutlineTool {
         /** @type {T.Point[]} */
         this.points = [];
         /** @type {T.Point | null} */
-        this.cursor = null; // the end of the line that is being drawn
-        this.isDrawing = false; // a lasso, with the button held
+        this.cursor = null; // the end of the unfinished line
+        this.isDrawing = false; // whether a lasso is drawn with the button held
         this.minus = false;
     }
 
-    /** All corners, and the cursor. */
+    /** All corners, and the cursor's position. */
     get path() {
         return this.cursor && this.points.length ? [...this.points, this.cursor] : this.points;
     }
@@ -83,7 +83,7 @@ export class OutlineTool {
         paint(this.studio, touched, minus ? 0 : 1);
     }
 
-    /** Take back the last corner of a polygon. */
+    /** Remove the last corner of a polygon. */
     removeCorner() {
         this.points.pop();
     }
@@ -96,7 +96,7 @@ export class OutlineTool {
 }
 
 /**
- * The pixels of which a polygon covers the centre, row after row.
+ * The pixels whose centres lie in a polygon, row after row.
  *
  * @param {T.Point[]} points
  * @param {number} width

@@ -1,4 +1,4 @@
-/** What lies over video and masks: clicks, boxes, the brush's outline and the keyboard's cross. */
+/** The layer over video and masks: clicks, boxes, the brush's outline and the cross that keys move. */
 
 import { drawClick, drawCross } from "./marks.js";
 import { FRESH, marks } from "./tools.js";
@@ -9,10 +9,10 @@ import { FRESH, marks } from "./tools.js";
 
 /**
  * @typedef {object} Extras
- * @property {T.Box | null} box  that is being drawn
- * @property {T.Point[]} path  an outline that is being drawn by hand
- * @property {T.Point | null} pointer  where the pointer is, for the brush
- * @property {T.Point | null} cross  where the keyboard's cross is
+ * @property {T.Box | null} box  the unfinished box
+ * @property {T.Point[]} path  the unfinished outline
+ * @property {T.Point | null} pointer  the pointer's position, for the brush
+ * @property {T.Point | null} cross  the position of the cross that keys move
  */
 
 /**

@@ -1,13 +1,13 @@
-/** Masks as images that can be laid over a frame: a clear fill and a firm outline. */
+/** Paints masks over a frame: a translucent fill and an opaque outline. */
 
 import { decode } from "../lib/rle.js";
 import { outlinePath } from "./contour.js";
 
 /** @import * as T from "../lib/types.js" */
 
-const FILL = 92; // opacity of a painted mask, of 255
+const FILL = 92; // opacity of a mask during painting, of 255
 const LINE = 1.6; // width of the outline, in screen pixels
-const BYTES = 64 * 2 ** 20; // of outlines that are kept, estimated from the length of their masks
+const BYTES = 64 * 2 ** 20; // maximum size of the cached outlines, estimated from the length of their masks
 
 /**
  * @param {string} color  #rrggbb
@@ -24,7 +24,7 @@ export function channels(color) {
  * @param {CanvasRenderingContext2D} context  in pixels of the video
  * @param {Path2D} path
  * @param {string} color
- * @param {{opacity: number, scale: number}} look  of the fill, 0 to 1; screen pixels for one of the video
+ * @param {{opacity: number, scale: number}} look  opacity of the fill, 0 to 1; screen pixels per pixel of the video
  */
 export function drawMask(context, path, color, { opacity, scale }) {
     const alpha = context.globalAlpha;
@@ -39,12 +39,12 @@ export function drawMask(context, path, color, { opacity, scale }) {
 }
 
 /**
- * Paint a part of a mask that changes under the brush, pixel by pixel.
+ * Paint a part of a mask pixel by pixel, while the brush changes it.
  *
  * @param {CanvasRenderingContext2D} context
  * @param {Uint8Array} pixels  of the whole frame
  * @param {number} width  of the frame
- * @param {T.Box} box  what to paint anew
+ * @param {T.Box} box  the part to paint
  * @param {string} color
  */
 export function paintPixels(context, pixels, width, [left, top, right, bottom], color) {
@@ -62,7 +62,7 @@ export function paintPixels(context, pixels, width, [left, top, right, bottom], 
     context.putImageData(image, left, top);
 }
 
-/** Outlines of masks, the least recently used ones dropped. */
+/** A cache of the outlines of masks, which drops the least recently used. */
 export class OutlineCache {
     /**
      * @param {number} width  of the video
@@ -78,7 +78,7 @@ export class OutlineCache {
 
     /**
      * @param {T.Mask} mask
-     * @returns {Path2D | null} null where the mask is empty
+     * @returns {Path2D | null} null if the mask is empty
      */
     get(mask) {
         return mask.box && this.trace(mask.counts, mask.box);
@@ -92,7 +92,7 @@ export class OutlineCache {
     trace(counts, box) {
         let outline = this.outlines.get(counts);
         if (outline) {
-            this.outlines.delete(counts); // and back in, as the last used
+            this.outlines.delete(counts); // added again below, as the most recently used
         } else {
             const pixels = decode({ size: [this.height, this.width], counts });
             outline = { path: outlinePath(pixels, this.width, box), bytes: 64 * counts.length };

@@ -1,4 +1,4 @@
-/** The stage: the frame in view with its masks, and over it a second canvas with the prompts. */
+/** The stage: a canvas with the current frame and its masks, below a second canvas with the prompts. */
 
 import { h } from "../lib/dom.js";
 import { whereabouts } from "../lib/state.js";
@@ -13,7 +13,7 @@ import { View } from "./view.js";
 /** @import * as T from "../lib/types.js" */
 /** @import { Studio } from "../lib/studio.js" */
 
-const WIDTHS = [480, 640, 960, 1280, 1920]; // of images that the server is asked for
+const WIDTHS = [480, 640, 960, 1280, 1920]; // possible widths of requested images
 const OTHERS = 0.72; // opacity of objects that are not selected
 
 export class Stage {
@@ -47,10 +47,10 @@ export class Stage {
         this.input = new Input(studio, this, signal);
         /** @type {ImageBitmap | null} */
         this.image = null;
-        this.shown = -1; // the frame that is painted: that in view, or the one before while it loads
+        this.shown = -1; // the painted frame: the previous one while the current one loads
         this.scheduled = false;
-        this.isSized = false; // before all panels are there it is not known how wide images need be
-        this.stale = true; // the base must be painted anew, not only what lies over it
+        this.isSized = false; // whether the layout is complete, which determines the width of images
+        this.stale = true; // whether frame and masks must be repainted, too, and not only the prompts
         const observer = new ResizeObserver(() => {
             this.#resize();
             if (this.isSized) return;
@@ -72,7 +72,7 @@ export class Stage {
         studio.store.watch(["frame", "unreadable"], () => this.#showNotice());
     }
 
-    /** The tool that a press starts now; null for the hand. */
+    /** The tool that a press starts; null for the hand. */
     get tool() {
         const { tool } = this.studio.state;
         if (tool === "hand") return null;
@@ -80,7 +80,7 @@ export class Stage {
         return tool === "brush" || tool === "erase" ? this.brush : this.pointer;
     }
 
-    /** How many views of the frame lie side by side, and how wide each is. */
+    /** The number of views side by side, and the width of each. */
     get columns() {
         const count = this.studio.state.view === "side" ? 2 : 1;
         return { count, width: this.root.clientWidth / count };
@@ -91,7 +91,7 @@ export class Stage {
         this.redrawOver();
     }
 
-    /** Clicks, boxes and the brush's outline have moved; video and masks have not. */
+    /** Repaint clicks, boxes and the brush's outline, but not video and masks. */
     redrawOver() {
         if (this.scheduled) return;
         this.scheduled = true;
@@ -145,7 +145,7 @@ export class Stage {
         );
     }
 
-    /** Why the frame in view cannot be shown, in the server's words. */
+    /** Show the server's message if the current frame cannot be shown. */
     #showNotice() {
         const { frame, unreadable } = this.studio.state;
         this.notice.hidden = unreadable?.frame !== frame;
@@ -201,7 +201,7 @@ export class Stage {
     }
 
     /**
-     * From here on the context draws in CSS pixels of one column, and nothing beside it.
+     * Set the context's unit to a CSS pixel, and clip it to one column.
      *
      * @param {CanvasRenderingContext2D} context
      * @param {number} column
@@ -217,7 +217,7 @@ export class Stage {
 
     /**
      * @param {CanvasRenderingContext2D} context
-     * @param {boolean} matte  white on black, as a compositor takes it
+     * @param {boolean} matte  whether to draw the masks white on black
      */
     #drawMasks(context, matte) {
         const { object, video, opacity } = this.studio.state;
@@ -295,7 +295,7 @@ function cleared(canvas) {
     return context;
 }
 
-/** Give the keys back to the studio, after a field was used. */
+/** Give the keyboard focus back to the stage after the use of a field. */
 export function focusStage() {
     const over = document.querySelector(".stage .over");
     if (over instanceof HTMLElement) over.focus({ preventScroll: true });

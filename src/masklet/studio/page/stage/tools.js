@@ -1,4 +1,4 @@
-/** What a press, a drag and a release mean: a click, a box, or a stroke of the brush. */
+/** The tools for clicks, boxes and brush strokes: what a press, a drag and a release do. */
 
 import { click, drawBox, maskHere, paint } from "../lib/prompting.js";
 import { promptHere, selected } from "../lib/state.js";
@@ -9,8 +9,8 @@ import { paintPixels } from "./paint.js";
 /** @import { Studio } from "../lib/studio.js" */
 /** @import { View } from "./view.js" */
 
-const DRAG = matchMedia("(pointer: coarse)").matches ? 14 : 6; // screen pixels that make a drag of a click
-export const FRESH = "#8fb4ff"; // the colour of an object that has none yet
+const DRAG = matchMedia("(pointer: coarse)").matches ? 14 : 6; // a press that moves farther, in screen pixels, is a drag
+export const FRESH = "#8fb4ff"; // the colour of an object without a colour
 
 /** @typedef {{object: number | null, frame: number, canvas: HTMLCanvasElement, pixels: Uint8Array}} Draft */
 
@@ -20,9 +20,9 @@ export const FRESH = "#8fb4ff"; // the colour of an object that has none yet
  * @property {(point: T.Point) => void} move
  * @property {(point: T.Point) => void} up
  * @property {() => void} cancel
- * @property {T.Box | null} box  that is being drawn
- * @property {T.Point[]} [path]  an outline that is being drawn
- * @property {Draft | null} draft  a mask that is being painted
+ * @property {T.Box | null} box  the unfinished box
+ * @property {T.Point[]} [path]  the unfinished outline
+ * @property {Draft | null} draft  the mask during painting
  */
 
 /**
@@ -34,7 +34,7 @@ function boxOf([x0, y0], [x1, y1]) {
     return [Math.min(x0, x1), Math.min(y0, y1), Math.max(x0, x1), Math.max(y0, y1)];
 }
 
-/** A click is positive or negative; dragged, it draws a box. The box tool draws boxes only. @implements {Tool} */
+/** Positive and negative clicks; a drag draws a box. The box tool draws boxes only. @implements {Tool} */
 export class Pointer {
     /**
      * @param {Studio} studio
@@ -91,7 +91,7 @@ export class Pointer {
     }
 }
 
-/** Paints on the mask of the selected object, or erases it; each stroke is sent when it ends. @implements {Tool} */
+/** Paints or erases the mask of the selected object. Each stroke is sent when it ends. @implements {Tool} */
 export class Brush {
     /**
      * @param {Studio} studio
@@ -106,7 +106,7 @@ export class Brush {
         this.draft = null;
         /** @type {Uint8Array | null} */
         this.pixels = null;
-        this.touched = new Uint8Array(0); // by this stroke
+        this.touched = new Uint8Array(0); // the pixels that this stroke has changed
         this.erase = false;
         this.color = FRESH;
         /** @type {T.Point} */
@@ -148,8 +148,8 @@ export class Brush {
         if (!this.pixels) return;
         this.#stroke(point);
         paint(this.studio, this.touched, this.erase ? 0 : 1);
-        if (this.draft) this.draft.object = this.studio.state.object; // a new one has a number now
-        this.pixels = null; // the draft stays until the answer is here
+        if (this.draft) this.draft.object = this.studio.state.object; // a new object has its number now
+        this.pixels = null; // the draft is shown until the answer has arrived
     }
 
     cancel() {
@@ -157,7 +157,7 @@ export class Brush {
         this.draft = null;
     }
 
-    /** The answer has come: what was painted is now the mask. */
+    /** Called after the answer, which contains the painted mask: remove the draft. */
     settle() {
         if (!this.pixels) this.draft = null;
     }
@@ -227,7 +227,7 @@ export class Brush {
 }
 
 /**
- * The prompts of the objects on this frame, to be drawn on the stage.
+ * The prompts on this frame, which the stage draws.
  *
  * @param {Studio} studio
  * @returns {{object: number, color: string, prompt: T.Prompt, active: boolean}[]}

@@ -1,8 +1,8 @@
-/** Where the video lies on the stage: zoom and pan, and pixels of one turned into pixels of the other. */
+/** The position of the video on the stage: zoom, pan, and conversions between their pixels. */
 
 /** @import * as T from "../lib/types.js" */
 
-const MOST = 32; // screen pixels a pixel of the video
+const MOST = 32; // screen pixels per pixel of the video
 
 export class View {
     /**
@@ -14,12 +14,12 @@ export class View {
         this.height = height;
         this.stageWidth = 1;
         this.stageHeight = 1;
-        this.zoom = 1; // 1: the whole video, as large as it fits
+        this.zoom = 1; // 1 fits the whole video to the stage
         this.centerX = width / 2;
         this.centerY = height / 2;
     }
 
-    /** Screen pixels for one pixel of the video. */
+    /** Screen pixels per pixel of the video. */
     get scale() {
         return this.zoom * Math.min(this.stageWidth / this.width, this.stageHeight / this.height);
     }
@@ -60,10 +60,10 @@ export class View {
     }
 
     /**
-     * The place in the video that a click means; null where it falls beside the video.
+     * The point in the video of a click; null if it is outside.
      *
-     * Screen pixels that the video's edge covers in part count. In the first pixel it is the pixel's middle: the
-     * server takes other places there for parts of width and height.
+     * Screen pixels that the video covers in part belong to it. A click in the first pixel becomes the pixel's middle,
+     * because the server refuses coordinates there that may be fractions of width and height.
      *
      * @param {T.Point} point  in the video
      * @returns {T.Point | null}
@@ -78,14 +78,14 @@ export class View {
 
     /**
      * @param {T.Point} point
-     * @returns {T.Point} the nearest within the video
+     * @returns {T.Point} the nearest point in the video
      */
     clamp([x, y]) {
         return [Math.max(0, Math.min(this.width, x)), Math.max(0, Math.min(this.height, y))];
     }
 
     /**
-     * Zoom so that what lies at this place of the stage stays there.
+     * Zoom around a point of the stage.
      *
      * @param {number} factor
      * @param {number} [x]
@@ -115,7 +115,7 @@ export class View {
         this.#hold();
     }
 
-    /** Keep the video over the stage, and centred where it is smaller. */
+    /** Limit panning so that the video covers the stage, or is centred if it is smaller. */
     #hold() {
         this.centerX = held(this.centerX, this.width, this.stageWidth / this.scale);
         this.centerY = held(this.centerY, this.height, this.stageHeight / this.scale);
