@@ -1,1 +1,1 @@
-"""masklet inside other tools. A file for each tool; the tool is imported when its file is."""
+"""Adapters for other tools, one module for each. A module imports its tool."""

@@ -1,4 +1,4 @@
-"""CVAT's auto-annotation functions: objects are tracked, and clicks are answered by masks.
+"""CVAT's auto-annotation functions: one tracks objects, one answers clicks with masks.
 
     cvat-cli --server-host URL function create-native "masklet" --function-module masklet.integrations.cvat
     cvat-cli --server-host URL task auto-annotate 42 --function-module masklet.integrations.cvat
@@ -68,7 +68,7 @@ class TrackFunction:
         pp_image: EncodedImage,
         shape: cvat.TrackableShape,
     ) -> ShapeTracker:
-        """Begin to track a shape on the frame on which a person drew it."""
+        """Start to track a shape on the frame on which a user drew it."""
         tracker = Tracker(self._model, policy=self._policy)
         prompt = to_prompt(shape.type, shape.points, pp_image.pixels.shape[:2])
         tracker.step(pp_image.pixels, {OBJECT: prompt}, features=pp_image.features)
@@ -80,7 +80,7 @@ class TrackFunction:
         pp_image: EncodedImage,
         state: ShapeTracker,
     ) -> cvat.TrackableShape | None:
-        """The shape on the next frame; None where the object is not in it."""
+        """The shape on the next frame; None if the object is not visible."""
         masks = state.tracker.step(pp_image.pixels, features=pp_image.features)
         points = to_points(state.type, masks)
         return None if points is None else cvat.TrackableShape(type=state.type, points=points)
@@ -88,7 +88,7 @@ class TrackFunction:
 
 @dataclass(frozen=True)
 class ShapeTracker:
-    """One shape that is tracked, with its memories."""
+    """A tracked shape, with its memories."""
 
     tracker: Tracker
     type: str
@@ -121,7 +121,7 @@ class ClickFunction:
         pp_image: EncodedImage,
         prompts: cvat.InteractionPrompts,
     ) -> list[cvat.InteractionResultShape]:
-        """The best mask that the clicks and the box mean; no shape without any of them."""
+        """The best mask for the clicks and the box, as a shape; no shape without a prompt."""
         box = prompts.bounding_box
         prompt = Prompt(
             positive=list(prompts.pos_points),
@@ -144,7 +144,7 @@ class ClickFunction:
 def create(
     kind: str = "track", model: str = "nano", policy: str = "recency"
 ) -> TrackFunction | ClickFunction:
-    """What `cvat-cli --function-module masklet.integrations.cvat -p kind=str:click` makes.
+    """Create a function; `cvat-cli --function-module masklet.integrations.cvat -p kind=str:click` calls this.
 
     Args:
         kind: "track" to track shapes, "click" to answer clicks.

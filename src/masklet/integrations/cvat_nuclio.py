@@ -1,6 +1,6 @@
-"""CVAT's serverless functions: a tracker and an interactor, called by nuclio with CVAT's requests.
+"""CVAT's serverless functions: a tracker and an interactor, which nuclio calls with CVAT's requests.
 
-`examples/cvat` has the two folders that `nuctl deploy` takes. Images come as base64 in JSON:
+`examples/cvat` has the two folders for `nuctl deploy`. Images are base64 in JSON:
 
     interactor  {"image", "pos_points", "neg_points", "obj_bbox"}  ->  {"mask": rows of 0 and 255, "points"}
     tracker     {"image", "shapes", "states"}                      ->  {"shapes", "states"}
@@ -38,9 +38,9 @@ from masklet.tracking.step import encode_frame
 from masklet.types import Prompt
 
 MODEL_VARIABLE = "MASKLET_MODEL"  # a name, path or hub id
-IMAGE_BYTES = 64 * 2**20  # of one image that is sent
-STATE_BYTES = 2**30  # of all objects that are tracked; the least recently used ones go first
-SESSIONS = 4  # images that stay encoded between clicks
+IMAGE_BYTES = 64 * 2**20  # maximum size of an image in a request
+STATE_BYTES = 2**30  # maximum size of all memories; the least recently used objects are dropped first
+SESSIONS = 4  # maximum number of encoded images
 
 
 class Function(Protocol):
@@ -50,7 +50,7 @@ class Function(Protocol):
 
 
 class Interactor:
-    """Answers clicks and boxes on an image. An image is decoded and encoded once for all clicks on it.
+    """Answers clicks and boxes on an image, which is decoded and encoded once for all clicks.
 
     Args:
         model: The network; by default nano.
@@ -62,11 +62,11 @@ class Interactor:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """With the model that the variable MASKLET_MODEL names; nano without it."""
+        """With the model of the environment variable MASKLET_MODEL; by default nano."""
         return cls(load(os.environ.get(MODEL_VARIABLE, "nano")))
 
     def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """The best mask for the prompts; an empty one without a prompt.
+        """The best mask for the prompts; an empty mask without a prompt.
 
         Raises:
             MaskletError: The image or a prompt cannot be used.
@@ -90,10 +90,9 @@ class Interactor:
 
 
 class ShapeTracker:
-    """Tracks shapes from frame to frame. A state is a name; the memories that it means stay in this process.
+    """Tracks shapes from frame to frame. A state is a key to memories in this process.
 
-    A state can be used again, so that a person may go back to an earlier frame. The function must run in one
-    worker.
+    A state can be used again, so users can go back to an earlier frame. The function must run in one worker.
 
     Args:
         model: The network; by default nano.
@@ -110,13 +109,13 @@ class ShapeTracker:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """With the model that the variable MASKLET_MODEL names; nano without it."""
+        """With the model of the environment variable MASKLET_MODEL; by default nano."""
         return cls(load(os.environ.get(MODEL_VARIABLE, "nano")))
 
     def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Begin to track the shapes that have no state, and take the others to this frame.
+        """Start to track the shapes without a state, and track the others to this frame.
 
-        A shape on a frame on which it cannot be seen stays where it was.
+        A shape that is not visible on the frame keeps its last position.
 
         Raises:
             MaskletError: The image, a shape or a state cannot be used.
@@ -148,7 +147,7 @@ class ShapeTracker:
         return Tracker(self._model, policy=self._policy)
 
     def _find(self, state: object) -> Tracker:
-        """The tracker of a state, as one that may go on by itself."""
+        """A copy of the tracker of a state, so that the state can be used again."""
         name = state.get("id") if isinstance(state, Mapping) else None
         tracker = self._states.get(str(name))
         if tracker is None:
@@ -161,10 +160,10 @@ class ShapeTracker:
 
 @dataclass(frozen=True)
 class Shape:
-    """A shape as it was sent: a list of numbers, or a type with points.
+    """A shape of a request: a list of numbers, or a type with points.
 
     Attributes:
-        is_list: Whether it was a list, and is answered by one.
+        is_list: Whether it was a list; the answer then is a list, too.
     """
 
     type: str
@@ -188,12 +187,12 @@ class Shape:
 
     @classmethod
     def of_state(cls, state: Mapping[str, Any]) -> Shape:
-        """The shape that a state was last answered with."""
+        """The shape of a state's last answer."""
         shape = cls.read({"type": state.get("type"), "points": state.get("points")})
         return cls(shape.type, shape.points, bool(state.get("is_list")))
 
     def description(self) -> dict[str, Any]:
-        """What a state says of the shape, for requests that send states only."""
+        """The shape's description in a state, for requests that only send states."""
         return {"type": self.type, "points": self.points, "is_list": self.is_list}
 
     def to_prompt(self, size: Sequence[int]) -> Prompt:
@@ -207,7 +206,7 @@ class Shape:
 
 
 def respond(function: Function, context: Any, event: Any) -> Any:
-    """Answer a call of nuclio. What cannot be answered is a sentence, with HTTP's code 400."""
+    """Answer a call of nuclio. Errors are answered with a message and HTTP status 400."""
     try:
         body = event.body if isinstance(event.body, Mapping) else json.loads(event.body)
         if not isinstance(body, Mapping):
@@ -240,7 +239,7 @@ def _read_points(body: Mapping[str, Any], key: str) -> list[tuple[float, float]]
 
 
 def _read_corners(body: Mapping[str, Any]) -> list[float]:
-    """The two corners of a box, as four numbers; none where no box was drawn."""
+    """The two corners of a box, as four numbers; none if there is no box."""
     try:
         corners: list[float] = np.array(body.get("obj_bbox") or [], dtype=float).reshape(-1).tolist()
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""CVAT's shapes as prompts, and masks as CVAT's shapes. Needs nothing of CVAT."""
+"""Converts CVAT's shapes to prompts, and masks to CVAT's shapes. CVAT need not be installed."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from masklet.masks import Masks
 from masklet.rle import decode_rows, encode_rows, from_polygons
 from masklet.types import Prompt
 
-OBJECT = 1  # the id of the only object of a tracker
+OBJECT = 1  # the id of a tracker's only object
 MASK, POLYGON, RECTANGLE = "mask", "polygon", "rectangle"
 SHAPES = (MASK, POLYGON, RECTANGLE)
 
 
 def to_prompt(type: str, points: Sequence[float], size: tuple[int, ...]) -> Prompt:
-    """A shape of CVAT as a prompt.
+    """Convert a shape of CVAT to a prompt.
 
     Args:
         type: "mask", "polygon" or "rectangle".
-        points: As CVAT has them: run lengths, or pixels.
+        points: CVAT's points: run lengths of a mask, or pixels.
         size: (H, W) of the frame.
 
     Raises:
@@ -50,13 +50,13 @@ def to_prompt(type: str, points: Sequence[float], size: tuple[int, ...]) -> Prom
 
 
 def to_box(corners: Sequence[float]) -> Box:
-    """The box between two opposite corners x, y, x, y, in which order a person drew them."""
+    """The box between two opposite corners x, y, x, y, in any order."""
     x0, y0, x1, y1 = corners
     return min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
 
 def to_points(type: str, masks: Masks) -> list[float] | None:
-    """The object's mask as a shape of CVAT; None where it is empty. A polygon is its largest outline."""
+    """Convert a mask to a shape of CVAT; None if it is empty. A polygon is its largest outline."""
     mask = masks[OBJECT]
     if not mask.any():
         return None
@@ -69,7 +69,7 @@ def to_points(type: str, masks: Masks) -> list[float] | None:
 
 
 def encode_mask(mask: Bool[np.ndarray, "H W"]) -> list[float]:
-    """A mask that is not empty as CVAT's points: runs along the rows of its box, then the box's corners."""
+    """Encode a non-empty mask as CVAT's points: run lengths along the rows of its box, then the box."""
     box = tight_box(mask)
     assert box is not None, "the mask is not empty"
     x0, y0, x1, y1 = box
@@ -77,7 +77,7 @@ def encode_mask(mask: Bool[np.ndarray, "H W"]) -> list[float]:
 
 
 def decode_mask(points: Sequence[float], size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
-    """CVAT's points as a mask of `size` (H, W).
+    """Decode CVAT's points to a mask of `size` (H, W).
 
     Raises:
         PromptError: The numbers are not runs that fill a box within the frame.

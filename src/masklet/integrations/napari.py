@@ -1,6 +1,6 @@
-"""A napari plugin: points, boxes and a brush in, a labels layer out, for images, z-stacks and time series.
+"""A napari plugin for images, z-stacks and time series: it turns points, boxes and labels into masks.
 
-https://napari.org. The manifest is `napari.yaml` beside this file. napari itself is imported with the widget.
+https://napari.org. The manifest is `napari.yaml` beside this file. Only the widget imports napari.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from masklet.types import Prompt
 if TYPE_CHECKING:
     from magicgui.widgets import FunctionGui
 
-OBJECT = "object"  # the column of a layer's features that holds object ids
+OBJECT = "object"  # the column of object ids in a layer's features
 
 Prompts = dict[int, dict[int, Prompt]]
 
 
 def make_widget() -> FunctionGui:
-    """The dock widget: choose layers and press the button.
+    """Create the dock widget, in which users select layers and press a button.
 
     Raises:
         MissingExtra: napari is not installed.
@@ -50,12 +50,12 @@ def make_widget() -> FunctionGui:
         try:
             labels = segment_layers(load(model), image, points, not_points, boxes, brush)
         except MaskletError as error:
-            # Raised from here, napari would show a trace of signals in place of the sentence.
+            # An error raised here would appear in napari as a traceback of signals.
             show_error(str(error))
             return []
         return [(labels, {"name": f"{image.name} masks", **find_placement(image, labels.ndim)}, "labels")]
 
-    # Modules that are not imported yet cannot be named by types: magicgui finds them by their full names.
+    # magicgui resolves these annotations by their full names, so the modules are imported only then.
     segment.__annotations__ |= {
         "image": "napari.layers.Image",
         "points": "napari.layers.Points | None",
@@ -70,11 +70,11 @@ def make_widget() -> FunctionGui:
 
 
 def find_placement(image: Any, ndim: int) -> dict[str, np.ndarray]:
-    """Where napari shows a layer, as another layer's options: scale and translation, or all as one matrix.
+    """A layer's placement as options of another layer: scale and translation, or an affine matrix.
 
     Args:
         image: The layer.
-        ndim: Its axes, without colour.
+        ndim: The number of its axes without colour.
     """
     origin = np.asarray(image.data_to_world(np.zeros(ndim)), dtype=float)[-ndim:]
     steps = [np.asarray(image.data_to_world(step), dtype=float)[-ndim:] - origin for step in np.eye(ndim)]
@@ -90,24 +90,24 @@ def find_placement(image: Any, ndim: int) -> dict[str, np.ndarray]:
 def segment_layers(
     model: Sam2, image: Any, points: Any = None, not_points: Any = None, boxes: Any = None, brush: Any = None
 ) -> Int[np.ndarray, "*stack H W"]:
-    """Segment what layers point at in an image layer.
+    """Segment an image layer from prompts in other layers.
 
-    A layer's objects are told apart by the column "object" of its features. Without it, all points mean
-    object 1, and boxes are objects 1, 2, 3. The values of a labels layer are objects.
+    The column "object" of a layer's features holds object ids. Without it, all points belong to object 1,
+    and boxes to objects 1, 2, 3. The values of a labels layer are object ids.
 
     Args:
         model: The network.
         image: An image layer: an image, or a stack along one axis.
         points: Points on the objects.
-        not_points: Points beside them.
+        not_points: Points outside the objects.
         boxes: Rectangles, one for each object.
-        brush: Labels that were painted.
+        brush: Painted labels.
 
     Returns:
         Labels of the layer's shape, for a labels layer.
 
     Raises:
-        PromptError: No layer points at anything.
+        PromptError: The layers contain no prompt.
     """
     is_multiscale = getattr(image, "multiscale", False)
     data = np.asarray(image.data[0] if is_multiscale else image.data)
@@ -123,7 +123,7 @@ def segment_layers(
 def segment_stack(
     model: Sam2, stack: np.ndarray, prompts: Mapping[int, Mapping[int, Prompt]], *, is_stack: bool = True
 ) -> Int[np.ndarray, "*stack H W"]:
-    """Label maps of a stack: its objects are tracked from the prompted pages both ways.
+    """Label maps of a stack. Objects are tracked from the prompted pages in both directions.
 
     Args:
         model: The network.
@@ -145,9 +145,9 @@ def segment_stack(
 
 
 def read_prompts(points: Any, not_points: Any, boxes: Any, brush: Any, image: Any = None) -> Prompts:
-    """The prompts that napari's layers mean, by page and object id; layers may be None.
+    """Convert napari's layers, each of which may be None, to prompts by page and object id.
 
-    Positions are where a layer shows them over the image, also where the layers have other scales.
+    Positions are converted to pixels of the image, even if the layers have other scales.
     """
     prompts: Prompts = {}
     for layer in (points, not_points):
@@ -178,7 +178,7 @@ def read_prompts(points: Any, not_points: Any, boxes: Any, brush: Any, image: An
 
 
 def _over_image(places: np.ndarray, layer: Any, image: Any) -> np.ndarray:
-    """Places of a layer in the pixels of the image that it lies over."""
+    """Convert positions of a layer to pixels of the image below it."""
     if not (hasattr(layer, "data_to_world") and hasattr(image, "world_to_data")):
         return places
     return np.array([image.world_to_data(layer.data_to_world(place)) for place in places]).reshape(
@@ -187,7 +187,7 @@ def _over_image(places: np.ndarray, layer: Any, image: Any) -> np.ndarray:
 
 
 def object_ids(layer: Any, *, constant: bool) -> list[int]:
-    """The object that each point or shape of a layer means."""
+    """The object id of each point or shape of a layer."""
     if OBJECT in layer.features:
         ids = list(layer.features[OBJECT])
         if not all(isinstance(id, int | float | np.integer) and id >= 1 and id % 1 == 0 for id in ids):

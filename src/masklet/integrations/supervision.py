@@ -1,6 +1,6 @@
-"""supervision's `Detections`: its detectors' boxes as prompts, its masks as ours.
+"""Converts supervision's `Detections` to prompts and to masks.
 
-The other way, masks have `to_supervision()`.
+`to_supervision()` of masks converts in the other direction.
 
 https://supervision.roboflow.com
 """
@@ -22,10 +22,10 @@ __all__ = ["from_detections", "to_prompts"]
 
 
 def from_detections(detections: Detections, size: tuple[int, int], frame: int = 0) -> Masks:
-    """The masks of `Detections`, for masklet's writers and label maps.
+    """Convert the masks of `Detections`, for masklet's writers and label maps.
 
     Args:
-        detections: With masks. Ids are those of its trackers where it has them, otherwise 1, 2, 3.
+        detections: Detections with masks. Ids are the tracker ids if there are any, otherwise 1, 2, 3.
         size: (H, W) of the frame.
         frame: The frame's number.
 
@@ -49,10 +49,10 @@ def from_detections(detections: Detections, size: tuple[int, int], frame: int = 
 
 
 def to_prompts(detections: Detections) -> dict[int, Prompt]:
-    """A prompt for each detection, by id: its mask where it has one, otherwise its box.
+    """Convert each detection to a prompt, by id: its mask if it has one, otherwise its box.
 
     Args:
-        detections: What a detector found. Ids are those of its trackers where it has them, otherwise 1, 2, 3.
+        detections: The detections. Ids are the tracker ids if there are any, otherwise 1, 2, 3.
 
     Example:
         >>> to_prompts(Detections(xyxy=np.array([[1, 2, 5, 6]]), tracker_id=np.array([7])))
@@ -78,7 +78,7 @@ def _ids(detections: Detections) -> list[int]:
 
 
 def _masks(masks: object) -> np.ndarray:
-    """Bool (n, H, W); numbers are read as in a prompt, so that probabilities below 0.5 are background."""
+    """Masks as bool (n, H, W). Numbers are read as in a prompt: probabilities below 0.5 are background."""
     array = np.asarray(masks)
     if array.dtype == np.bool_:
         return array

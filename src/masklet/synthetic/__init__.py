@@ -1,7 +1,7 @@
-"""Labelled clips, composed on the fly: moving images, pasted cut-outs, procedural shapes, and stills.
+"""Composes labelled clips: moving images, pasted cut-outs, procedural shapes, and stills.
 
-A clip is a function of the composer's seed and the clip's number, so that any clip of a run can be made
-again. Nothing here knows about training. Without images everything is procedural.
+A clip depends only on the composer's seed and the clip's number, so any clip of a run can be composed
+again. This package does not depend on training. Without images, everything is procedural.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from masklet.synthetic.stills import make_augmented_still
 
 @dataclass(frozen=True)
 class ClipMix:
-    """How often each kind of clip is made, as relative weights.
+    """How often each kind of clip is composed, as relative weights.
 
     Attributes:
         still: An augmented crop of one image; only for clips of one frame.
-        moved: An image that moves as a whole, its instances as objects, at times with a distractor in front.
-        pasted: Cut-outs over an image, each on its own path.
+        moved: A moving image whose instances are the objects, sometimes with a distractor in front.
+        pasted: Cut-outs that move over an image.
         procedural: Procedural shapes and backgrounds.
-        pasted_on_video: Cut-outs over a part of a video.
+        pasted_on_video: Cut-outs that move over a part of a video.
     """
 
     still: float
@@ -52,10 +52,10 @@ class Composer:
         size: Side of every frame, in pixels.
         frames: Length of every clip.
         objects: The maximum per clip; at least one is visible on the first frame.
-        seed: Decides all clips, together with their numbers.
-        mix: How often each kind of clip is made; by default `STILLS` or `CLIPS`.
+        seed: Determines all clips, together with their numbers.
+        mix: How often each kind of clip is composed; by default `STILLS` or `CLIPS`.
         min_area: Share of the first frame that an object must cover to be labelled.
-        speed: Of cameras and objects, relative to the usual.
+        speed: A factor of the speed of cameras and objects.
     """
 
     def __init__(
@@ -86,9 +86,9 @@ class Composer:
         self.spec = scenes.ClipSpec(size, frames, objects, make_grain(size + 128), speed)
 
     def clip(self, number: int) -> Clip:
-        """The clip of that number; the same one every time."""
+        """The clip with this number, always the same."""
         rng = np.random.default_rng([self.seed, number])
-        while True:  # a few in a hundred show no object on the first frame
+        while True:  # a few percent have no object on the first frame
             clip = self._keep_visible(rng, self._compose(rng))
             if clip.objects:
                 return clip
@@ -107,14 +107,14 @@ class Composer:
         return build(rng, self.assets, self.spec).render(self.spec.size)
 
     def _large_enough(self, mask: np.ndarray) -> bool:
-        """Whether a mask is large enough to be labelled; a thin one counts by its box."""
+        """Whether a mask is large enough to be labelled. The area of a thin mask is that of its box."""
         area = mask.mean()
         if area < self.min_area / THIN:
             return False
         return bool(area >= self.min_area or _box_area(mask) >= THIN * self.min_area)
 
     def _keep_visible(self, rng: Generator, clip: Clip) -> Clip:
-        """The clip with those objects that are large enough on its first frame and do not fill it.
+        """The clip with the objects that are large enough on its first frame and do not fill it.
 
         On later frames a mask of a few pixels counts as hidden.
         """

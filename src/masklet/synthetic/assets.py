@@ -1,4 +1,4 @@
-"""What synthetic clips are composed of: labelled images, cut-outs and videos, shrunk once and cached."""
+"""Assets of synthetic clips: labelled images, cut-outs and videos, reduced once and cached."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from masklet.files import atomic_write
 from masklet.media import open_frames
 from masklet.splits import is_held_back
 
-INSTANCE_AREA = 0.0005, 0.9  # shares of the image; smaller and larger instances are dropped
+INSTANCE_AREA = 0.0005, 0.9  # minimum and maximum share of the image
 VALIDATION_SHARE = 21 / 256
 ALPHA = {".png", ".webp"}  # files that may have an alpha channel
-DUPLICATES = {"coco-more/00115.jpg"}  # the same photo as coco-person/00343.jpg, which is held back
+DUPLICATES = {"coco-more/00115.jpg"}  # the same photo as coco-person/00343.jpg, a held-back image
 
-MIN_CUTOUT_BOX = 0.02  # share of its image; smaller instances are too coarse to be pasted large
-MIN_MOVED_BOX = 0.008  # likewise, where the whole image moves: smaller instances hardly show
-CUTOUT_SHARE = 0.3  # of things with an alpha channel among cut-outs, where there are any
-RATE = 15.0  # frames a second that are kept
+MIN_CUTOUT_BOX = 0.02  # share of the image; smaller instances are too coarse to be enlarged
+MIN_MOVED_BOX = 0.008  # the same where the whole image moves; smaller instances are hardly visible
+CUTOUT_SHARE = 0.3  # share of assets with an alpha channel among cut-outs, if there are any
+RATE = 15.0  # frames per second that are stored
 
 
 @dataclass(frozen=True, eq=False)
 class PackedImage:
-    """An image and the masks of its instances, each packed as the bits inside its box.
+    """An image and the masks of its instances, each stored as packed bits within its box.
 
     Attributes:
-        name: "set/file", what `is_for_validation` looks at.
+        name: "set/file", from which `is_for_validation` decides.
         boxes: x0, y0, x1, y1 of each instance.
     """
 
@@ -83,9 +83,9 @@ def pack_image(name: str, pixels: np.ndarray, masks: Sequence[np.ndarray]) -> Pa
 
 
 def is_for_validation(name: str) -> bool:
-    """Whether an image is kept for validation: a fixed twelfth or so of every set, by the hash of its name.
+    """Whether an image is held back for validation: about a twelfth of every set, by the hash of its name.
 
-    So sets that grow change nothing for the images that they had.
+    The result for an image does not change when its set grows.
 
     Args:
         name: "set/file", as in PackedImage.name.
@@ -94,13 +94,13 @@ def is_for_validation(name: str) -> bool:
 
 
 def hold_back_images(images: Sequence[PackedImage]) -> tuple[list[PackedImage], list[PackedImage]]:
-    """The images to train on, and those held back."""
+    """Split images into those for training and those held back."""
     train = [image for image in images if not is_for_validation(image.name)]
     return train, [image for image in images if is_for_validation(image.name)]
 
 
 def read_shrunk_image(item: DatasetItem, max_side: int) -> PackedImage:
-    """An image of a data set, its longer side at most `max_side` pixels."""
+    """Read an image of a data set, reduced to a longer side of at most `max_side` pixels."""
     video = item.open()
     pixels, masks = video.image(0), video.masks(0, video.objects(0))
     scale = min(1.0, max_side / max(pixels.shape[:2]))
@@ -110,12 +110,12 @@ def read_shrunk_image(item: DatasetItem, max_side: int) -> PackedImage:
 
 
 def resize_mask(mask: np.ndarray, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
-    """A mask at another size (width, height): a pixel belongs to it when half of it does."""
+    """Resize a mask to (width, height). A pixel is inside if at least half of it is covered."""
     return cv2.resize(mask.astype(np.uint8) * 255, size, interpolation=cv2.INTER_AREA) > 127
 
 
 def resize_to_square(pixels: np.ndarray, size: int) -> UInt8[np.ndarray, "s s *channels"]:
-    """Pixels at the size of a square: averaged where they shrink, interpolated where they grow."""
+    """Resize pixels to a square: reduced by averaging, enlarged by interpolation."""
     shrinks = min(pixels.shape[:2]) >= size
     return np.asarray(
         cv2.resize(pixels, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
@@ -123,7 +123,7 @@ def resize_to_square(pixels: np.ndarray, size: int) -> UInt8[np.ndarray, "s s *c
 
 
 def load_images(folders: Sequence[Path], cache: Path, max_side: int = 512) -> list[PackedImage]:
-    """All images of some sets that have usable instances.
+    """Load all images of some sets that have usable instances.
 
     Args:
         folders: Sets of images, in any form that `masklet.datasets` reads.
@@ -139,7 +139,7 @@ def load_images(folders: Sequence[Path], cache: Path, max_side: int = 512) -> li
 
 
 def load_cutouts(folders: Sequence[Path], cache: Path, max_side: int = 192) -> list[PackedImage]:
-    """Objects with an alpha channel, each as an image of one instance with nothing around it.
+    """Load objects with an alpha channel, each as an image of one instance without background.
 
     Args:
         folders: Each holds PNG or WebP files.
@@ -166,7 +166,7 @@ def _read_cutout(file: Path, max_side: int) -> PackedImage | None:
 
 
 def _stamp(folder: Path) -> str:
-    """A text that changes when a set does: when its entries do, or its labels where they are one file."""
+    """A text that changes when the entries of a set change, or its labels if they are one file."""
     labels = folder / "instances.json"
     status = (labels if labels.is_file() else folder).stat()
     return f"{folder.resolve()} {status.st_size} {status.st_mtime_ns}"
@@ -191,7 +191,7 @@ def _pack(images: Sequence[PackedImage], data: Path, index: Path) -> None:
                 flat[start : start + values.size] = values.reshape(-1)
                 start += values.size
         flat.flush()
-    with atomic_write(index) as part:  # last: it says that the data is complete
+    with atomic_write(index) as part:  # written last, because it marks the data as complete
         part.write_text(json.dumps(entries))
 
 
@@ -214,10 +214,10 @@ def _unpack(data: Path, index: Path) -> list[PackedImage]:
 
 @dataclass(frozen=True, eq=False)
 class UnlabelledVideo:
-    """A video whose objects nobody labelled: a background that moves.
+    """A video without labels, used as a moving background.
 
     Attributes:
-        name: Its file's.
+        name: The name of its file.
     """
 
     name: str
@@ -225,7 +225,7 @@ class UnlabelledVideo:
 
 
 def load_unlabelled_videos(files: Sequence[Path], cache: Path, max_side: int = 448) -> list[UnlabelledVideo]:
-    """Videos, their longer side at most `max_side` pixels, at some 15 frames a second.
+    """Load videos at about 15 frames per second, reduced to a longer side of at most `max_side` pixels.
 
     Args:
         cache: A folder; each video is packed into it first, unless it is there.
@@ -258,13 +258,13 @@ def _read_shrunk(file: Path, max_side: int) -> Iterator[np.ndarray]:
 class AssetLibrary:
     """Images, cut-outs and videos, from which the parts of a clip are drawn at random.
 
-    An instance of an image serves as a cut-out where it is large and no edge of the image cuts it off.
+    An instance of an image is also a cut-out if it is large and no edge of the image cuts it off.
 
     Args:
-        images: With labelled instances.
+        images: Images with labelled instances.
         cutouts: Objects with an alpha channel, each an image of one instance.
         videos: Unlabelled videos.
-        weights: By the name of a set of images, how often these are drawn; 1 where it is not named.
+        weights: How often the images of a set are drawn, by the set's name; by default 1.
     """
 
     def __init__(
@@ -291,7 +291,7 @@ class AssetLibrary:
         return self.videos[int(rng.integers(len(self.videos)))]
 
     def draw_instance(self, rng: Generator) -> tuple[PackedImage, int]:
-        """Any instance of any image, an image with many somewhat more often."""
+        """Draw any instance of any image. Images with many instances are drawn more often."""
         return self._instances.draw(rng)
 
     def draw_cutout(self, rng: Generator) -> tuple[PackedImage, int]:
@@ -300,7 +300,7 @@ class AssetLibrary:
         return self._cutouts.draw(rng) if self._cutouts.items else self.draw_instance(rng)
 
     def draw_large_instance(self, rng: Generator) -> tuple[PackedImage, int]:
-        """An instance that is large enough to show where its whole image moves."""
+        """Draw an instance that is large enough to be visible when its whole image moves."""
         return self._large.draw(rng) if self._large.items else self.draw_instance(rng)
 
 

@@ -1,6 +1,6 @@
 """Clips of cells under a microscope: grey, noisy, low in contrast. Each cell with its nucleus is one object.
 
-Nano was trained on no such images, so these clips show what fine-tuning gains.
+Nano was not trained on such images, so these clips show the gain of fine-tuning.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from masklet.datasets.types import Clip
 from masklet.synthetic import motion
 from masklet.synthetic.sprites import make_blob, make_clouds
 
-FEWEST, MOST = 3, 7  # cells in a clip
-SIDE = 128  # of an outline, before it is scaled
+FEWEST, MOST = 3, 7  # minimum and maximum number of cells in a clip
+SIDE = 128  # side of an outline in pixels, before it is scaled
 
 Map = Float[np.ndarray, "s s"]
 
 
 def compose_cells(rng: Generator, size: int, frames: int) -> Clip:
-    """Some cells that move, turn and change their shape. Where two overlap, the later one is in front.
+    """Compose a clip of cells that move, turn and change their shape. Later cells cover earlier ones.
 
     Args:
-        rng: Decides everything.
+        rng: The source of randomness.
         size: Side of the frames in pixels.
         frames: Length of the clip.
     """
@@ -53,12 +53,12 @@ def _expose(rng: Generator, image: Map, defocus: float, noise: float) -> UInt8[n
 
 @dataclass(frozen=True, eq=False)
 class _Medium:
-    """The background of the cells: uneven light, and grain that drifts with the stage.
+    """The background of the cells: uneven light, and grain that drifts with the microscope's stage.
 
     Attributes:
-        light: Grey levels without grain; the medium inside of a cell has them too.
-        grain: Differences from these.
-        drift: (t, 2) pixels.
+        light: Grey levels without grain, also inside cells.
+        grain: Differences from these grey levels.
+        drift: (t, 2), displacement of the grain in pixels.
         defocus: Standard deviation in pixels.
     """
 
@@ -84,13 +84,13 @@ class _Medium:
 
 @dataclass(frozen=True, eq=False)
 class _Cell:
-    """A cell: a body hardly darker or brighter than the medium, a rim, a halo, and a nucleus that stands out.
+    """A cell: a body of low contrast with the medium, a rim, a halo, and a nucleus of higher contrast.
 
     Attributes:
         body, nucleus: Outlines, 0 to 255.
         body_path, nucleus_path: Outline to view, for each frame.
-        deformation: How it changes its shape.
-        texture: Grey levels of its plasma, about 0.
+        deformation: The change of its shape over time.
+        texture: Grey levels of its plasma, around 0.
         nucleus_level, rim, halo: Grey levels.
     """
 
@@ -125,7 +125,7 @@ class _Cell:
         )
 
     def paint(self, image: Map, medium: _Medium, frame: int) -> tuple[Map, Bool[np.ndarray, "s s"]]:
-        """The image with the cell in it, and the cell's mask."""
+        """Draw the cell into an image, and return it with the cell's mask."""
         body = self._shape(self.body, self.body_path[frame], medium, frame)
         nucleus = self._shape(self.nucleus, self.nucleus_path[frame], medium, frame) * body
         width = max(1.5, len(image) / 160)
@@ -137,7 +137,7 @@ class _Cell:
         return painted.astype(np.float32), body > 0.5
 
     def _shape(self, outline: np.ndarray, path: np.ndarray, medium: _Medium, frame: int) -> Map:
-        """An outline on a frame, 0 to 1."""
+        """An outline as it appears on a frame, 0 to 1."""
         size = len(medium.light)
         matrix = motion.translation(*medium.drift[frame]) @ path
         maps = motion.remap_grid(matrix, (0, 0, size, size), self.deformation.field(frame, size, size))
@@ -145,10 +145,10 @@ class _Cell:
 
 
 def _place(positions: np.ndarray, angle: np.ndarray, side: float) -> Float[np.ndarray, "t 3 3"]:
-    """Where an outline is on each frame.
+    """The placement of an outline on each frame.
 
     Args:
-        positions: (t, 2), its middle.
+        positions: (t, 2), its centre.
         angle: (t,) radians.
         side: Its size in pixels.
     """

@@ -1,4 +1,4 @@
-"""Photometric effects of a camera: light, colour, defocus, noise, compression. Masks stay as they are."""
+"""Photometric effects of a camera: light, colour, defocus, noise, compression. Masks do not change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _saturate(image: np.ndarray, amount: float) -> np.ndarray:
 
 
 class CameraEffects:
-    """The effects of one clip: drawn once, then applied to each of its frames."""
+    """The effects of one clip, drawn once and applied to each frame."""
 
     def __init__(self, rng: Generator, frames: int, size: int, grain: np.ndarray) -> None:
         self.tone = _tone(rng, 0.8) if rng.random() < 0.7 else None
@@ -70,5 +70,5 @@ class CameraEffects:
 
 
 def make_grain(side: int) -> Int16[np.ndarray, "side side 3"]:
-    """Noise of standard deviation GRAIN, drawn once; every noisy frame takes a piece of it."""
+    """Noise of standard deviation GRAIN, drawn once. Each noisy frame uses a random part of it."""
     return (np.random.default_rng(0).standard_normal((side, side, 3)) * GRAIN).astype(np.int16)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.random import Generator
 
-INERTIA = 0.85  # how much of a step the next one keeps
+INERTIA = 0.85  # share of a step that the next step keeps
 
 
 def random_walk(rng: Generator, frames: int, size: int, speed: float) -> Float[np.ndarray, "t k"]:
@@ -31,7 +31,7 @@ def log_uniform(rng: Generator, low: float, high: float) -> float:
 def similarity(
     x: float, y: float, angle: float = 0.0, scale: float = 1.0, stretch: float = 1.0
 ) -> Float[np.ndarray, "3 3"]:
-    """Rotate and scale about the origin, then move it to (x, y); `stretch` widens and flattens."""
+    """The matrix that rotates and scales about the origin, then moves to (x, y). `stretch` widens it."""
     cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
     return np.array([[cos * stretch, -sin / stretch, x], [sin * stretch, cos / stretch, y], [0.0, 0.0, 1.0]])
 
@@ -41,10 +41,10 @@ def translation(x: float, y: float) -> Float[np.ndarray, "3 3"]:
 
 
 def camera_motion(rng: Generator, frames: int, size: int, speed: float = 1.0) -> Float[np.ndarray, "t 3 3"]:
-    """A random camera path: what pan, roll, zoom and shake do to the view, from none to strong.
+    """A random camera path: the effect of pan, roll, zoom and shake on the view, from none to strong.
 
     Args:
-        speed: Relative to the usual.
+        speed: A factor of the usual speed.
     """
     pan = 0.0 if rng.random() < 0.2 else log_uniform(rng, 0.001, 0.05) * speed * size
     shake = log_uniform(rng, 0.001, 0.012) * speed * size if rng.random() < 0.4 else 0.0
@@ -66,7 +66,7 @@ def camera_motion(rng: Generator, frames: int, size: int, speed: float = 1.0) ->
 def velocity(
     path: Float[np.ndarray, "t 3 3"], frame: int, point: tuple[float, float]
 ) -> Float[np.ndarray, " 2"]:
-    """How far (x, y) a point moves per frame, in pixels of the view.
+    """The velocity (x, y) of a point, in pixels of the view per frame.
 
     Args:
         path: Placements by frame.
@@ -77,7 +77,7 @@ def velocity(
 
 
 class Elastic:
-    """A smooth deformation that varies in time: sines at the nodes of a coarse grid, interpolated between."""
+    """A smooth deformation over time, interpolated from sines at the nodes of a coarse grid."""
 
     def __init__(self, rng: Generator, frames: int, amplitude: float, cells: int = 4) -> None:
         shape = (cells, cells, 2)
@@ -100,11 +100,11 @@ class Elastic:
 def remap_grid(
     matrix: np.ndarray, box: tuple[int, int, int, int], field: np.ndarray | None
 ) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w"]]:
-    """The source coordinates of each pixel of `box`, as cv2.remap takes them.
+    """The source coordinates of each pixel of `box`, for cv2.remap.
 
     Args:
         matrix: Source to view.
-        field: (h, w, 2), displacement of the view's pixels before the look-up.
+        field: (h, w, 2), displacements that are added to the view's pixels first.
     """
     x0, y0, x1, y1 = box
     (a, b, c), (d, e, f), _ = np.linalg.inv(matrix).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Scenes: a background with moving layers over it, built at random in four ways, rendered frame by frame."""
+"""Random scenes, each a background with moving layers over it. Four functions build them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from masklet.synthetic.assets import (
 from masklet.synthetic.effects import CameraEffects
 from masklet.synthetic.sprites import Layer, Sprite, blur_motion, cast_shadow, paste
 
-LONG_CLIP = 6  # frames; in a longer clip objects leave and return more often
-STEPS = 1, 3  # frames of a background video from one frame of a clip to the next: at least, at most
+LONG_CLIP = 6  # frames; in longer clips objects leave and return more often
+STEPS = 1, 3  # minimum and maximum frames of a background video per frame of a clip
 
 
 @dataclass(frozen=True, eq=False)
 class ImageBackground:
-    """An image that moves as a whole, and the masks of those of its instances that are objects."""
+    """A moving image, and the masks of those of its instances that are objects."""
 
     pixels: UInt8[np.ndarray, "h w 3"]
     masks: tuple[UInt8[np.ndarray, "h w"], ...]
@@ -40,7 +40,7 @@ class ImageBackground:
         return len(self.path)
 
     def middle(self, index: int) -> Float[np.ndarray, " 2"]:
-        """Where an object's middle is in the view on the first frame."""
+        """The centre of an object in the view on the first frame."""
         moments = cv2.moments(self.masks[index], binaryImage=True)
         centre = np.array([moments["m10"], moments["m01"], moments["m00"]]) / moments["m00"]
         return (self.path[0] @ centre)[:2]
@@ -99,7 +99,7 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class VideoBackground:
-    """A window of some frames of a video, resized to the square; it has no objects of its own."""
+    """A window of some frames of a video, resized to the square. It has no labelled objects."""
 
     frames: tuple[UInt8[np.ndarray, "H W 3"], ...]
     window: tuple[int, int, int, int]
@@ -121,9 +121,9 @@ class ClipSpec:
 
     Attributes:
         size: Side of every frame, in pixels.
-        objects: The maximum of labelled objects.
-        grain: Noise of the camera, see `make_grain`.
-        speed: Of cameras and objects, relative to the usual.
+        objects: The maximum number of labelled objects.
+        grain: The camera's noise; see `make_grain`.
+        speed: A factor of the speed of cameras and objects.
     """
 
     size: int
@@ -134,9 +134,9 @@ class ClipSpec:
 
 
 def build_moved(rng: Generator, assets: AssetLibrary, spec: ClipSpec) -> Scene:
-    """An image that moves as a whole, its instances as objects.
+    """Build a scene of a moving image whose instances are the objects.
 
-    In half of the scenes a distractor passes in front, at times a copy of one of the objects.
+    In half of the scenes a distractor passes in front, sometimes a copy of one of the objects.
     """
     image, index = assets.draw_large_instance(rng)
     view = motion.camera_motion(rng, spec.frames, spec.size, spec.speed)
@@ -155,7 +155,7 @@ def build_moved(rng: Generator, assets: AssetLibrary, spec: ClipSpec) -> Scene:
 
 
 def build_pasted(rng: Generator, assets: AssetLibrary, spec: ClipSpec) -> Scene:
-    """Cut-outs over an image, each on its own path, with look-alikes and distractors in front."""
+    """Build a scene of cut-outs that move over an image, with look-alikes and distractors in front."""
     view = motion.camera_motion(rng, spec.frames, spec.size, spec.speed)
     return _add_sprites(
         rng, assets, _image_background(rng, assets.draw_image(rng), [], view, spec.size), view, spec
@@ -163,7 +163,7 @@ def build_pasted(rng: Generator, assets: AssetLibrary, spec: ClipSpec) -> Scene:
 
 
 def build_pasted_on_video(rng: Generator, assets: AssetLibrary, spec: ClipSpec) -> Scene:
-    """Cut-outs over a part of a video, whose camera moves as real ones do."""
+    """Build a scene of cut-outs that move over a part of a video, which has real camera motion."""
     still = np.tile(np.eye(3), (spec.frames, 1, 1))
     return _add_sprites(
         rng, assets, _video_background(rng, assets.draw_video(rng), spec.frames), still, spec, real=0.95
@@ -171,7 +171,7 @@ def build_pasted_on_video(rng: Generator, assets: AssetLibrary, spec: ClipSpec) 
 
 
 def build_procedural(rng: Generator, assets: AssetLibrary, spec: ClipSpec) -> Scene:
-    """Procedural shapes and background; some shapes have the surface of an image, where there are any."""
+    """Build a scene of procedural shapes and background. Some get their texture from images, if any."""
     view = motion.camera_motion(rng, spec.frames, spec.size, spec.speed)
     surface = sprites.make_texture(rng, spec.size, spec.size)
     background = ImageBackground(
@@ -188,10 +188,10 @@ def _add_sprites(
     spec: ClipSpec,
     real: float = 0.85,
 ) -> Scene:
-    """Sprites over a background, near or far in any order.
+    """Add sprites over a background, in random order from far to near.
 
     Args:
-        real: The share of cut-outs among them.
+        real: The share of cut-outs among the sprites.
     """
     subjects = [
         _random_sprite(rng, assets, spec, real) for _ in range(int(rng.integers(1, spec.objects + 1)))
@@ -226,10 +226,10 @@ def _random_sprite(rng: Generator, assets: AssetLibrary, spec: ClipSpec, real: f
 
 
 def _random_path(rng: Generator, spec: ClipSpec, meet: np.ndarray | None = None) -> Float[np.ndarray, "t 2"]:
-    """The centre of a sprite on each frame: moving, standing, or leaving and returning.
+    """The centre of a sprite on each frame. It moves, stands, or leaves and returns.
 
     Args:
-        meet: A place (x, y) that it passes on one of the frames.
+        meet: A point (x, y) that it passes on one of the frames.
     """
     speed = 0.0 if rng.random() < 0.1 else motion.log_uniform(rng, 0.002, 0.1) * spec.speed * spec.size
     positions = motion.random_walk(rng, spec.frames, 2, speed)
@@ -265,10 +265,10 @@ def _make_layer(rng: Generator, sprite: Sprite, positions: np.ndarray, view: np.
 
 
 def _reflect(rng: Generator, layer: Layer, view: np.ndarray, size: int) -> Layer:
-    """The reflection of a layer in water: upside down, dimmer, rippling. It is no part of the object."""
+    """The reflection of a layer in water: upside down, dimmer, rippling. It is not part of the object."""
     height, width = layer.sprite.rgba.shape[1:3]
     corners = layer.path[0] @ np.array([[0, width, 0, width], [0, 0, height, height], [1.0] * 4])
-    # Where the water begins on the first frame; then it goes with the view.
+    # The height of the water line on the first frame; later it moves with the view.
     shore = corners[1].max() + rng.uniform(-0.02, 0.1) * size
     flip = np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 2 * shore], [0.0, 0.0, 1.0]])
     still = view[0]
@@ -280,7 +280,7 @@ def _reflect(rng: Generator, layer: Layer, view: np.ndarray, size: int) -> Layer
 
 
 def _leave_and_return(rng: Generator, frames: int, size: int) -> np.ndarray:
-    """Out of the frame and back: (frames, 2), zero at both ends."""
+    """Displacements out of the frame and back: (frames, 2), zero at both ends."""
     turn = rng.uniform(0, 2 * np.pi)
     away = np.sin(np.linspace(0, np.pi, frames)) ** rng.uniform(0.5, 1.5) * 1.2 * size
     return away[:, None] * (np.cos(turn), np.sin(turn))
@@ -304,12 +304,12 @@ def _image_background(
     size: int,
     around: int | None = None,
 ) -> ImageBackground:
-    """A window of an image, resized to the square, beyond whose edges the camera never looks.
+    """A window of an image, resized to the square. The camera never shows anything outside the image.
 
-    There the image would be mirrored, and an object's mirror image would be an object without a mask.
+    Pixels outside would be mirrored, and the mirror image of an object would have no mask.
 
     Args:
-        around: An instance that is in view on the first frame.
+        around: An instance that must be in view on the first frame.
     """
     height, width = image.pixels.shape[:2]
     low, high = _visible_bounds(camera, size)
@@ -327,7 +327,7 @@ def _image_background(
         corner = np.clip(middle - (rng.uniform(0.25, 0.75, 2) * size - low) * per_pixel, 0, room)
     framing = np.diag([*(1 / per_pixel), 1.0]) @ motion.translation(*(low * per_pixel - corner))
     pixels, masks = image.pixels, [image.mask(row).view(np.uint8) * 255 for row in objects]
-    if per_pixel.min() > 1.33:  # fewer pixels than the source has would alias
+    if per_pixel.min() > 1.33:  # reducing would cause aliasing
         shape = round(width / per_pixel.min()), round(height / per_pixel.min())
         pixels = cv2.resize(pixels, shape, interpolation=cv2.INTER_AREA)
         masks = [np.asarray(cv2.resize(mask, shape, interpolation=cv2.INTER_AREA)) for mask in masks]
@@ -339,15 +339,15 @@ def _image_background(
 
 
 def _visible_bounds(camera: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """The bounds (low, high) of what a camera sees on all frames, in the view of one that does not move."""
-    margin = 0.03 * size  # the background sways
+    """The bounds (low, high) of all that a camera shows, in coordinates of the view of a fixed camera."""
+    margin = 0.03 * size  # room for the sway of the background
     reach = np.array([[-margin, size + margin] * 2, [-margin] * 2 + [size + margin] * 2, [1.0] * 4])
     corners = (np.linalg.inv(camera) @ reach)[:, :2]
     return corners.min(axis=(0, 2)), corners.max(axis=(0, 2))
 
 
 def _video_background(rng: Generator, video: UnlabelledVideo, frames: int) -> VideoBackground:
-    """A part of a video, forwards or backwards, at some speed; reflected in time where it is too short."""
+    """A part of a video, forwards or backwards, at a random speed. A short video is reflected in time."""
     step = int(rng.integers(STEPS[0], STEPS[1] + 1)) * (1 if rng.random() < 0.5 else -1)
     last = len(video.frames) - 1
     taken = (int(rng.integers(last + 1)) + step * np.arange(frames)) % max(1, 2 * last)

@@ -14,13 +14,13 @@ from masklet.synthetic.assets import PackedImage
 from masklet.synthetic.effects import recolour
 
 Window = tuple[int, int, int, int]
-# A blurred mask reaches outwards, over the old background: this makes it steeper and moves it in.
+# A blurred mask would include old background: these factors make its edge steeper and move it inwards.
 EDGE = np.clip(np.arange(256) * 2 - 175, 0, 255).astype(np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
 class Sprite:
-    """An image to paste: colours multiplied by their opacity, opacity last. One image, or one a frame."""
+    """Pixels to paste: premultiplied colours and opacity, as one image or one per frame."""
 
     rgba: UInt8[np.ndarray, "t h w 4"]
 
@@ -29,22 +29,22 @@ class Sprite:
 
     @property
     def extent(self) -> float:
-        """Side of the square with its area in opaque pixels."""
+        """The side of a square with the area of its opaque pixels."""
         return float(np.sqrt(np.count_nonzero(self.rgba[0, ..., 3] > 127)))
 
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """A sprite in motion: its placement on each frame, its deformation, its motion blur."""
+    """A moving sprite: its placement on each frame, its deformation and its motion blur."""
 
     sprite: Sprite
     path: Float[np.ndarray, "t 3 3"]  # sprite to view
     elastic: motion.Elastic | None
-    shutter: float  # share of a frame's motion that blurs
+    shutter: float  # share of a frame's motion that is blurred
     shadow: float
 
     def render(self, frame: int, size: int) -> tuple[Window, UInt8[np.ndarray, "h w 4"]] | None:
-        """The window that it covers on a frame, and its pixels there; None where it is out of view."""
+        """The window that it covers on a frame, and its pixels there; None if it is out of view."""
         sprite, matrix = self.sprite.at(frame), self.path[frame]
         moved = self.shutter * motion.velocity(self.path, frame, (sprite.shape[1] / 2, sprite.shape[0] / 2))
         sway = 0.0 if self.elastic is None else self.elastic.reach(frame)
@@ -58,7 +58,7 @@ class Layer:
 
 
 def _bounding_box(matrix: np.ndarray, shape: tuple[int, ...], room: float) -> Window:
-    """A sprite's bounding box in the view, in it or not."""
+    """A sprite's bounding box in coordinates of the view. It may lie outside the view."""
     height, width = shape[:2]
     corners = (matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]]))[:2]
     x0, y0 = np.floor(corners.min(axis=1) - room)
@@ -67,7 +67,7 @@ def _bounding_box(matrix: np.ndarray, shape: tuple[int, ...], room: float) -> Wi
 
 
 def _crop_field(elastic: motion.Elastic, frame: int, box: Window, part: Window) -> Float[np.ndarray, "h w 2"]:
-    """The deformation of what lies in a box, over a part of it."""
+    """The displacement field of a deformation of a box, for a part of the box."""
     x0, y0, x1, y1 = box
     field = elastic.field(frame, x1 - x0, y1 - y0)
     return field[part[1] - y0 : part[3] - y0, part[0] - x0 : part[2] - x0]
@@ -88,7 +88,7 @@ def blur_motion(image: np.ndarray, moved: np.ndarray) -> np.ndarray:
 
 
 def make_cutout(rng: Generator, image: PackedImage, index: int, size: int) -> Sprite:
-    """An instance, cut out along its mask, mirrored half of the time and reduced to 0.7 `size` at most."""
+    """Cut an instance out along its mask. Half of them are mirrored; all are at most 0.7 `size` large."""
     x0, y0, x1, y1 = image.boxes[index]
     pixels, alpha = image.pixels[y0:y1, x0:x1], _trim(image.cropped_mask(index).astype(np.uint8) * 255)
     scale = min(1.0, 0.7 * size / max(alpha.shape))
@@ -105,7 +105,7 @@ def make_cutout(rng: Generator, image: PackedImage, index: int, size: int) -> Sp
 
 
 def _trim(alpha: np.ndarray) -> np.ndarray:
-    """Erode a mask that is thick enough for it, since annotated outlines are often too wide."""
+    """Erode a mask if it is thick enough, because annotated outlines are often too wide."""
     padded = np.pad(alpha, 1)
     area = np.count_nonzero(alpha)
     side = 2 * round(0.025 * area**0.5) + 1
@@ -127,7 +127,7 @@ def make_procedural(rng: Generator, size: int, frames: int, photo: PackedImage |
         if photo is None or rng.random() < 0.5
         else random_patch(rng, photo, side)
     )
-    if rng.random() < 0.5:  # rounded, lit from one side
+    if rng.random() < 0.5:  # shading of a round surface that is lit from one side
         depth = np.asarray(cv2.GaussianBlur(outlines[0], (0, 0), side / 10), dtype=np.float32) / 255
         slope = 0.3 * rng.uniform(-1, 1) * np.linspace(-1, 1, side, dtype=np.float32)
         light = np.clip(0.4 + 0.8 * depth + slope, 0, 1.3)
@@ -170,7 +170,7 @@ def cast_shadow(image: np.ndarray, window: Window, alpha: np.ndarray, depth: flo
 
 
 def make_texture(rng: Generator, height: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Clouds, stripes, checks or a gradient, coloured through a random palette."""
+    """Clouds, stripes, checks or a gradient, coloured with a random palette."""
     kind = rng.integers(4)
     level = make_clouds(rng, height, width)
     if kind:
@@ -199,7 +199,7 @@ def make_palette(rng: Generator) -> UInt8[np.ndarray, "256 3"]:
 
 
 def make_clouds(rng: Generator, height: int, width: int) -> np.ndarray:
-    """Octaves of smooth noise, about 0 to 1."""
+    """Octaves of smooth noise, from about 0 to 1."""
     total = np.full((height, width), 0.5, dtype=np.float32)
     cells, weight, roughness = 3, 0.3, rng.uniform(0.35, 0.75)
     for _ in range(4):
@@ -210,7 +210,7 @@ def make_clouds(rng: Generator, height: int, width: int) -> np.ndarray:
 
 
 def make_blob(rng: Generator, side: int) -> UInt8[np.ndarray, "side side"]:
-    """A rounded outline: a circle with waves of a few lengths."""
+    """A rounded outline: a circle deformed by a few waves."""
     turn = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     radius = np.ones_like(turn)
     for wave in range(2, 7):
@@ -228,14 +228,14 @@ def make_blob(rng: Generator, side: int) -> UInt8[np.ndarray, "side side"]:
 
 
 def make_polygon(rng: Generator, side: int) -> UInt8[np.ndarray, "side side"]:
-    """Three to eight corners, star-shaped."""
+    """A star-shaped polygon of three to eight corners."""
     corners = int(rng.integers(3, 9))
     turn = (np.arange(corners) + rng.uniform(-0.3, 0.3, corners)) * 2 * np.pi / corners
     return _fill(np.stack([np.cos(turn), np.sin(turn)], axis=1) * rng.uniform(0.4, 1, (corners, 1)), side)
 
 
 def make_jointed_figure(rng: Generator, side: int, frames: int) -> UInt8[np.ndarray, "t side side"]:
-    """A body with limbs that swing about their joints, an outline for each frame."""
+    """A body with limbs that swing about their joints, as an outline for each frame."""
     body = rng.uniform(0.14, 0.24, 2)
     limbs = int(rng.integers(2, 6))
     rest, phase = rng.uniform(0, 2 * np.pi, limbs), rng.uniform(0, 2 * np.pi, (2, limbs))
@@ -260,7 +260,7 @@ def make_jointed_figure(rng: Generator, side: int, frames: int) -> UInt8[np.ndar
 
 
 def _fill(points: np.ndarray, side: int) -> UInt8[np.ndarray, "side side"]:
-    """A closed outline, scaled to just fit."""
+    """Fill a closed outline, scaled to fit the image."""
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 2
     points = margin + (points - low) / (high - low).max() * (side - 1 - 2 * margin)

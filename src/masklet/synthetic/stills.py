@@ -11,13 +11,13 @@ from masklet.synthetic import motion
 from masklet.synthetic.assets import PackedImage, resize_mask, resize_to_square
 from masklet.synthetic.effects import CameraEffects
 
-WHOLE_SHARE, CLOSE_UP_SHARE = 0.3, 0.35  # of augmented stills: the whole image; a close-up of one instance
+WHOLE_SHARE, CLOSE_UP_SHARE = 0.3, 0.35  # shares of stills with the whole image, or with a close-up
 
 
 def make_augmented_still(
     rng: Generator, packed: PackedImage, index: int, size: int, grain: np.ndarray
 ) -> Clip:
-    """A random crop around an instance, resized to the square and augmented, with the instances in it.
+    """Make a still from a random crop around an instance, resized to the square and augmented.
 
     The first object is the instance `index`; the others follow in the image's order.
     """
@@ -49,7 +49,7 @@ def make_augmented_still(
 
 
 def make_still(packed: PackedImage, size: int, min_area: float = 0.0) -> Clip:
-    """A whole image, resized to the square, with its instances: for validation.
+    """Make a still for validation: a whole image with its instances, resized to the square.
 
     Args:
         min_area: Share of the image that an instance must cover.
@@ -60,7 +60,7 @@ def make_still(packed: PackedImage, size: int, min_area: float = 0.0) -> Clip:
 
 
 def random_crop(rng: Generator, packed: PackedImage, index: int) -> tuple[int, int, int, int]:
-    """A random window (x0, y0, x1, y1) with most of an instance: the image, a part of it, or a close-up."""
+    """A random window (x0, y0, x1, y1) that contains most of an instance: the image, a part or a close-up."""
     height, width = packed.pixels.shape[:2]
     chance = rng.random()
     if chance < WHOLE_SHARE:

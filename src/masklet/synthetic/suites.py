@@ -1,7 +1,7 @@
-"""Three suites of synthetic clips on which memory policies differ; the same clips everywhere.
+"""Three suites of synthetic clips on which memory policies differ. The clips are the same on all machines.
 
 lookalikes : two identical objects whose paths cross
-returns : an object that is hidden or out of the frame for long, while an identical one stays in view
+returns : an object that is hidden or out of the frame for long, while an identical one is visible
 cuts : several objects, another scene with some of them, and the first scene again
 """
 
@@ -22,10 +22,10 @@ from masklet.synthetic.scenes import ImageBackground, Scene
 from masklet.synthetic.sprites import Layer, Sprite
 
 SIDE = 256
-CLIPS = 4  # in each suite
+CLIPS = 4  # number of clips in each suite
 FRAMES = 48
-AWAY = 20  # frames
-SHOTS = 3  # of a clip with cuts
+AWAY = 20  # frames without the object
+SHOTS = 3  # number of shots in a clip with cuts
 SUBJECTS = 5
 POSITIONS = np.array(
     [[0.2, 0.25], [0.75, 0.3], [0.5, 0.55], [0.25, 0.8], [0.8, 0.75]]
@@ -90,7 +90,7 @@ SUITES: dict[str, Callable[[Generator], Clip]] = {"lookalikes": lookalikes, "ret
 
 
 def render(root: Path) -> dict[str, Path]:
-    """Write all suites, each clip as NAME/frames and NAME/masks; clips that are there already stay.
+    """Write all suites, each clip as NAME/frames and NAME/masks. Existing clips are not rendered again.
 
     Returns:
         The folder of each suite, by name.
@@ -143,7 +143,7 @@ def _render(
     rng: Generator, background: ImageBackground, layers: Sequence[Layer], labelled: tuple[int, ...]
 ) -> Clip:
     camera = CameraEffects(rng, len(background.path), SIDE, make_grain(SIDE))
-    camera.has_constant_light = True  # else a long clip may end in white
+    camera.has_constant_light = True  # otherwise a long clip may become white
     return Scene(background, tuple(layers), labelled, camera).render(SIDE)
 
 

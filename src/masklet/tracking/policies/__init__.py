@@ -1,6 +1,6 @@
-"""Memory policies by name. `docs/policies.md` says which is best at what.
+"""Memory policies by name. `docs/policies.md` compares them.
 
-The names are at hand without torch, for command lines and their help.
+The names are available without importing torch, for command lines and their help.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ POLICIES = tuple(_CLASSES)
 
 
 def find_policy(policy: str | Callable[[], MemoryPolicy]) -> Callable[[], MemoryPolicy]:
-    """What makes the policy of an object.
+    """Find the factory of a policy.
 
     Args:
-        policy: A name, or something that makes a `MemoryPolicy` when called, which is returned.
+        policy: A name, or a callable that creates a `MemoryPolicy`, which is returned as it is.
 
     Raises:
         MaskletError: There is no policy with this name.
@@ -58,4 +58,4 @@ def find_policy(policy: str | Callable[[], MemoryPolicy]) -> Callable[[], Memory
 if TYPE_CHECKING:
     Policy = str | Callable[[], MemoryPolicy]
 else:
-    Policy = str | Callable  # the protocol is imported only where it is needed
+    Policy = str | Callable  # importing the protocol here would import torch

@@ -1,4 +1,4 @@
-"""DAM4SAM (arXiv 2411.17576): keep the frames on which a distractor was near the object."""
+"""DAM4SAM (arXiv 2411.17576): remember frames on which a distractor was near the object."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
 from masklet.tracking.policies.recency import Recency
 from masklet.types import Candidates, Memory, MemorySelection
 
-ANCHORS = 3  # that are selected, beside the first prompted frame
-STRIDE = 5  # frames between recent memories
-ANCHOR_IOU = 0.8  # predicted IoU above which a frame may become an anchor
-ANCHOR_AREA = (0.8, 1.2)  # of an anchor's mask, divided by the median of earlier areas
-AREAS, AREAS_REACH = 10, 300  # how many of those, and how many frames back
-ANCHOR_GAP = 5  # frames between two anchors, at least one more
-DISTRACTOR_IOU = 0.7  # of boxes, up to which another candidate is a distractor
+ANCHORS = 3  # maximum number of selected anchors, besides the first prompted frame
+STRIDE = 5  # distance between recent memories, in frames
+ANCHOR_IOU = 0.8  # predicted IoU above which a frame can become an anchor
+ANCHOR_AREA = (0.8, 1.2)  # bounds of an anchor's area, divided by the median of earlier areas
+AREAS, AREAS_REACH = 10, 300  # number of earlier areas, and their maximum age in frames
+ANCHOR_GAP = 5  # two anchors are more than so many frames apart
+DISTRACTOR_IOU = 0.7  # IoU of boxes up to which another candidate is a distractor
 
 
 class Dam4Sam(Recency):
-    """Two kinds of memories: anchors, on which a distractor was near and not selected, and recent frames.
+    """Two kinds of memories: anchors, which are frames with a rejected distractor, and recent frames.
 
-    Anchors are used as prompted frames are, without an age.
+    Anchors have no age, like prompted frames.
     """
 
-    capacity = 41  # enough for six recent frames at any strides, the object being hidden or an anchor or not
+    capacity = 41  # enough for six recent frames, whether frames are hidden or anchors
     reads = True
 
     def __init__(self) -> None:
-        self._areas: dict[int, int] = {}  # of the mask by frame, in the order of travel
+        self._areas: dict[int, int] = {}  # area of the mask by frame, in tracking order
 
     def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
         bank.keep(memory, spare=self._is_visible)
@@ -79,7 +79,7 @@ class Dam4Sam(Recency):
         self._areas = dict(zip(state["frames"].tolist(), state["areas"].tolist(), strict=True))
 
     def _recent(self, bank: MemoryBank, frame: int, fixed: set[int], slots: int, step: int) -> list[Memory]:
-        """The frame before and every fifth, newest first; in place of one without the object, one older."""
+        """The previous frame and every fifth, newest first; older ones replace frames without the object."""
         recent: list[Memory] = []
         target = frame - step
         for memory in bank.behind(frame, reverse=step < 0):
@@ -110,7 +110,7 @@ class Dam4Sam(Recency):
 
 
 def select_anchors(bank: MemoryBank, frame: int, step: int) -> list[Memory]:
-    """The first prompted frame, and the nearest of the other prompted ones and of the anchors behind."""
+    """The first prompted frame, and the nearest other prompted frames and earlier anchors."""
     first, *others = bank.prompted.values() or [None]
     behind = [anchor for anchor in bank.anchors.values() if (frame - anchor.frame) * step > 0]
     near = sorted([*others, *behind], key=lambda memory: abs(frame - memory.frame))[:ANCHORS]
@@ -118,12 +118,12 @@ def select_anchors(bank: MemoryBank, frame: int, step: int) -> list[Memory]:
 
 
 def _multiple_before(frame: int, step: int) -> int:
-    """The next frame back against the direction of travel whose number is a multiple of the stride."""
+    """The nearest earlier frame, in tracking order, whose number is a multiple of the stride."""
     return (frame - 1) // STRIDE * STRIDE if step > 0 else -(-(frame + 1) // STRIDE) * STRIDE
 
 
 def has_distractor(logits: Tensor, selected: int) -> bool:
-    """Whether another candidate shows something beside the selected one.
+    """Whether another candidate shows an object beside the selected one.
 
     Args:
         logits: Float32 (m, h, w).

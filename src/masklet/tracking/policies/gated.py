@@ -1,4 +1,4 @@
-"""Select only good memories, by predicted IoU times presence, as SAM 3's tracker weighs them."""
+"""Select only good memories, by predicted IoU times presence, like SAM 3's tracker."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ GOOD_QUALITY = 0.01
 
 
 class Gated(Recency):
-    """As Recency, without frames on which the object was hidden or hardly recognised.
+    """Like Recency, without frames on which the object was hidden or hardly recognised.
 
-    So the last good memory of an object that left is still used when it comes back.
+    The last good memories of an object that has left are still used when it returns.
     """
 
     reads = True
@@ -35,12 +35,12 @@ def is_good_memory(memory: Memory) -> bool:
 
 
 def presence(score: float) -> float:
-    """An object score as 0 (doubtful, or absent) to 1 (certain)."""
+    """Map an object score to 0 (doubtful or absent) to 1 (certain)."""
     return max(0.0, math.tanh(score / 2))  # 2 sigmoid(score) - 1
 
 
 def latest(bank: MemoryBank, frame: int, is_good: Callable[[Memory], bool], *, reverse: bool) -> list[Memory]:
-    """The newest fifteen good memories, and that of the frame before in any case, newest first."""
+    """The newest fifteen good memories and always that of the previous frame, newest first."""
     before = frame + 1 if reverse else frame - 1
     memories: list[Memory] = []
     count = 0
@@ -62,6 +62,6 @@ def select_by_rank(
     reverse: bool,
     clip_length: int | None,
 ) -> MemorySelection:
-    """Select prompted memories and others, which are aged by their rank: the newest is one frame old."""
+    """Select prompted memories and others, whose age is their rank: the newest is one frame old."""
     newest, ranked = list(enumerate(memories[:WINDOW])), list(enumerate(memories, start=1))
     return select_with_prompted(bank, frame, newest, ranked, reverse=reverse, clip_length=clip_length)

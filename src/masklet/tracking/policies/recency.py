@@ -1,4 +1,4 @@
-"""What a memory policy is, and SAM 2's own: recency."""
+"""The protocol of memory policies, and SAM 2's own policy: recency."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from masklet.types import Candidates, Memory, MemorySelection
 class MemoryPolicy(Protocol):
     """Decides, for one object, which mask to select, and which memories to store and to attend to.
 
-    To write a policy, inherit from `Recency`. An instance serves one object from a prompt, or from where
-    tracking starts, to the next prompt or scene cut, and may keep state for that long. Keep in the bank what
-    must last longer. Only `store` may change state, and not for prompted memories.
+    To write a policy, inherit from `Recency`. An instance serves one object from a prompt, or from the
+    start of tracking, to the next prompt or scene cut, and may hold state meanwhile. State that must last
+    longer belongs in the bank. Only `store` may change state, and not for prompted memories.
 
     Attributes:
         capacity: The number of tracked memories that a bank must hold for it.
@@ -79,7 +79,7 @@ class MemoryPolicy(Protocol):
         """
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
-        """Return the state besides the bank, by name, on the host. It refers only to memories in the bank.
+        """Return the state outside the bank, by name, on the host. It refers only to memories in the bank.
 
         Args:
             bank: The object's memories.
@@ -94,7 +94,7 @@ class MemoryPolicy(Protocol):
 
 
 class Recency:
-    """SAM 2's own rule (sec. 4): all prompted frames, the six frames before, and the sixteen newest pointers.
+    """SAM 2's own rule (sec. 4): all prompted frames, the six previous frames, the sixteen newest pointers.
 
     It reads no numbers back to the host, so tracking never waits for the GPU.
 
@@ -140,9 +140,9 @@ def select_with_prompted(
     reverse: bool,
     clip_length: int | None,
 ) -> MemorySelection:
-    """All prompted memories, and after them the others that a policy selects.
+    """Select all prompted memories, followed by the other memories of a policy.
 
-    A prompt may lie ahead. Its map is looked at, its pointer is not: SAM 2 was trained so.
+    Of a prompt on a later frame, only the map is used and not the pointer, as in SAM 2's training.
 
     Args:
         spatial: (age row, memory), for their maps.

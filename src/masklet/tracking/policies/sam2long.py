@@ -1,4 +1,4 @@
-"""SAM2Long (arXiv 2410.16268): track an object along three paths, and decide later."""
+"""SAM2Long (arXiv 2410.16268): track an object along three paths, and select one later."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from masklet.types import Candidates, Memory, MemorySelection
 
 PATHS = 3
 GOOD_IOU, GOOD_SCORE = 0.1, 0.0
-SURE_SCORE = 2.0  # object score from which on presence, or below its negative absence, is sure
-PROMPTED = 10.0  # the object score that a prompted frame counts with
-WEIGHTS = (0.95, 1.05)  # of the memory with the lowest object score, and with the highest
+SURE_SCORE = 2.0  # object score of a surely present object; its negative: surely absent
+PROMPTED = 10.0  # object score of prompted frames
+WEIGHTS = (0.95, 1.05)  # weights of the memories with the lowest and the highest object score
 
 
 class Sam2Long(Recency):
-    """Three paths, each with a memory of its own; the sum of log IoU says which is best.
+    """Three paths, each with its own memory. The best has the largest sum of log IoU.
 
-    After the first tracked frame the three paths are the same. They part where the model is not sure whether
-    the object is in the frame.
+    After the first tracked frame the paths are equal. They separate when it is uncertain whether the object
+    is in the frame.
     """
 
     reads = True
@@ -78,7 +78,7 @@ def is_good_memory(memory: Memory) -> bool:
 
 
 def weights(scores: Sequence[float]) -> list[float]:
-    """From 0.95 for the lowest score to 1.05 for the highest, in even steps; 1 where there is one only."""
+    """Weights from 0.95 for the lowest score to 1.05 for the highest in even steps; 1 for a single memory."""
     if len(scores) < 2:
         return [1.0] * len(scores)
     low, high = WEIGHTS

@@ -1,4 +1,4 @@
-"""SAMURAI (arXiv 2411.11922): select the candidate that lies where the object was moving to."""
+"""SAMURAI (arXiv 2411.11922): select the candidate that agrees with the object's motion."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from masklet.tracking.policies.gated import latest
 from masklet.tracking.policies.recency import Recency, select_with_prompted
 from masklet.types import Candidates, Memory, MemorySelection, tight_boxes
 
-STEADY = 15  # frames after which the motion counts
-RESTART_IOU = 0.3  # predicted IoU up to which the motion starts again
+STEADY = 15  # frames of steady motion after which the motion is used
+RESTART_IOU = 0.3  # predicted IoU up to which the motion is estimated anew
 GOOD_IOU, GOOD_SCORE, GOOD_MOTION = 0.5, 0.0, 0.0
 
-POSITION = 1 / 20  # standard deviations, of the height
+POSITION = 1 / 20  # standard deviations, relative to the box's height
 VELOCITY = 1 / 160
 ASPECT, ASPECT_VELOCITY = 1e-2, 1e-5
 STEP = np.eye(8) + np.eye(8, k=4)  # each frame adds the velocity
-OBSERVATION = np.eye(4, 8)  # the part of the state that a box shows
+OBSERVATION = np.eye(4, 8)  # the part of the state that is observed: the box
 
 
 @dataclass(frozen=True)
 class MotionChoice:
-    """The candidate that is selected on a frame, and its IoU with the motion's box.
+    """The selected candidate of a frame, and its IoU with the box of the motion model.
 
     Attributes:
-        motion: None while the motion does not count yet.
+        motion: That IoU; None while the motion is not used yet.
     """
 
     index: int
@@ -42,12 +42,12 @@ class MotionChoice:
 
 
 class Samurai(Recency):
-    """Select masks by predicted IoU and motion, and memories that were good by both.
+    """Select masks by predicted IoU and motion, and memories with high values of both.
 
     A Kalman filter tracks the box of the mask. Boxes are those of the low-res logits.
 
     Args:
-        share: The weight of the motion, 0 to 1. It was published with 0.15 for the large size.
+        share: The weight of the motion, 0 to 1; 0.15 in the publication, for the large size.
     """
 
     capacity = Recency.capacity + WINDOW
@@ -106,7 +106,7 @@ class Samurai(Recency):
 
     @property
     def _motion_counts(self) -> bool:
-        """Whether the motion was steady for long enough."""
+        """Whether the motion has been steady for enough frames."""
         return self._steady >= STEADY
 
     def _choice(self, candidates: Candidates) -> MotionChoice:
@@ -144,7 +144,7 @@ class Samurai(Recency):
 
 @dataclass(frozen=True)
 class Motion:
-    """The estimated state of a box: middle, aspect (width by height) and height, and how fast they change."""
+    """The estimated state of a box: centre, aspect (width by height) and height, and their velocities."""
 
     mean: Float[np.ndarray, " 8"]
     covariance: Float[np.ndarray, "8 8"]
@@ -164,7 +164,7 @@ class Motion:
         return Motion(STEP @ self.mean, STEP @ self.covariance @ STEP.T + np.diag(np.square(deviation)))
 
     def update(self, box: Box) -> Motion:
-        """The state, corrected by the box of its frame."""
+        """The state, corrected by the observed box."""
         position = POSITION * self.mean[3]
         noise = np.diag(np.square([position, position, ASPECT, position]))
         spread = OBSERVATION @ self.covariance @ OBSERVATION.T + noise
