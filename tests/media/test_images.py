@@ -30,7 +30,7 @@ class TestReadImage:
         assert (read_image(PIL.Image.open(tmp_path / "a.png")) == numbered(9)).all()
 
     @pytest.mark.parametrize(
-        "image, expected",
+        "source, expected",
         [
             (solid("L", 77), (77, 77, 77)),
             (solid("1", 1), (255, 255, 255)),
