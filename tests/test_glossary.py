@@ -21,6 +21,7 @@ EXCEPTIONS = (
     ("options of commands", r"src/masklet/cli/.*|docs/.*", r"--as picture|--pictures"),
     ("the cache of training images", r"src/masklet/synthetic/assets\.py", r'f"pictures-\{key\}'),
     ("anchors of older headings", r"docs/.*", r'<a id="[\w-]*picture[\w-]*"></a>'),
+    ("an enumeration of PyAV", r"tests/media/test_videos\.py", r"frame\.PictureType"),
     ("fields of Label Studio's tasks", r".*/(test_)?label_studio\.py", r'"\$?picture"'),
 )
 

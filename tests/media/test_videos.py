@@ -60,7 +60,7 @@ def test_the_clips_have_b_frames(clips: dict[str, Path]) -> None:
     for name in ("b-frames.mp4", "b-frames.mkv", "b-frames.ts", "b-frames.avi"):
         with av.open(str(clips[name])) as container:
             kinds = {frame.pict_type for frame in container.decode(video=0)}
-        assert av.video.frame.ImageType.B in kinds, name
+        assert av.video.frame.PictureType.B in kinds, name
 
 
 def test_any_frame_alone_is_what_playing_shows(path: Path) -> None:
