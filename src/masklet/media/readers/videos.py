@@ -70,7 +70,6 @@ class Video:
 
     def __init__(self, file: VideoFile, *, intensity_range: IntensityRange | None = None) -> None:
         self._file = file
-        self._stated_range = intensity_range
         self.name = _source_name(file)
         self._threading: Threading = "AUTO"
         self._stamp = _file_stamp(file)
