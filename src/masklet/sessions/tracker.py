@@ -9,6 +9,7 @@ from functools import partial
 from itertools import islice
 
 import numpy as np
+import torch
 
 from masklet.errors import OptionError, PromptError, check_count
 from masklet.media import Frames, ImageReader, NoSuchFrame, Stream, open_source
@@ -45,9 +46,9 @@ class FrameAnswers:
     def masks(self) -> Masks:
         if not self.by_id:
             return Masks.empty(self.frame, self.size)
-        batch = MaskPrediction.stack(list(self.by_id.values()))
-        ids, numbers = tuple(self.by_id), (batch.iou, batch.score)
-        return Masks(self.frame, ids, batch.logits, self.size, *numbers, exact=self.exact)
+        rows = [(answer.logits, answer.iou, answer.score) for answer in self.by_id.values()]
+        low_res, iou, score = (torch.cat(parts) for parts in zip(*rows, strict=True))
+        return Masks(self.frame, tuple(self.by_id), low_res, self.size, iou, score, exact=self.exact)
 
 
 class Tracker:
