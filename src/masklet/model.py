@@ -21,7 +21,7 @@ from masklet.errors import OptionError
 from masklet.nn.image_encoder import ImageEncoder
 from masklet.nn.layers import tensor_on
 from masklet.nn.mask_decoder import MaskDecoder
-from masklet.nn.memory_attention import MemoryAttention
+from masklet.nn.memory_attention import MemoryAttention, MemoryTensors
 from masklet.nn.memory_encoder import MemoryEncoder
 from masklet.nn.prompt_encoder import PromptEncoder
 from masklet.prompts import NEGATIVE, PADDING, POSITIVE
@@ -140,14 +140,14 @@ class Sam2(nn.Module):
         ages = [[age / max(selection.span, 1) for age, _ in selection.pointers] for selection in selections]
         stacked = torch.stack(pointers) if pointers else features.coarse.new_zeros(0, c)
         weights = [selection.weights for selection in selections]
-        return self._active.attend(
-            features.coarse,
+        memories = MemoryTensors(
             torch.stack(tokens).to(self.dtype),
             tensor_on(self.device, rows, torch.int64),
             stacked.to(self.dtype).view(len(selections), p, c),
             tensor_on(self.device, ages, torch.float32),
             tensor_on(self.device, weights, self.dtype) if weights[0] else None,
         )
+        return self._active.attend(features.coarse, memories)
 
     @in_own_precision
     def decode(

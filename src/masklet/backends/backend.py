@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from masklet.config import Sam2Config
 from masklet.nn.image_encoder import ImageEncoder
 from masklet.nn.mask_decoder import MaskDecoder
-from masklet.nn.memory_attention import MemoryAttention
+from masklet.nn.memory_attention import MemoryAttention, MemoryTensors
 from masklet.nn.memory_encoder import MemoryEncoder
 
 Verb = Literal["encode", "attend", "decode", "memorize"]
@@ -53,15 +53,7 @@ class Backend(Protocol):
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c2 h2 w2"], Float[Tensor, "b c4 h4 w4"]]:
         """Image to features at strides 16, 8 and 4 (`nn.image_encoder`)."""
 
-    def attend(
-        self,
-        coarse: Float[Tensor, "#b c h w"],
-        tokens: Float[Tensor, "b k n d"],
-        rows: Int[Tensor, "b k"],
-        pointers: Float[Tensor, "b p c"],
-        ages: Float[Tensor, "b p"],
-        weights: Float[Tensor, "b kp"] | None,
-    ) -> Float[Tensor, "b c h w"]:
+    def attend(self, coarse: Float[Tensor, "#b c h w"], memories: MemoryTensors) -> Float[Tensor, "b c h w"]:
         """Features and memories to the context (`nn.memory_attention`)."""
 
     def decode(
@@ -131,16 +123,8 @@ class TorchBackend:
         features: tuple[Tensor, Tensor, Tensor] = self.network.image_encoder(image)
         return features
 
-    def attend(
-        self,
-        coarse: Float[Tensor, "#b c h w"],
-        tokens: Float[Tensor, "b k n d"],
-        rows: Int[Tensor, "b k"],
-        pointers: Float[Tensor, "b p c"],
-        ages: Float[Tensor, "b p"],
-        weights: Float[Tensor, "b kp"] | None,
-    ) -> Float[Tensor, "b c h w"]:
-        context: Tensor = self.network.memory_attention(coarse, tokens, rows, pointers, ages, weights)
+    def attend(self, coarse: Float[Tensor, "#b c h w"], memories: MemoryTensors) -> Float[Tensor, "b c h w"]:
+        context: Tensor = self.network.memory_attention(coarse, memories)
         return context
 
     def decode(

@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from masklet.backends.backend import OBJECTS_PER_BATCH, VERBS, Explanation, Network, TorchBackend
@@ -24,7 +24,7 @@ from masklet.config import Sam2Config
 from masklet.errors import MaskletError, first_line
 from masklet.nn.image_encoder import ImageEncoder
 from masklet.nn.mask_decoder import MaskDecoder
-from masklet.nn.memory_attention import MemoryAttention
+from masklet.nn.memory_attention import MemoryAttention, MemoryTensors
 from masklet.nn.memory_encoder import MemoryEncoder
 
 Arguments = ParamSpec("Arguments")
@@ -86,16 +86,9 @@ class CompiledBackend:
         )
         return coarse, middle, fine
 
-    def attend(
-        self,
-        coarse: Float[Tensor, "#b c h w"],
-        tokens: Float[Tensor, "b k n d"],
-        rows: Int[Tensor, "b k"],
-        pointers: Float[Tensor, "b p c"],
-        ages: Float[Tensor, "b p"],
-        weights: Float[Tensor, "b kp"] | None,
-    ) -> Float[Tensor, "b c h w"]:
-        k, p = rows.shape[1], ages.shape[1]
+    def attend(self, coarse: Float[Tensor, "#b c h w"], memories: MemoryTensors) -> Float[Tensor, "b c h w"]:
+        tokens, weights = memories.tokens, memories.weights
+        k, p = tokens.shape[1], memories.ages.shape[1]
         k_room, p_room = memory_room(k, p, self.network.config)
         padding = None
         if (k, p) != memory_room(0, 0, self.network.config):  # the usual full bank needs no mask
@@ -108,9 +101,9 @@ class CompiledBackend:
         arguments = (
             coarse,
             widen(tokens, 1, k_room),
-            widen(rows, 1, k_room),
-            widen(pointers, 1, p_room),
-            widen(ages, 1, p_room),
+            widen(memories.rows, 1, k_room),
+            widen(memories.pointers, 1, p_room),
+            widen(memories.ages, 1, p_room),
             weights,
         )
         (context,) = self._run_in_chunks(
@@ -221,17 +214,9 @@ def encode_image(encoder: ImageEncoder, image: Tensor) -> tuple[Tensor, ...]:
     return coarse, middle, fine
 
 
-def attend_to_memories(
-    attention: MemoryAttention,
-    coarse: Tensor,
-    tokens: Tensor,
-    rows: Tensor,
-    pointers: Tensor,
-    ages: Tensor,
-    weights: Tensor | None,
-    padding: Bool[Tensor, " kp"] | None,
-) -> tuple[Tensor, ...]:
-    return (attention(coarse, tokens, rows, pointers, ages, weights, padding),)
+def attend_to_memories(attention: MemoryAttention, coarse: Tensor, *memories: Any) -> tuple[Tensor, ...]:
+    """Takes the fields of `MemoryTensors`, since a graph's rows are cut from tensors."""
+    return (attention(coarse, MemoryTensors(*memories)),)
 
 
 def decode_masks(

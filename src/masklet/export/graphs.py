@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from masklet.model import STABLE_MARGIN, STABLE_RATIO, Sam2, hold_clicks
 from masklet.nn.layers import IMAGENET_MEAN, IMAGENET_STD
+from masklet.nn.memory_attention import MemoryTensors
 from masklet.types import CERTAIN
 
 BFLOAT16_SPLIT = 2.0**16 + 1  # float32 has 16 bits more than bfloat16
@@ -55,7 +56,7 @@ class Attend(nn.Module):
         pointers: Float[Tensor, "b p c"],
         ages: Float[Tensor, "b p"],
     ) -> Float[Tensor, "b c h w"]:
-        context: Tensor = self.attention(coarse, tokens, rows, pointers, ages)
+        context: Tensor = self.attention(coarse, MemoryTensors(tokens, rows, pointers, ages))
         return context
 
 

@@ -15,6 +15,25 @@ from masklet.nn.layers import attend, rotate, rotation, sine_age, sine_map
 
 
 @dataclass(frozen=True)
+class MemoryTensors:
+    """The memories that b objects attend to: k maps of tokens, and p pointers.
+
+    Attributes:
+        rows: The row of the age table for each map.
+        ages: The signed age of each pointer, relative to the span.
+        weights: A factor of the keys for each map, then each pointer.
+        padding: Which maps, then which pointers, are padding and get no attention.
+    """
+
+    tokens: Float[Tensor, "b k n d"]
+    rows: Int[Tensor, "b k"]
+    pointers: Float[Tensor, "b p c"]
+    ages: Float[Tensor, "b p"]
+    weights: Float[Tensor, "b kp"] | None = None
+    padding: Bool[Tensor, " kp"] | None = None
+
+
+@dataclass(frozen=True)
 class KeyPlaces:
     """Positions of keys: the first `count` of them are in maps, one after the other; the rest, pointers, have
     none.
@@ -131,26 +150,9 @@ class MemoryAttention(nn.Module):
         """The context of an object without memories."""
         return coarse + self.no_memory[:, None, None]
 
-    def forward(
-        self,
-        coarse: Float[Tensor, "#b c h w"],
-        tokens: Float[Tensor, "b k n d"],
-        rows: Int[Tensor, "b k"],
-        pointers: Float[Tensor, "b p c"],
-        ages: Float[Tensor, "b p"],
-        weights: Float[Tensor, "b kp"] | None = None,
-        padding: Bool[Tensor, " kp"] | None = None,
-    ) -> Float[Tensor, "b c h w"]:
-        """Attend to k memories and p pointers.
-
-        Args:
-            rows: The row of the age table for each memory.
-            ages: The signed age of each pointer, relative to the span.
-            weights: A factor of the keys for each memory, then each pointer.
-            padding: Which memories, then which pointers, are padding and get no attention.
-        """
+    def forward(self, coarse: Float[Tensor, "#b c h w"], memories: MemoryTensors) -> Float[Tensor, "b c h w"]:
         x = self.start(coarse)  # shared by all objects until the first layer attends to their memories
-        keys, values, places = self.keys_and_values(tokens, rows, pointers, ages, weights, padding)
+        keys, values, places = self.keys_and_values(memories)
         for layer in self.layers:
             x = layer(x, keys, values, self.turn, places)
         return self.finish(x)
@@ -165,27 +167,21 @@ class MemoryAttention(nn.Module):
         return self.norm(x).transpose(1, 2).unflatten(-1, (side, side))
 
     def keys_and_values(
-        self,
-        tokens: Float[Tensor, "b k n d"],
-        rows: Int[Tensor, "b k"],
-        pointers: Float[Tensor, "b p c"],
-        ages: Float[Tensor, "b p"],
-        weights: Float[Tensor, "b kp"] | None,
-        padding: Bool[Tensor, " kp"] | None = None,
+        self, memories: MemoryTensors
     ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m d"], KeyPlaces]:
         """Memories and pointers as keys and values (b, m, d), and the positions of the keys."""
-        d = tokens.shape[-1]
-        placed = self.memory_position + F.embedding(rows, self.age)[:, :, None]  # (b, k, n, d)
+        tokens = memories.tokens
+        placed = self.memory_position + F.embedding(memories.rows, self.age)[:, :, None]  # (b, k, n, d)
         if self.pooled:
             tokens, placed = pool(tokens), pool(placed)
         # A pointer is as wide as several memory tokens, and is split into them; the parts share its age.
-        cut = pointers.unflatten(-1, (-1, d))  # (b, p, parts, d)
+        cut = memories.pointers.unflatten(-1, (-1, tokens.shape[-1]))  # (b, p, parts, d)
         values = torch.cat([tokens.flatten(1, 2), cut.flatten(1, 2)], dim=1)
-        keys = values + torch.cat([placed.flatten(1, 2), self._encode_ages(ages, cut)], dim=1)
+        keys = values + torch.cat([placed.flatten(1, 2), self._encode_ages(memories.ages, cut)], dim=1)
         k, n, parts = tokens.shape[1], tokens.shape[2], cut.shape[2]
-        if weights is not None:
-            keys = keys * spread(weights, k, n, parts)[..., None]
-        hidden = None if padding is None else spread(padding, k, n, parts)
+        if memories.weights is not None:
+            keys = keys * spread(memories.weights, k, n, parts)[..., None]
+        hidden = None if memories.padding is None else spread(memories.padding, k, n, parts)
         turn, weight = (self.pooled_turn, 4) if self.pooled else (self.turn, 1)
         return keys, values, KeyPlaces(turn, k * n, weight, hidden)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from masklet.backends.backend import OBJECTS_PER_BATCH, Explanation, Network, TorchBackend
@@ -16,6 +16,7 @@ from masklet.backends.native.encoders import NativeImageEncoder, NativeLiteEncod
 from masklet.backends.native.kernels import Bits
 from masklet.backends.native.memory_encoder import NativeMemoryEncoder
 from masklet.nn.layers import WeightCache
+from masklet.nn.memory_attention import MemoryTensors
 
 __all__ = ["NativeBackend", "Precision"]
 
@@ -66,23 +67,15 @@ class NativeBackend:
             return NativeImageEncoder(encoder, precision.layers, precision.attention)
         return NativeLiteEncoder(encoder, precision.layers)
 
-    def attend(
-        self,
-        coarse: Float[Tensor, "#b c h w"],
-        tokens: Float[Tensor, "b k n d"],
-        rows: Int[Tensor, "b k"],
-        pointers: Float[Tensor, "b p c"],
-        ages: Float[Tensor, "b p"],
-        weights: Float[Tensor, "b kp"] | None,
-    ) -> Float[Tensor, "b c h w"]:
+    def attend(self, coarse: Float[Tensor, "#b c h w"], memories: MemoryTensors) -> Float[Tensor, "b c h w"]:
         attention, precision = self.network.memory_attention, self.precision
-        weights_read = list_weights(attention)
-        if not are_packable(weights_read):
-            return self.torch.attend(coarse, tokens, rows, pointers, ages, weights)
+        weights = list_weights(attention)
+        if not are_packable(weights):
+            return self.torch.attend(coarse, memories)
         packed = self._attention.get(
-            weights_read, lambda: NativeMemoryAttention(attention, precision.layers, precision.attention)
+            weights, lambda: NativeMemoryAttention(attention, precision.layers, precision.attention)
         )
-        return packed(coarse, tokens, rows, pointers, ages, weights)
+        return packed(coarse, memories)
 
     def decode(
         self,

@@ -7,12 +7,12 @@ weighted first and mapped afterwards.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from masklet.backends.native.encoders import NativeLinear
 from masklet.backends.native.kernels import Bits, PackedValues, attend, pack_rows, pack_values
-from masklet.nn.memory_attention import KeyPlaces, MemoryAttention, MemoryAttentionLayer
+from masklet.nn.memory_attention import KeyPlaces, MemoryAttention, MemoryAttentionLayer, MemoryTensors
 
 
 class NativeAttentionLayer:
@@ -97,16 +97,10 @@ class NativeMemoryAttention:
         ]
 
     def __call__(
-        self,
-        coarse: Float[Tensor, "#b c h w"],
-        tokens: Float[Tensor, "b k n d"],
-        rows: Int[Tensor, "b k"],
-        pointers: Float[Tensor, "b p c"],
-        ages: Float[Tensor, "b p"],
-        weights: Float[Tensor, "b kp"] | None = None,
+        self, coarse: Float[Tensor, "#b c h w"], memories: MemoryTensors
     ) -> Float[Tensor, "b c h w"]:
         x = self.attention.start(coarse)
-        keys, values, places = self.attention.keys_and_values(tokens, rows, pointers, ages, weights)
+        keys, values, places = self.attention.keys_and_values(memories)
         packed = [pack_values(tokens, self.attention_bits) for tokens in values]
         for layer in self.layers:
             x = layer(x, keys, packed, self.attention.turn, places)
