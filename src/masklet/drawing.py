@@ -1,14 +1,25 @@
-"""Draws masks on images: colours and outlines. Depends on arrays only, not on `Masks` or files."""
+"""Draws masks on images, and shows images in notebooks. Depends on arrays only, not on `Masks` or files."""
 
 from __future__ import annotations
 
 import base64
 import colorsys
-from collections.abc import Iterable
+import html
+import io
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
+import PIL.Image
 from jaxtyping import Bool, Float, Int, UInt8
+
+from masklet.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Image = UInt8[np.ndarray, "H W 3"]
 Ring = Float[np.ndarray, "_ 2"]  # (x, y) in pixels, (0, 0) being the corner of the first; not closed
@@ -19,6 +30,9 @@ Color = tuple[int, int, int]  # RGB
 
 FILL = 0.4  # share of the colour inside a mask; the rest is the image
 SHADE = 0.45  # darkness along the outlines, for contrast with any background
+GROUND = 40  # the grey background of masks without an image
+TILE, STRIP_TILE = 640, 240  # the longest side of an image in a notebook, alone and in a strip
+STRIP = 8  # frames of a filmstrip
 
 # The hues of DAVIS's first six colours, brighter, and orange for its grey.
 _FIRST: tuple[Color, ...] = (
@@ -171,3 +185,81 @@ def _ring(contour: np.ndarray, tolerance: float) -> Ring:
     if len(simple) < 3:  # thinner than the tolerance
         simple = contour
     return simple[:, 0].astype(np.float64) / 2 + 0.25
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image of a filmstrip, with what is written below it."""
+
+    image: Image
+    caption: str
+
+
+def as_strip(tiles: Sequence[Tile]) -> Image:
+    """Images side by side, scaled down for a notebook."""
+    if not tiles:
+        return np.full((STRIP_TILE, STRIP_TILE, 3), GROUND, dtype=np.uint8)
+    images = [reduce_image(tile.image, STRIP_TILE if len(tiles) > 1 else TILE) for tile in tiles]
+    height = max(len(image) for image in images)
+    padded = [np.pad(image, ((0, height - len(image)), (0, 4), (0, 0))) for image in images]
+    return np.concatenate(padded, axis=1)[:, :-4]
+
+
+def reduce_image(image: Image, longest: int) -> UInt8[np.ndarray, "h w 3"]:
+    """The image with a longest side of at most this many pixels."""
+    reduced = PIL.Image.fromarray(image)
+    reduced.thumbnail((longest, longest))
+    return np.asarray(reduced)
+
+
+def as_png(image: Image) -> bytes:
+    """The bytes of a PNG file."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(image).save(file, format="PNG")
+    return file.getvalue()
+
+
+def as_html(tiles: Sequence[Tile]) -> str:
+    """HTML of images with captions, for a notebook. The images are embedded."""
+    side = STRIP_TILE if len(tiles) > 1 else TILE
+    figures = []
+    for tile in tiles:
+        data = base64.b64encode(as_png(reduce_image(tile.image, side))).decode("ascii")
+        figures.append(
+            '<figure style="display:inline-block;margin:2px">'
+            f'<img src="data:image/png;base64,{data}" alt="{html.escape(tile.caption)}">'
+            f"<figcaption>{html.escape(tile.caption)}</figcaption></figure>"
+        )
+    return "".join(figures)
+
+
+def is_notebook() -> bool:
+    """Whether this runs in a notebook."""
+    if "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    return shell is not None and hasattr(shell, "kernel")
+
+
+def show_image(image: Image) -> None:
+    """Show an image below the cell of a notebook, otherwise in the system's viewer."""
+    shown = PIL.Image.fromarray(image)
+    if is_notebook():
+        from IPython.display import display
+
+        display(shown)
+    else:
+        shown.show()
+
+
+def plot_image(image: Image, ax: Axes | None) -> Axes:
+    """Show an image on Matplotlib axes; by default the current ones."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise MissingExtra("notebook", "matplotlib") from error
+
+    axes = plt.gca() if ax is None else ax
+    axes.imshow(image)
+    axes.set_axis_off()
+    return axes

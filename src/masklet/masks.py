@@ -16,11 +16,11 @@ from torch import Tensor
 from masklet import rle
 from masklet.arrays import ComparesArrays
 from masklet.boxes import tight_box
-from masklet.drawing import Image
+from masklet.drawing import Image, Tile
 from masklet.errors import OptionError
 from masklet.label_maps import HIGHEST_ID
 from masklet.prompts import check_arrays, check_frame, check_id
-from masklet.results import MaskResult, ReadImage, Tile
+from masklet.results import MaskResult, ReadImage
 from masklet.zoom import Window as Window
 from masklet.zoom import grid_cells
 

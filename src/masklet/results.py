@@ -1,23 +1,31 @@
-"""Conversions of masks: arrays, polygons, COCO, supervision and images."""
+"""Conversions of masks: arrays, polygons, COCO, supervision and images; and the masks of a video in order."""
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import PIL.Image
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 
 from masklet import rle
 from masklet.arrays import ComparesArrays
-from masklet.drawing import TOLERANCE, Image, Ring, outlines, paint_objects
+from masklet.drawing import (
+    GROUND,
+    STRIP,
+    TOLERANCE,
+    Image,
+    Ring,
+    Tile,
+    as_html,
+    as_png,
+    as_strip,
+    outlines,
+    paint_objects,
+    plot_image,
+    show_image,
+)
 from masklet.errors import MissingExtra, OptionError, whole_number
 
 if TYPE_CHECKING:
@@ -27,18 +35,6 @@ if TYPE_CHECKING:
     from masklet.masks import Masks
 
 ReadImage = Callable[[], Image]
-
-GROUND = 40  # the grey background of masks without an image
-TILE, STRIP_TILE = 640, 240  # the longest side of an image in a notebook, alone and in a strip
-STRIP = 8  # frames of a filmstrip
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One image of a filmstrip, with what is written below it."""
-
-    image: Image
-    caption: str
 
 
 class MaskResult(ComparesArrays, ABC):
@@ -294,73 +290,3 @@ class MaskIterator(Iterator["Masks"]):
     def _repr_html_(self) -> str:
         total = "" if self._length is None else f" of {self._length}"
         return f"<p>{self._count}{total} frames read</p>{as_html(self._tiles())}"
-
-
-def as_strip(tiles: Sequence[Tile]) -> Image:
-    """Images side by side, scaled down for a notebook."""
-    if not tiles:
-        return np.full((STRIP_TILE, STRIP_TILE, 3), GROUND, dtype=np.uint8)
-    images = [reduce_image(tile.image, STRIP_TILE if len(tiles) > 1 else TILE) for tile in tiles]
-    height = max(len(image) for image in images)
-    padded = [np.pad(image, ((0, height - len(image)), (0, 4), (0, 0))) for image in images]
-    return np.concatenate(padded, axis=1)[:, :-4]
-
-
-def reduce_image(image: Image, longest: int) -> UInt8[np.ndarray, "h w 3"]:
-    """The image with a longest side of at most this many pixels."""
-    reduced = PIL.Image.fromarray(image)
-    reduced.thumbnail((longest, longest))
-    return np.asarray(reduced)
-
-
-def as_png(image: Image) -> bytes:
-    """The bytes of a PNG file."""
-    file = io.BytesIO()
-    PIL.Image.fromarray(image).save(file, format="PNG")
-    return file.getvalue()
-
-
-def as_html(tiles: Sequence[Tile]) -> str:
-    """HTML of images with captions, for a notebook. The images are embedded."""
-    side = STRIP_TILE if len(tiles) > 1 else TILE
-    figures = []
-    for tile in tiles:
-        data = base64.b64encode(as_png(reduce_image(tile.image, side))).decode("ascii")
-        figures.append(
-            '<figure style="display:inline-block;margin:2px">'
-            f'<img src="data:image/png;base64,{data}" alt="{html.escape(tile.caption)}">'
-            f"<figcaption>{html.escape(tile.caption)}</figcaption></figure>"
-        )
-    return "".join(figures)
-
-
-def is_notebook() -> bool:
-    """Whether this runs in a notebook."""
-    if "IPython" not in sys.modules:
-        return False
-    shell = sys.modules["IPython"].get_ipython()
-    return shell is not None and hasattr(shell, "kernel")
-
-
-def show_image(image: Image) -> None:
-    """Show an image below the cell of a notebook, otherwise in the system's viewer."""
-    shown = PIL.Image.fromarray(image)
-    if is_notebook():
-        from IPython.display import display
-
-        display(shown)
-    else:
-        shown.show()
-
-
-def plot_image(image: Image, ax: Axes | None) -> Axes:
-    """Show an image on Matplotlib axes; by default the current ones."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise MissingExtra("notebook", "matplotlib") from error
-
-    axes = plt.gca() if ax is None else ax
-    axes.imshow(image)
-    axes.set_axis_off()
-    return axes
