@@ -1,8 +1,8 @@
-"""Side by side with the peers: the same weights, the same frames, in turns, on this machine."""
+"""Compares masklet with its peers on this machine: the same weights and frames, measured in turns."""
 
 import sys
 from pathlib import Path
 
 REPO = Path(__file__).parents[1]
-# Peers are built, and weights carried over, as the parity tests do it.
+# The parity tests have the code that builds peers and copies weights.
 sys.path.append(str(REPO / "tests"))

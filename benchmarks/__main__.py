@@ -32,7 +32,7 @@ LOAD_OPTIONS: Mapping[str, Mapping[str, Any]] = {  # by column
     "masklet, balanced": {"setting": "balanced"},
     "masklet, fast": {"setting": "fast"},
 }
-# Its pipeline for everything needs torchvision, which has no build for every torch.
+# Its pipeline for everything needs torchvision, which is not built for every torch.
 LEFT_OUT = {} if find_spec("torchvision") else {"transformers": {"everything"}}
 ROWS = {**timed_actions.ROW_NAMES, **process_rows.ROW_NAMES}
 # Rows that take minutes and add little.
@@ -50,7 +50,7 @@ def main(
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
     out: Annotated[Path | None, typer.Option(help="the file of figures; docs/ by default")] = None,
 ) -> None:
-    """Measure masklet beside its peers, row by row, and write docs/performance.md."""
+    """Measure masklet and its peers, row by row, and write docs/performance.md."""
     keys, console = set(only.split(",")), Console(highlight=False)
     if unknown := keys - ROWS.keys():
         raise typer.BadParameter(f"no such rows: {', '.join(unknown)}", param_hint="--only")
@@ -80,7 +80,7 @@ def main(
 
 
 def measure(model: str, work: Workload, keys: set[str], seconds: float, until: float) -> Iterator[Row]:
-    """The rows of one model. Some are measured together; after the time `until` none is begun."""
+    """Measure the rows of one model. Some are measured together. No row starts after the time `until`."""
     in_one_process = bool(keys & timed_actions.ROW_NAMES.keys())
     implementations = make_implementations(work) if in_one_process else {}
     benchmark = timed_actions.Benchmark(model, work, implementations, seconds, LEFT_OUT)
@@ -100,7 +100,7 @@ def measure(model: str, work: Workload, keys: set[str], seconds: float, until: f
 
 
 def make_implementations(work: Workload) -> dict[str, Implementation]:
-    """masklet in each setting; before it the peers, where the network is one that they have."""
+    """Create the peers, if they support the network, and masklet in each setting."""
     implementations: dict[str, Implementation] = {}
     if is_published(work.weights):
         implementations["original"] = Original(work)
@@ -116,7 +116,7 @@ def read_clip() -> np.ndarray:
 
 
 def make_weights(model: str, folder: Path) -> Path:
-    """Random weights, in a file in the original's layout; nano has real ones."""
+    """Write random weights to a file in the original's layout; nano has trained weights."""
     if model == "nano":
         return Path("nano")
     network = original.build(SIZES[model])

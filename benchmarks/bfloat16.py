@@ -1,8 +1,8 @@
-"""bfloat16 beside 16-bit integers: two linear layers, and nano's encoder, in processor time on one thread.
+"""Compares bfloat16 with 16-bit integers: linear layers, and nano's encoder, in processor time of one thread.
 
     python -m benchmarks.bfloat16
 
-Errors are root mean squares, as parts of the spread of the float32 result.
+Errors are root mean squares, relative to the standard deviation of the float32 result.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROUNDS = 9
 
 
 def main() -> None:
-    """Print a table: milliseconds and errors."""
+    """Print a table of milliseconds and errors."""
     torch.set_num_threads(1)
     console, device = Console(highlight=False, soft_wrap=True), torch.device("cpu")
     description = machine.describe(device)

@@ -2,8 +2,8 @@
 
 python -m benchmarks.cluster_simulation
 
-The driver is that of masklet.jobs: one queue, an item at a time for each node, a lost item queued again. A
-node that finds the queue empty is given back. What is assumed is in `Scenario`.
+The driver works like that of masklet.jobs: one queue, one item at a time per node, lost items are queued
+again. A node that finds the queue empty is released. `Scenario` lists the assumptions.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ MILLION = 1_000_000  # hours of video
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is assumed.
+    """The assumptions of a simulation.
 
     Attributes:
-        name: As the table shows it.
-        nodes: Each with one GPU.
-        hours: Of video in the simulated job.
+        name: The name in the table.
+        nodes: The number of nodes, each with one GPU.
+        hours: Hours of video in the simulated job.
         item_minutes: Median length of an item; lengths are log-normal.
         spread: Standard deviation of the logarithm of the lengths.
-        speed: Seconds of video that a GPU does in a second.
-        preemptions: Of a node, per hour.
-        replacement_minutes: Until a lost node is replaced.
-        start_minutes: Until a node has started Ray and loaded the model.
-        slow_share: Of the nodes.
-        slow_factor: By which those are slower.
-        dispatch_seconds: That the driver needs for an item; it does one at a time.
-        dollars: For a node and hour.
+        speed: Seconds of video that a GPU processes per second.
+        preemptions: Preemptions of a node per hour.
+        replacement_minutes: Minutes until a lost node is replaced.
+        start_minutes: Minutes until a node has started Ray and loaded the model.
+        slow_share: The share of slow nodes.
+        slow_factor: How many times slower these are.
+        dispatch_seconds: Seconds that the driver needs for each item, one at a time.
+        dollars: Cost of a node per hour.
     """
 
     name: str
@@ -56,15 +56,15 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Result:
-    """What came out.
+    """The results of a simulation.
 
     Attributes:
-        utilisation: Seconds of finished items by seconds of nodes that were paid for.
-        hours: From start to end.
-        tail: The share of that time in which the last hundredth of the items ended.
-        repeated: The share of work that was lost and done again.
+        utilisation: Node seconds of finished items, divided by all paid node seconds.
+        hours: Duration of the job.
+        tail: The share of the duration in which the last hundredth of the items ended.
+        repeated: The share of work that was lost and repeated.
         driver: The share of time in which the driver was busy.
-        cost: In dollars, for a million hours of video.
+        cost: Dollars for a million hours of video.
     """
 
     utilisation: float
@@ -112,7 +112,7 @@ class Job:
         )
 
     def _lengths(self) -> Iterator[float]:
-        """Seconds of GPU that the items take, on a node that is not slow."""
+        """GPU seconds of the items on a node of normal speed."""
         scenario, total = self._scenario, 0.0
         while total < scenario.hours * 3600:
             seconds = 60 * self._rng.lognormvariate(0.0, scenario.spread) * scenario.item_minutes
@@ -130,7 +130,7 @@ class Job:
             while self._left:
                 if not self._queue:
                     self._paid += env.now - self._alive.pop(key)
-                    return  # given back; the replacement of a lost node does the item that it lost
+                    return  # released; the replacement of a lost node processes its lost item
                 item = self._queue.popleft()
                 with self._driver.request() as turn:
                     yield turn

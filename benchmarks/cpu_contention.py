@@ -1,10 +1,10 @@
-"""What a busy machine costs: frames of a stream with one thread and with all, beside competing processes.
+"""Measures tracking on a busy machine: one thread and all threads, beside competing processes.
 
     python -m benchmarks.cpu_contention --competitors 2
 
-With as many competitors as cores, a frame should take no longer with all threads than with one, and at most
-1.5 times its share: the processor time of a frame on a quiet machine by the cores that are left to it, where
-each runnable thread and process has as much as any other. The last column is that ratio.
+With as many competitors as cores, a frame should take no longer with all threads than with one. It should
+also take at most 1.5 times its fair time: the processor time of a frame on a quiet machine, divided by the
+cores that it gets if all runnable threads share them equally. The last column is this ratio.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def competitors(count: int) -> Iterator[None]:
 
 
 def time_frames(setting: str, threads: int, count: int) -> tuple[float, float]:
-    """Median seconds of a frame by the clock, and mean seconds of processor time."""
-    import torch  # after masklet, which says how torch's threads wait
+    """Median wall-clock seconds and mean processor seconds of a frame."""
+    import torch  # after masklet, which sets how torch's threads wait
 
     torch.set_num_threads(threads)
     model = masklet.load(device="cpu", setting=setting)  # type: ignore[arg-type]
@@ -64,7 +64,7 @@ def time_frames(setting: str, threads: int, count: int) -> tuple[float, float]:
 
 
 def cores_left(threads: int, competitors: int) -> float:
-    """The cores that so many threads get beside so many processes, if all get the same.
+    """The cores that so many threads get beside so many processes, if all share equally.
 
     >>> cores = os.cpu_count() or 1
     >>> cores_left(1, 0), cores_left(cores, cores) == cores / 2

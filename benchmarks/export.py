@@ -1,9 +1,10 @@
-"""What an exported network costs, and how far its masks lie from torch's.
+"""Measures the time of an exported network, and the difference of its masks from torch's.
 
-python -m benchmarks.export FOLDER ...: every folder is one of `masklet export onnx`. Times are of the
-processor, not of the clock, so that other work on the machine does not count. Each frame is computed by torch
-and by all folders in turn. A folder whose memories are in float32 is compared with torch with such memories,
-others with torch as it is by default.
+python -m benchmarks.export FOLDER ...
+
+Each folder is the output of `masklet export onnx`. Times are processor times, so that other work on the
+machine does not count. Torch and all folders compute each frame in turn. A folder with float32 memories is
+compared with torch with float32 memories, others with torch's default.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From process start to the first mask, in a process of its own.
+"""Measures the time from process start to the first mask, in a separate process.
 
 python -m benchmarks.first_mask NAME WEIGHTS IMAGE
 """
@@ -29,7 +29,7 @@ def original(weights: Path, image: np.ndarray, point: tuple[float, float]) -> No
         from sam2.sam2_image_predictor import SAM2ImagePredictor
     size = "b+" if "base-plus" in weights.name else "t"
     model = build_sam2(f"configs/sam2.1/sam2.1_hiera_{size}.yaml", str(weights), device="cpu")
-    with mock.patch.object(torch.jit, "script", lambda module: module):  # which cannot compile the stub
+    with mock.patch.object(torch.jit, "script", lambda module: module):  # torch.jit cannot compile the stub
         predictor = SAM2ImagePredictor(model)
     with torch.inference_mode():
         predictor.set_image(image)

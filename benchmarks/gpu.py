@@ -1,19 +1,19 @@
-"""Frames a second of tracking on one GPU: every size, several numbers of objects, beside the peers.
+"""Measures frames per second on one GPU: all sizes, several numbers of objects, masklet and its peers.
 
     python -m benchmarks.gpu --minutes 10
     python -m benchmarks.gpu --device cpu --sizes nano --objects 1,4 --frames 6
 
-It was written for one H100 or H200 and has never run on a CUDA device; the second line has, on a CPU.
+It was written for one H100 or H200. Only the second command was run, on a CPU; no CUDA device was used.
 
-Each figure is written to a JSON Lines file as soon as it is there, and a run that was cut off goes on where
-it ended: what failed is not tried again without --retry. Rows that start fast come first. Those of the
-original's `vos_optimized` come last: it tries out kernels for minutes before its first frame. Weights are
-random but for nano's. On a GPU everybody computes in bfloat16: masklet by its weights, the peers by autocast,
-as in their examples. J and F compare masks with those of masklet without a compiler.
+Each figure is appended to a JSON Lines file at once, and an interrupted run can be resumed. Failed rows are
+repeated only with --retry. Rows that start fast come first. The original's `vos_optimized` comes last,
+because it tunes kernels for minutes before its first frame. Weights are random, except nano's. On a GPU, all
+compute in bfloat16: masklet by its weights, the peers by autocast, as in their examples. J and F compare
+masks with those of masklet without a compiler.
 
-masklet must be importable, and each peer that is to be measured: sam2==1.1.0 (with hydra-core and iopath) and
-transformers. A peer that is missing gets a row that says so. Exit status 3 means that the device takes no
-more work in this process: run the same command again, and it goes on.
+masklet and the measured peers must be installed: sam2==1.1.0 (with hydra-core and iopath) and transformers.
+The row of a missing peer says so. Exit status 3 means that the device takes no more work in this process: run
+the same command again to resume.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ from masklet.config import SIZES
 from masklet.evaluate.metrics import measure_agreement
 from toy_models import clip, toy_network
 
-NAMES = {  # by name, the package that must be there
+NAMES = {  # the required package, by name
     "masklet": "masklet",
     "masklet, compiled": "masklet",
     "original": "sam2",
@@ -57,29 +57,31 @@ NAMES = {  # by name, the package that must be there
     "transformers": "transformers",
 }
 FRAME_SIZE = (720, 1280)
-REFERENCE = "masklet"  # whose masks the others are compared with
-SLOW_STARTER = "original, vos_optimized"  # tries out kernels before its first frame
-WARM_UP = FULL + 8  # frames: the memory is full, and a graph for it was compiled, recorded and replayed
-PRESENT = 10.0  # of the score's bias in random weights: objects stay in the frame, so that masks can differ
+REFERENCE = "masklet"  # others' masks are compared with those of this one
+SLOW_STARTER = "original, vos_optimized"  # tunes kernels before its first frame
+WARM_UP = FULL + 8  # frames after which memory is full and its graph has been compiled, recorded and replayed
+PRESENT = (
+    10.0  # bias of the object score in random weights, so that objects stay in the frame and masks can differ
+)
 
 
 Key = tuple[str, int, str, "Settings"]
 
 
 class RowTimeoutError(Exception):
-    """A row took longer than it may."""
+    """A row took longer than the time limit."""
 
 
 class Video(Protocol):
-    """One implementation on one video whose objects are prompted on frame 0."""
+    """An implementation that tracks a video, with objects prompted on frame 0."""
 
     def track_next(self) -> Tensor:
-        """Logits of all objects on the next frame, in the size of the video."""
+        """Logits of all objects on the next frame, at the video's size."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What figures are comparable under; a file holds rows of several."""
+    """The settings under which figures are comparable. A file can hold rows of several."""
 
     device: str
     frames: int
@@ -91,10 +93,10 @@ class Row:
     """One figure.
 
     Attributes:
-        fps: Frames a second behind the first frames; None where the row failed.
-        first_seconds: What opening, prompting and the first frames took, compilation among them.
+        fps: Frames per second after the first frames; None if the row failed.
+        first_seconds: Seconds for opening, prompting and the first frames, including compilation.
         j, f: Mean agreement with REFERENCE of the last frame's masks.
-        error: Why there is no figure.
+        error: Why the row failed.
     """
 
     size: str
@@ -113,7 +115,7 @@ class Row:
 
 
 class MaskletVideo:
-    """masklet's session of a stored video, with the torch backend or the compiled one."""
+    """masklet's session of a stored video, with the torch or the compiled backend."""
 
     def __init__(self, work: Workload, objects: int, *, compiler: str | None) -> None:
         dtype = "bfloat16" if work.device.type == "cuda" else "float32"
@@ -129,7 +131,7 @@ class MaskletVideo:
 
 
 class PeerVideo:
-    """One of `benchmarks.peers`, frame by frame."""
+    """An implementation of `benchmarks.peers`, frame by frame."""
 
     def __init__(self, peer: Any, objects: int) -> None:
         self.peer, self.frame = peer, 0
@@ -151,7 +153,7 @@ def open_video(name: str, work: Workload, objects: int, compiler: str) -> Video:
 
 
 def reason_to_skip(name: str, size: str, device: torch.device) -> str | None:
-    """Why an implementation does not run a size here; None where it does."""
+    """Why an implementation cannot run a size here; None if it can."""
     if find_spec(NAMES[name]) is None:
         return f"{NAMES[name]} is not installed"
     if "vos" in name and device.type != "cuda":
@@ -160,9 +162,9 @@ def reason_to_skip(name: str, size: str, device: torch.device) -> str | None:
 
 
 def measure(video: Callable[[], Video], work: Workload) -> tuple[float, float, np.ndarray]:
-    """Frames a second behind the first frames, seconds of those, and the last frame's masks.
+    """Frames per second after the first frames, seconds of the first frames, and the last frame's masks.
 
-    The first frames are WARM_UP, or half of a shorter clip.
+    The first frames are the first WARM_UP, or half of a shorter clip.
     """
     count = len(work.frames) - 1
     first = min(WARM_UP, count // 2)
@@ -182,7 +184,7 @@ def measure(video: Callable[[], Video], work: Workload) -> tuple[float, float, n
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise RowTimeoutError in the main thread after so many seconds.
 
-    It is raised again after five seconds more, should a callback of a compiler have swallowed it.
+    It is raised again after five more seconds, in case a compiler's callback swallowed it.
     """
 
     def stop(number: int, frame: object) -> None:
@@ -198,7 +200,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def make_weights(size: str, folder: Path) -> Path:
-    """Random weights in a file in the original's layout; nano has real ones."""
+    """Write random weights to a file in the original's layout; nano has trained weights."""
     if size == "nano":
         return Path("nano")
     path = folder / f"{size}.pt"
@@ -210,7 +212,7 @@ def make_weights(size: str, folder: Path) -> Path:
 
 
 def read_rows(path: Path, *, retry: bool = False) -> dict[Key, Row]:
-    """The rows of earlier runs; with `retry` only those that have a figure."""
+    """The rows of earlier runs; with `retry`, only those with a figure."""
     if not path.exists():
         return {}
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -219,7 +221,7 @@ def read_rows(path: Path, *, retry: bool = False) -> dict[Key, Row]:
 
 
 def order_rows(sizes: list[str], objects: list[int], names: list[str]) -> list[tuple[str, int, str]]:
-    """(size, objects, implementation) in the order of measuring: breadth first, the slow starter last.
+    """(size, objects, implementation) in measuring order: breadth first, slow starters last.
 
     >>> order_rows(["tiny", "large"], [1], ["masklet", "original, vos_optimized"])[1]
     ('large', 1, 'masklet')
@@ -285,14 +287,14 @@ def main(
 
 @dataclass
 class Run:
-    """Measures rows, and writes each as soon as it is there.
+    """Measures rows, and writes each at once.
 
     Attributes:
-        work: The workload but for its weights.
-        ends_at: Of `time.monotonic`; no row begins later.
-        rows: Those that are there already, by key; new ones are added.
-        folder: For weights.
-        references: The masks of REFERENCE by size and objects, of rows measured in this run.
+        work: The workload without its weights.
+        ends_at: The time of `time.monotonic` after which no row starts.
+        rows: Measured rows by key; new ones are added.
+        folder: The folder for weights.
+        references: REFERENCE's masks by size and objects, from this run.
     """
 
     settings: Settings
@@ -307,7 +309,7 @@ class Run:
     references: dict[tuple[str, int], np.ndarray | None] = field(default_factory=dict)
 
     def measure_all(self, order: list[tuple[str, int, str]]) -> bool:
-        """Measure what has no row yet, until the time is over. Returns whether the device still works."""
+        """Measure missing rows until the time is over. Return whether the device still works."""
         has_reference = any(name == REFERENCE for _, _, name in order)
         for size, count, name in order:
             row = Row(size, count, name, self.settings, error=reason_to_skip(name, size, self.work.device))
@@ -317,7 +319,7 @@ class Run:
                 continue
             names = [name]
             if has_reference and name != REFERENCE and (size, count) not in self.references:
-                names.insert(0, REFERENCE)  # it was measured in an earlier run, and its masks are gone
+                names.insert(0, REFERENCE)  # measured in an earlier run, without its masks
             for needed in names:
                 if time.monotonic() >= self.ends_at:
                     return True
@@ -326,14 +328,14 @@ class Run:
         return True
 
     def measure_row(self, size: str, count: int, name: str) -> bool:
-        """Measure one row. Returns whether the device still works."""
+        """Measure one row. Return whether the device still works."""
         limit = 2 * self.row_seconds if name == SLOW_STARTER else self.row_seconds
         limit = min(limit, self.ends_at - time.monotonic())
         work = replace(self.work, weights=make_weights(size, self.folder))
         row = Row(size, count, name, self.settings)
         row, masks = run_row(row, work, limit, self.compiler, self.references.get((size, count)))
         if row.error is not None and time.monotonic() >= self.ends_at:
-            return True  # it had less time than a row may have, so that it counts as not begun
+            return True  # it had less time than a row may take, so it is measured again
         if name == REFERENCE:
             self.references[size, count] = masks
         self.rows[row.key] = row
@@ -344,7 +346,7 @@ class Run:
 
 
 def is_usable(device: torch.device) -> bool:
-    """Whether a device still computes. A row that ended while it recorded a graph may have stopped it."""
+    """Whether a device still computes. Interrupting the recording of a graph can make it unusable."""
     try:
         total = torch.ones(2, device=device).sum().item()
     except RuntimeError:
@@ -355,7 +357,7 @@ def is_usable(device: torch.device) -> bool:
 def run_row(
     row: Row, work: Workload, seconds: float, compiler: str, reference: np.ndarray | None
 ) -> tuple[Row, np.ndarray | None]:
-    """One row measured, and its masks. What an implementation raises becomes the row's error."""
+    """Measure a row, and return it with its masks. An exception becomes the row's error."""
     try:
         torch.compiler.reset()  # graphs keep memory; their code stays in the compiler's cache on disk
         gc.collect()

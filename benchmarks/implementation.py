@@ -1,4 +1,4 @@
-"""The interface of the compared implementations, and the workload that all of them get."""
+"""The interface of the compared implementations, and their common workload."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from benchmarks.timing import Clock, Stopwatch
 from masklet import Grid
 
-CLICK = (0.3, 0.4)  # of width and height
+CLICK = (0.3, 0.4)  # as fractions of width and height
 FULL = 16  # frames after which memory is full: six maps and the prompted one, sixteen pointers
 STAGES = ("encode", "attend", "decode", "memorize")
 # Random weights give low and unstable scores: these thresholds keep every mask that is not empty.
@@ -49,12 +49,12 @@ class Workload:
 
 
 def is_published(weights: Path) -> bool:
-    """Whether weights are of a network that the peers have too: nano's trunk is masklet's alone."""
+    """Whether the peers support the network of the weights. They have no trunk like nano's."""
     return str(weights) != "nano"
 
 
 class Implementation(Protocol):
-    """One implementation. Frames are tracked one at a time, so that memory can be filled without tracking."""
+    """An implementation that tracks frame by frame, so that memory can be filled without tracking."""
 
     stopwatch: Stopwatch
 
@@ -62,19 +62,19 @@ class Implementation(Protocol):
         """Encode an image and answer one click on it."""
 
     def click(self) -> None:
-        """Answer a click on the image that is encoded already."""
+        """Answer a click on the encoded image."""
 
     def open(self, objects: int) -> None:
         """Open a video and click so many objects on frame 0."""
 
     def fill_memory(self) -> None:
-        """Give every object the memories that tracking to frame 15 would leave: copies of frame 0's."""
+        """Fill every object's memory as if 16 frames had been tracked, with copies of frame 0's."""
 
     def track_frame(self, frame: int) -> object:
-        """Track all objects to a frame, and return the logits of their masks in the size of the source."""
+        """Track all objects to a frame, and return the logits of their masks at the source's size."""
 
     def make_generator(self) -> Callable[[], int]:
         """A function that segments everything in the image by GRID, and returns the number of masks."""
 
     def propagate_frame(self, frame: int) -> object:
-        """The same for object 1, in an interactive session; the second time is after a correction."""
+        """Track object 1 in an interactive session, the second time after a correction."""

@@ -1,10 +1,10 @@
-"""masklet jobs on this machine: items an hour for 1 and 2 actors, what Ray adds, memory over many items.
+"""Measures masklet jobs: items per hour for 1 and 2 actors, Ray's overhead, memory over many items.
 
 python -m benchmarks.jobs [--model nano] [--clips 12] [--frames 24] [--size 192] [--items 100] [--pairs 2]
 
-Ray's overhead is measured on a clip of one minute, in pairs, a plain loop and Ray in turn. On a busy machine
-only processor time means something: of the item in either, and what Ray's own processes take of a core while
-it runs. They take it by the clock, so that the sum holds for a core that is free for the item.
+Ray's overhead is measured on a clip of one minute, with a plain loop and Ray in turn. On a busy machine, only
+processor time is meaningful: that of the item in both, and that of Ray's own processes while it runs. The
+latter depends on wall time, so the sum is valid for an item that has a core for itself.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from masklet.media import OverlayVideo, open_frames
 from masklet.synthetic import Composer
 from masklet.types import Masks
 
-MINUTE = 60 * 24  # frames
+MINUTE = 60 * 24  # frames in a minute
 
 
 def make_corpus(folder: Path, clips: int, frames: int, size: int) -> Path:
-    """Composed clips, and a manifest with a click in the middle of each."""
+    """Compose clips, and write a manifest with a click in the centre of each."""
     composer = Composer([], size, frames, objects=1, seed=3)
     for number in range(clips):
         source = open_frames(composer.clip(number).images)
@@ -49,7 +49,7 @@ def make_corpus(folder: Path, clips: int, frames: int, size: int) -> Path:
 
 
 def measure_actors(manifest: Path, settings: JobSettings, actors: int, out: Path) -> str:
-    """Items an hour once models are loaded, and the share of the time that is not work on items."""
+    """Items per hour after models are loaded, and the share of time without work on items."""
     started = time.time()
     with ray_here(actors):
         last = run_job(str(manifest), str(out), settings, Cluster(actors=actors))
@@ -66,7 +66,7 @@ def measure_actors(manifest: Path, settings: JobSettings, actors: int, out: Path
 
 @contextmanager
 def ray_here(actors: int) -> Iterator[None]:
-    """Ray on this machine, with a core for each actor."""
+    """Run Ray on this machine, with a core for each actor."""
     import ray
 
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - as Ray spells it
@@ -86,7 +86,7 @@ def ray_here(actors: int) -> Iterator[None]:
 
 
 def processor_seconds(*, workers: bool) -> float:
-    """Of this process and all that it started, with or without Ray's workers."""
+    """Processor seconds of this process and its descendants, with or without Ray's workers."""
     total = 0.0
     for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
         try:
@@ -98,7 +98,7 @@ def processor_seconds(*, workers: bool) -> float:
 
 
 def measure_overhead(folder: Path, settings: JobSettings, size: int, pairs: int) -> str:
-    """What Ray adds to a clip of one minute, in processor time and in wall time."""
+    """Ray's overhead for a clip of one minute, in processor time and wall time."""
     place = folder / "minute"
     place.mkdir()
     manifest = str(make_corpus(place, 1, MINUTE, size))

@@ -1,4 +1,4 @@
-"""The machine: processor, instructions, cores, memory, and how fast it multiplies and copies."""
+"""Describes the machine: processor, instructions, cores, memory, and its speed of multiplying and copying."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import psutil
 import torch
 
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
-SIDE = 2048  # of the matrices that are multiplied
+SIDE = 2048  # side of the multiplied matrices
 COPY_BYTES = 256 * 2**20  # bytes
 
 
 def describe(device: torch.device) -> dict[str, Any]:
-    """The parts of the machine, without its host name."""
+    """The machine's hardware, without its host name."""
     description: dict[str, Any] = {
         "processor": _processor(),
         "instructions": " ".join(_flags()),
@@ -54,18 +54,18 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether it has bfloat16 instructions. Without them torch takes a minute instead of milliseconds."""
+    """Whether it has bfloat16 instructions. Without them, torch is slower by orders of magnitude."""
     return device.type == "cuda" or any("bf16" in flag for flag in _flags())
 
 
 def measure_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a large matrix product, the best of several."""
+    """FLOP/s of a large matrix product, the highest of several runs."""
     a, b = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
     return 2 * SIDE**3 / _best_seconds(lambda: a @ b, device)
 
 
 def measure_bandwidth(device: torch.device) -> float:
-    """Bytes/s of a large copy, read and written."""
+    """Bytes/s of a large copy, counting reads and writes."""
     a = torch.zeros(COPY_BYTES // 4, device=device)
     b = torch.empty_like(a)
     return 2 * COPY_BYTES / _best_seconds(lambda: b.copy_(a), device)

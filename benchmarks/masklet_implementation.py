@@ -1,4 +1,4 @@
-"""masklet through its public API; only the memory bank is filled by hand."""
+"""masklet by its public API, except for filling the memory bank."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from masklet.auto import generate_segments
 
 
 class Masklet:
-    """masklet as `load` makes it with these options."""
+    """masklet, loaded with these options."""
 
     def __init__(self, work: Workload, **options: Any) -> None:
         self.work = work
         self.model = masklet.load(work.weights, device=work.device, **options)
-        # The peers do not zoom into small objects, as nano does by default.
+        # Without zoom, which nano has by default and the peers do not have.
         self.model.config = replace(self.model.config, zoom=False)
         self.stopwatch = Stopwatch(work.device, work.clock)
         for stage in STAGES:
@@ -62,7 +62,7 @@ class Masklet:
 
 
 def upsample(masks: Masks | ImageCandidates) -> Tensor:
-    """Masks in the size of the source, which are computed on first access."""
+    """Compute the masks at the source's size, which happens on first access."""
     return masks.logits
 
 

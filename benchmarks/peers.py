@@ -1,6 +1,6 @@
 """The peers: sam2==1.1.0, plain and compiled, and transformers, called as in their own examples.
 
-Each imports its package when it is made, so that one runs where the other is not installed.
+Each imports its package when it is created, so that one can run without the other.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 
 def load_shared_weights(work: Workload) -> tuple[Sam2Config, dict[str, Tensor]]:
-    """The config of a file of weights, and its tensors under masklet's names."""
+    """Load the config and the tensors, under masklet's names, of a file of weights."""
     model = masklet.load(work.weights, device="cpu", dtype="float32")
     return model.config, model.state_dict()
 
 
 @contextlib.contextmanager
 def recommended_context(device: torch.device) -> Iterator[None]:
-    """Without gradients; on a GPU with bfloat16, as in the original's examples. Without progress bars."""
+    """A context without gradients and progress bars; on a GPU in bfloat16, as in the original's examples."""
     low = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
     with torch.inference_mode(), low, contextlib.redirect_stderr(io.StringIO()):
         yield
@@ -48,7 +48,7 @@ def recommended_context(device: torch.device) -> Iterator[None]:
 class Original:
     """facebookresearch/sam2's predictors.
 
-    compiled : its `vos_optimized` predictor, which is for GPUs
+    compiled : whether to use its `vos_optimized` predictor, which is for GPUs
     """
 
     def __init__(self, work: Workload, *, compiled: bool = False) -> None:
@@ -115,7 +115,7 @@ class Original:
 
 
 class Transformers:
-    """transformers' video model, with the features of the last frame kept, as it does by default."""
+    """transformers' video model, which by default caches the features of the last frame."""
 
     def __init__(self, work: Workload) -> None:
         from parity import transformers_reference
@@ -221,7 +221,7 @@ class Transformers:
 
 
 def copy_output(output: dict[str, Any], outputs: dict[int, dict[str, Any]], frames: int) -> None:
-    """Add copies of a frame's output as those of frames 1 to `frames` - 1."""
+    """Add copies of a frame's output as the outputs of frames 1 to `frames` - 1."""
     for frame in range(1, frames):
         outputs[frame] = {
             name: value.clone() if isinstance(value, Tensor) else value for name, value in output.items()
@@ -229,6 +229,6 @@ def copy_output(output: dict[str, Any], outputs: dict[int, dict[str, Any]], fram
 
 
 def write_frames(folder: str, frames: np.ndarray) -> None:
-    """Write a folder of images, the original's input."""
+    """Write frames as a folder of images, the original's input."""
     for number, frame in enumerate(frames):
         Image.fromarray(frame).save(Path(folder) / f"{number:05d}.jpg", quality=95)

@@ -1,9 +1,9 @@
-"""The cost of each memory policy: milliseconds a frame without encoding, which all policies share.
+"""Measures the cost of memory policies: milliseconds per frame, without encoding, which all share.
 
     python -m benchmarks.policies
 
-Processor time of one thread, so that other work on the machine does not count. How often the paths of
-`sam2long` branch depends on the weights: the last column has their number.
+Times are processor times of one thread, so that other work on the machine does not count. How often
+`sam2long` branches depends on the weights; the last column is the number of paths.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WARM_UP = 17  # frames until the memory is full
 
 
 class AlwaysBranching(Sam2Long):
-    """A policy whose paths branch on every frame: its highest cost."""
+    """A policy whose paths branch on every frame, which is its highest cost."""
 
     def select_paths(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
         return [(path % len(offers), path, float(path)) for path in range(PATHS)]

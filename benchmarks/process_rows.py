@@ -1,4 +1,4 @@
-"""Rows that need a process of their own: start, resident memory, and a run from an mp4 to files."""
+"""Rows that are measured in separate processes: start, resident memory, and a run from an mp4 to files."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _write_transformers_layout(weights: Path, folder: Path) -> Path:
 def _measure_memory(model: str, weights: Path, video: Path, length: int) -> Iterator[Row]:
     side = masklet.load(weights, device="cpu").config.image_size
     for name in IMPLEMENTATIONS if is_published(weights) else ("masklet",):
-        # A peer needs its frames twice while it opens them, and as much again.
+        # While opening, a peer needs twice the size of its frames, and as much memory for other data.
         if name != "masklet" and psutil.virtual_memory().available < 2 * length * side**2 * BYTES_A_PIXEL:
             continue
         memory = json.loads(
@@ -85,7 +85,7 @@ def _measure_memory(model: str, weights: Path, video: Path, length: int) -> Iter
 
 
 def _time_files() -> Row:
-    """The command line, tracking one object through the demo clip."""
+    """Time the command line that tracks one object through the demo clip."""
     frames = len(open_frames(REPO / "examples" / "demo.mp4"))
     rates = []
     for _ in range(3):

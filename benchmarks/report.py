@@ -1,6 +1,6 @@
 """Writes the figures into docs/performance.md and README.md: tables between marks, and plots.
 
-python -m benchmarks.report        # once more, from the figures that are kept
+python -m benchmarks.report        # from the stored figures
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MODELS = ("nano", "tiny", "base-plus")
 
 
 def machine_kind(machine: dict[str, Any]) -> str:
-    """The kind of a machine by its vector instructions, which decide the ratios. Each kind has a table."""
+    """The kind of a machine by its vector instructions, which determine the ratios. Each kind has a table."""
     if "gpu" in machine:
         return "gpu"
     instructions = machine["instructions"].split()
@@ -30,7 +30,7 @@ def machine_kind(machine: dict[str, Any]) -> str:
 
 
 def figures_path(machine: dict[str, Any]) -> Path:
-    """The file of the figures of a kind of machine."""
+    """The file with the figures of a kind of machine."""
     return FIGURES / f"performance-{machine_kind(machine)}.json"
 
 
@@ -50,7 +50,7 @@ def format_number(value: float, unit: str) -> str:
 
 
 def format_cell(row: Row, original: Row | None) -> str:
-    """A figure, and how many times better it is than the original's."""
+    """A figure, and by what factor it is better than the original's."""
     if original is None or original is row:
         return format_row(row)
     ratio = row.median / original.median
@@ -69,7 +69,7 @@ def make_table(results: Results, model: str, names: dict[str, str]) -> str:
 
 
 def readme_table(results: Results) -> str:
-    """Seconds a frame, at one object and at eight. What the peers do not run is left empty."""
+    """Seconds per frame for one object and for eight. Cells that the peers cannot run are empty."""
     columns = (*process_rows.IMPLEMENTATIONS, "masklet, balanced")
     lines = [f"| seconds a frame | {' | '.join(columns)} |", "| --- " * (1 + len(columns)) + "|"]
     for model in MODELS:
@@ -86,7 +86,7 @@ def machine_table(results: Results) -> str:
 
 
 def write_pages(results: Results) -> None:
-    """Fill the marked parts of the page and of the README, and draw the plots."""
+    """Write the marked parts of the page and of the README, and draw the plots."""
     kind = machine_kind(results.machine)
     names = {**timed_actions.ROW_NAMES, **process_rows.ROW_NAMES}
     parts = {f"machine, {kind}": machine_table(results), f"readme, {kind}": readme_table(results)}
@@ -102,7 +102,7 @@ def write_pages(results: Results) -> None:
 
 
 def fill_marks(page: Path, parts: dict[str, str]) -> None:
-    """Write each part between its marks, `<!-- bench: name -->` and `<!-- end -->`, where a page has them."""
+    """Write each part between its marks in a page, `<!-- bench: name -->` and `<!-- end -->`, if any."""
     text = page.read_text()
     for name, part in parts.items():
         marks = re.compile(rf"(<!-- bench: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -111,7 +111,7 @@ def fill_marks(page: Path, parts: dict[str, str]) -> None:
 
 
 def draw_plots(results: Results) -> None:
-    """Seconds a frame over the number of objects, a line for each implementation."""
+    """Plot seconds per frame over the number of objects, with a line for each implementation."""
     import matplotlib
 
     matplotlib.use("agg")

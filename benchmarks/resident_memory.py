@@ -1,8 +1,8 @@
-"""The resident memory of one implementation after so many frames, in a process of its own.
+"""Measures the resident memory of one implementation after a number of frames, in a separate process.
 
-python -m benchmarks.resident_memory NAME WEIGHTS VIDEO FRAMES prints JSON. The first frames and the last are
-tracked. For the frames between, a peer gets copies of the tensors that it keeps of a tracked frame; masklet's
-tracker keeps those of sixteen frames, however many there were.
+python -m benchmarks.resident_memory NAME WEIGHTS VIDEO FRAMES prints JSON. Only the first frames
+and the last are tracked. For those between, a peer gets copies of the tensors that it stores for a tracked
+frame. masklet's tracker stores the tensors of sixteen frames, whatever the number of frames.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MIB = 2**20
 
 
 def read_frames(video: Path, count: int) -> np.ndarray:
-    """uint8 (T, H, W, 3): a video's frames, repeated from the start where they run out."""
+    """uint8 (T, H, W, 3): a video's frames, repeated from the start if there are too few."""
     stored = open_frames(video)
     return np.stack([stored[frame % len(stored)] for frame in range(count)])
 
@@ -66,7 +66,7 @@ def main(name: str, weights: str, video: str, count: str) -> None:
         session = open_masklet(Workload(Path(weights), read_frames(Path(video), FULL + 3), device))
     else:
         session = open_peer(name, Workload(Path(weights), read_frames(Path(video), int(count)), device))
-    resident = process.memory_info().rss  # while the session is alive
+    resident = process.memory_info().rss  # while the session exists
     peak = next(
         int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line
     )

@@ -1,4 +1,4 @@
-"""The figures as JSON; runs on the same machine add to each other, row by row."""
+"""Stores the figures as JSON. Runs on the same machine add rows to each other."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Row:
     """One figure of one implementation.
 
     row : a key of ROW_NAMES, such as "follow 8"
-    values : one for each repetition, in `unit`
+    values : a value for each repetition, in `unit`
     """
 
     model: str
@@ -50,7 +50,7 @@ class Results:
         return None if figure is None else figure.median
 
     def implementations(self, model: str) -> list[str]:
-        """The implementations that ran a model, in order of their first figures."""
+        """The implementations with figures of a model, in the order of their first figures."""
         return list(dict.fromkeys(row.implementation for row in self.rows.values() if row.model == model))
 
     def write(self, path: Path) -> None:
@@ -63,7 +63,7 @@ class Results:
 
     @classmethod
     def read(cls, path: Path, machine: dict[str, Any]) -> Results:
-        """The figures of this machine; none where the file is of another machine."""
+        """Read the figures of this machine; none if the file belongs to another machine."""
         results = cls(machine)
         if path.exists():
             content = json.loads(path.read_text())

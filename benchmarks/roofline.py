@@ -1,7 +1,7 @@
-"""The operations and bytes of a frame, and the roofline: the speed that a machine's peak rates would allow.
+"""Computes the operations and bytes of a frame, and the roofline: the speed at a machine's peak rates.
 
-Operations and bytes are counted by running the network on torch's `meta` device, where tensors have shapes
-and no numbers.
+The network runs on torch's `meta` device, where tensors have shapes but no values, to count operations and
+bytes.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from masklet.types import MaskPrediction, Memory, MemorySelection
 HOUR = 3600
 FPS = 30
 VIDEO_HOURS = 1e6
-UTILIZATION = 0.4  # of a GPU's peak, by well-written programs
-MEMORIES, POINTERS = 7, 16  # of a full bank
+UTILIZATION = 0.4  # share of a GPU's peak that well-written programs reach
+MEMORIES, POINTERS = 7, 16  # numbers in a full bank
 HALF = 2  # bytes of a number in half precision
 
 
@@ -34,9 +34,9 @@ HALF = 2  # bytes of a number in half precision
 class Cost:
     """The cost of one stage for one frame, or one object on a frame.
 
-    flops : a multiplication and an addition are two
-    min_bytes : bytes that must move, in half precision: weights, inputs, outputs
-    unfused_bytes : bytes that all operations read and write when none is fused with another
+    flops : operations; a multiplication with an addition counts as two
+    min_bytes : the minimum of moved bytes, in half precision: weights, inputs, outputs
+    unfused_bytes : bytes that all operations read and write without fusion
     """
 
     flops: float
@@ -61,7 +61,7 @@ class Traffic(TorchDispatchMode):
 
 
 def count_costs(config: Sam2Config) -> dict[str, Cost]:
-    """The costs of the four stages. Encoding runs once a frame, the others for each object."""
+    """Count the costs of the four stages. Encoding runs once per frame, the others for each object."""
     with torch.device("meta"):
         model = Sam2(config).eval().requires_grad_(False)
         image = torch.zeros(1, 3, config.image_size, config.image_size)
@@ -134,7 +134,7 @@ def measure_peaks(device: torch.device) -> Iterator[Row]:
 
 
 def cost_table() -> str:
-    """GFLOP and MB, stage by stage, for all sizes."""
+    """A table of GFLOP and MB of each stage, for all sizes."""
     lines = [
         "| | encode | attend | decode | memorise | one object | eight objects |",
         "| --- | --- | --- | --- | --- | --- | --- |",
@@ -154,7 +154,7 @@ def cost_table() -> str:
 
 
 def roofline_table(results: Results) -> str:
-    """Seconds a frame by the roofline of this machine and of an H200, and as measured here."""
+    """A table of seconds per frame: by the rooflines of this machine and of an H200, and measured here."""
     peaks = {
         name: Peak(flops, copied)
         for name in ("float32", "bfloat16")
@@ -185,7 +185,7 @@ def roofline_table(results: Results) -> str:
 
 
 def million_hours_table() -> str:
-    """A million hours of video on H200s, at the utilization of good programs."""
+    """A table of the cost of a million hours of video on H200s, at a realistic utilization."""
     lines = [
         "| | EFLOP an hour of video | H200 hours, one object | eight objects |",
         "| --- | --- | --- | --- |",
@@ -201,7 +201,7 @@ def million_hours_table() -> str:
 
 
 def roofline_seconds(peak: Peak, stages: dict[str, Cost], objects: int) -> float:
-    """Seconds a frame: encoding once, the other stages for each object."""
+    """Seconds per frame: encoding once, the other stages for each object."""
     return sum(peak.seconds(cost) * (1 if stage == "encode" else objects) for stage, cost in stages.items())
 
 

@@ -1,4 +1,4 @@
-"""How much accuracy the settings `balanced` and `fast` lose: nano on real clips, from first-frame masks.
+"""Measures the loss of accuracy of `balanced` and `fast`: nano on real clips, from first-frame masks.
 
     python -m benchmarks.settings CLIPS
 
@@ -29,7 +29,7 @@ SETTINGS: tuple[Setting, ...] = ("exact", "balanced", "fast")
 
 @dataclass(frozen=True)
 class RecordingPredictor(ModelPredictor):
-    """A model that records its masks of the last clip."""
+    """A predictor that records its masks of the last clip."""
 
     recorded: list[np.ndarray] = field(default_factory=list)
 
@@ -40,7 +40,7 @@ class RecordingPredictor(ModelPredictor):
 
 @dataclass(frozen=True)
 class RecordingVideo:
-    """A session on a clip, whose masks are recorded."""
+    """A session on a clip that records its masks."""
 
     session: VideoPredictor
     recorded: list[np.ndarray]
@@ -55,7 +55,7 @@ class RecordingVideo:
 
 
 def main(clips: Path, model: str = "nano") -> None:
-    """Print J&F by setting, and how far masks are from those of `exact`."""
+    """Print J&F by setting, and the difference of masks from those of `exact`."""
     console = Console(highlight=False, soft_wrap=True)
     predictors = {name: RecordingPredictor(name, masklet.load(model, setting=name)) for name in SETTINGS}
     heads = [f"{name}, J&F" for name in SETTINGS] + [f"{name}, IoU with exact" for name in SETTINGS[1:]]

@@ -1,8 +1,8 @@
-"""python -m benchmarks.soak: an hour of use in one go, bounded; `make soak`.
+"""python -m benchmarks.soak, or make soak: uses masklet for an hour, and checks memory, latencies and errors.
 
-A stream of 10,000 frames in which objects come and go; ten people in the studio, whose server is killed
-and started again at random moments; a disk that fills up; damaged files of every kind that masklet reads. It
-prints memory, open files, threads and latencies, and every fault. The exit status is 1 where there is one.
+It tracks a stream of 10,000 frames in which objects join and leave. Ten people use the studio, whose server
+is killed and restarted at random times. A disk fills up. Damaged files of all kinds are read. It prints
+memory, open files, threads, latencies and faults. The exit status is 1 if there are faults.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from masklet.media import open_frames, read_image
 from masklet.sessions.saved import SavedSession
 
 FRAMES = 10_000
-SETTLED = 500  # frames after which as many objects are tracked, with as many memories, as ever
-GROWTH = 1.05  # resident memory at the end of the stream, against that once settled
-CURVE = 1.1  # the studio's memory in the last quarter of a quiet time, against that in the third
-SLOW = 5.0  # seconds that a damaged file may take
+SETTLED = 500  # frames after which the numbers of objects and memories are at their maximum
+GROWTH = 1.05  # allowed ratio of resident memory at the end of the stream and after SETTLED frames
+CURVE = 1.1  # allowed ratio of the studio's memory in the last and the third quarter of the second half
+SLOW = 5.0  # maximum seconds for a damaged file
 
 
 @dataclass
@@ -65,7 +65,7 @@ def main(
     people: Annotated[int, typer.Option(help="people in the studio")] = 10,
     seed: Annotated[int, typer.Option(help="of chance")] = 0,
 ) -> None:
-    """Use masklet for an hour, and say what went wrong."""
+    """Use masklet for an hour, and print faults."""
     report, rng, seconds = Report(), random.Random(seed), 60 * minutes
     soak_stream(report, seconds * 0.3)
     soak_studio(report, seconds * 0.5, people, rng)
@@ -77,7 +77,7 @@ def main(
 
 
 def soak_stream(report: Report, seconds: float) -> None:
-    """Objects join and leave over 10,000 frames, or as many as there is time for."""
+    """Track a stream of 10,000 frames, or as many as there is time for, in which objects join and leave."""
     process, model = psutil.Process(), masklet.load(setting="balanced")
     images = list(open_frames(REPO / "examples" / "demo.mp4"))
     tracker, rng = masklet.Tracker(model), random.Random(0)
@@ -107,9 +107,9 @@ def soak_stream(report: Report, seconds: float) -> None:
 
 
 def soak_studio(report: Report, seconds: float, people: int, rng: random.Random) -> None:
-    """People click; in the first half the server is killed now and then, and keeps every click it answered.
+    """Use the studio. In the first half the server is killed at times, and must keep every answered click.
 
-    In the second half it stays, and its memory is read: after a while it must grow no more.
+    In the second half it runs on, and its memory must stop growing.
     """
     measurements, begin = Measurements(), time.monotonic()
     kills = 0
@@ -167,7 +167,7 @@ def _click_together(
     until: float,
     observe: Callable[[], object] = lambda: None,
 ) -> None:
-    """Every fifth person propagates, the others click; meanwhile something is observed every second."""
+    """Let every fifth person propagate and the others click, and call `observe` every second."""
     threads = [
         threading.Thread(
             target=person.propagate_until if number % 5 == 4 else person.click_until, args=(video, until)
@@ -182,7 +182,7 @@ def _click_together(
 
 
 def soak_full_disk(report: Report) -> None:
-    """Track into a disk of 300 kB: one sentence, and what was there before stays."""
+    """Track into a disk of 300 kB: this must fail with a message, and keep earlier files."""
     with tempfile.TemporaryDirectory() as folder:
         mounted = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", folder], capture_output=True
@@ -204,7 +204,7 @@ def soak_full_disk(report: Report) -> None:
 
 
 def soak_damaged_files(report: Report, seconds: float, rng: random.Random) -> None:
-    """Files with flipped, cut and repeated bytes: each is read, or refused in a sentence, and soon."""
+    """Read damaged files. Each must be read or refused with a message, within SLOW seconds."""
     until, counts = time.monotonic() + seconds, {"read": 0, "refused": 0}
     slowest = 0.0
     with tempfile.TemporaryDirectory() as folder:
@@ -231,7 +231,7 @@ def soak_damaged_files(report: Report, seconds: float, rng: random.Random) -> No
 
 
 def _seeds(folder: Path) -> list[tuple[str, bytes, Callable[[Path], object]]]:
-    """(file name, sound content, what reads it) of each kind that masklet reads."""
+    """(file name, valid content, reader) of each kind of file that masklet reads."""
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8))
     seeds: list[tuple[str, bytes, Callable[[Path], object]]] = []
     for kind in ("png", "jpeg", "webp", "tiff", "gif"):
@@ -254,7 +254,7 @@ def _seeds(folder: Path) -> list[tuple[str, bytes, Callable[[Path], object]]]:
 
 def _damage(content: bytes, rng: random.Random) -> bytes:
     data = bytearray(content)
-    reach = min(len(data), 4096) if rng.random() < 0.7 else len(data)  # headers above all
+    reach = min(len(data), 4096) if rng.random() < 0.7 else len(data)  # mostly in the header
     for _ in range(rng.randint(1, 8)):
         at = rng.randrange(reach)
         match rng.randrange(4):

@@ -1,7 +1,8 @@
-"""python -m benchmarks.studio_load: many people click while others propagate, on one studio on this machine.
+"""python -m benchmarks.studio_load: measures a studio while some people click and others propagate.
 
-It starts `masklet studio` on a free port and sends the page's requests. The table has the latency of clicks,
-refused and lost requests, the speed of propagation, and the memory of the server with its decoders.
+It starts `masklet studio` on a free port and sends the same requests as the page. The table has the latency
+of clicks, refused and lost requests, the speed of propagation, and the memory of the server with its
+decoders.
 """
 
 from __future__ import annotations
@@ -27,15 +28,15 @@ from rich.console import Console
 from benchmarks import REPO
 
 VIDEO = REPO / "examples" / "demo.mp4"
-OBJECT = (188, 140)  # the balloon, on the first frame
+OBJECT = (188, 140)  # position of the balloon on the first frame
 PAUSE = (2.0, 4.0)  # seconds between a person's clicks
-TIMEOUT = 60.0  # seconds after which an answer counts as lost
-SAMPLE_INTERVAL = 0.5  # seconds between two readings of the server's memory
+TIMEOUT = 60.0  # seconds after which a response counts as lost
+SAMPLE_INTERVAL = 0.5  # seconds between two measurements of the server's memory
 
 
 @dataclass
 class Measurements:
-    """The latencies and counts of all people together."""
+    """Latencies and counts of all people."""
 
     clicks: list[float] = field(default_factory=list)  # seconds
     counts: Counter[str] = field(default_factory=Counter)
@@ -58,7 +59,7 @@ class Person:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
 
     def request(self, method: str, path: str, body: object = None) -> Any:
-        """The answer; None where there was none. A 429 is repeated after its `retry-after`."""
+        """Send a request, again after status 429, and return the response, or None if it was lost."""
         while True:
             self._measurements.count("requests")
             try:
@@ -82,7 +83,7 @@ class Person:
         return json.loads(reply) if reply else {}
 
     def reconnect(self) -> None:
-        """Leave the connection to a server that has been killed."""
+        """Connect again after the server was killed."""
         self._connection.close()
 
     def open_video(self) -> str:
@@ -94,7 +95,7 @@ class Person:
         self.request("POST", f"{video}/prompts", {"frame": frame, "object": object, "positive": [[x, y]]})
 
     def click_until(self, video: str, until: float) -> None:
-        """Click and pause; sometimes undo, go to another frame, or take another object."""
+        """Click and pause; sometimes undo, change the frame, or change the object."""
         frame, object = 0, 1
         while (now := time.monotonic()) < until:
             started = now
@@ -109,7 +110,7 @@ class Person:
             time.sleep(self.random.uniform(*PAUSE))
 
     def propagate_until(self, video: str, until: float) -> None:
-        """Propagate from the start to the end, again and again."""
+        """Propagate through the video repeatedly."""
         self.click(video, 0, 1)
         done = 0
         while time.monotonic() < until:
@@ -184,14 +185,14 @@ def _sample_memory(pid: int, until: float, measurements: Measurements) -> None:
 
 
 def measure_memory(pid: int) -> int:
-    """Bytes of a process and all below it; what they share is counted once."""
+    """Bytes of a process and its descendants, with shared memory counted once."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         tasks = Path(f"/proc/{pid}/task").iterdir()  # any thread may have started a process
         children = [child for task in tasks for child in (task / "children").read_text().split()]
         own = next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024
     except (OSError, StopIteration):
-        return 0  # it has just ended
+        return 0  # the process has just ended
     return own + sum(measure_memory(int(child)) for child in children)
 
 

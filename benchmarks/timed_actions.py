@@ -1,4 +1,4 @@
-"""The rows of the tables that one process measures: the actions, their order, and how often they repeat."""
+"""Rows that are measured in one process: the actions, their order, and their repetitions."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ ROW_NAMES = {
 }
 OBJECTS = {"follow 1": 1, "follow 3": 3, "follow 8": 8, "follow 16": 16}
 
-Action = Callable[[Implementation, int], None]  # takes the round
+Action = Callable[[Implementation, int], None]  # takes the number of the round
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One model in several implementations.
+    """A benchmark of one model in several implementations.
 
-    seconds : a row that took longer is not repeated
-    left_out : by implementation, the rows that it does not run
+    seconds : rows that take longer are not repeated
+    left_out : rows that an implementation does not run, by its name
     """
 
     model: str
@@ -63,7 +63,7 @@ class Benchmark:
             yield from self._time_everything()
 
     def _time_first_frame(self) -> Iterator[Row]:
-        """Always of the same frame: only one stage of it is of interest."""
+        """Time the same frame each time, because only one stage matters."""
         by_stage = self._time_stages(lambda implementation, _: implementation.track_frame(1), min_rounds=1)
         for name, seconds in by_stage.items():
             yield Row(self.model, "attend 1", name, tuple(seconds["attend"]))
@@ -78,7 +78,7 @@ class Benchmark:
                 for stage in STAGES:
                     row = "attend 7" if stage == "attend" else stage
                     yield Row(self.model, row, name, tuple(seconds[stage]))
-                if on_cpu:  # where timing the stages costs nothing
+                if on_cpu:  # timing the stages costs nothing on a CPU
                     yield Row(self.model, key, name, tuple(seconds["all"]))
             if on_cpu:
                 return
@@ -89,7 +89,7 @@ class Benchmark:
         running = self._running("again").values()
         for implementation in running:
             implementation.fill_memory()
-        # At least two frames: peers keep the features of the last.
+        # At least two frames, because peers cache the features of the last.
         rounds = 2 if self.work.device.type == "cpu" else MAX_ROUNDS
         for turn in range(rounds):
             for implementation in running:
@@ -150,7 +150,7 @@ class Benchmark:
         )
 
     def _time_stages(self, action: Action, *, min_rounds: int) -> dict[str, dict[str, list[float]]]:
-        """Seconds by implementation and stage, and under "all" of all stages. A first round warms up."""
+        """Seconds by implementation and stage, and of all stages as "all". The first round is a warm-up."""
         times: dict[str, dict[str, list[float]]] = {name: {} for name in self.implementations}
 
         def time_action(name: str, implementation: Implementation) -> Callable[[int], None]:

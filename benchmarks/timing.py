@@ -1,4 +1,4 @@
-"""Timing: actions of several implementations in turns, and the stages within an action."""
+"""Times actions of several implementations in turns, and the stages of an action."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Clock = Callable[[], float]
 
 
 def synchronized_time(device: torch.device, clock: Clock) -> float:
-    """The time, once the device has finished its work."""
+    """The time after the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return clock()
@@ -30,12 +30,12 @@ def time_in_turns(
     min_rounds: int = 1,
     clock: Clock = time.perf_counter,
 ) -> Seconds:
-    """Time each action once a round, so that a machine that slows down affects all alike.
+    """Time each action once per round, so that a change of the machine's speed affects all of them.
 
-    actions : by implementation; they take the number of the round
-    seconds : after so many no new round starts
-    min_rounds : rounds that run however long they take
-    clock : `time.process_time` leaves out what other processes do
+    actions : functions of the number of the round, by implementation
+    seconds : the time after which no round starts
+    min_rounds : minimum number of rounds, however long they take
+    clock : `time.process_time` does not count other processes
     """
     times: Seconds = {name: [] for name in actions}
     started = time.perf_counter()
@@ -50,7 +50,7 @@ def time_in_turns(
 
 
 class Stopwatch:
-    """Times methods by stage. On a GPU only while `on`, since timing must wait for the GPU."""
+    """Times methods by stage. On a GPU it does so only while `on`, because timing must wait for the GPU."""
 
     def __init__(self, device: torch.device, clock: Clock = time.perf_counter) -> None:
         self.device, self.clock = device, clock
@@ -72,7 +72,7 @@ class Stopwatch:
         setattr(owner, method, timed)
 
     def read(self) -> dict[str, float]:
-        """Seconds by stage since the last reading."""
+        """Return seconds by stage since the last call."""
         spent = dict(self.spent)
         self.spent.clear()
         return spent

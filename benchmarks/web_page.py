@@ -1,9 +1,9 @@
-"""A folder of `masklet export web`, measured in Chromium: a first click, and frames a second.
+"""Measures a folder of `masklet export web` in Chromium: the first click, and frames per second.
 
     python -m benchmarks.web_page site examples/demo.mp4
 
-Each object is clicked once on the first frame; then all are tracked through some frames. It needs playwright
-and an installed Chromium.
+It clicks each object once on the first frame, then tracks all of them through some frames. It needs
+playwright and an installed Chromium.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from playwright.sync_api import Page, sync_playwright
 
 CLICKS = ((188, 140), (534, 120))  # two balloons of the demo clip
 SIZE = (640, 360)
-MILLISECONDS = 300_000  # a busy machine is slow
+MILLISECONDS = 300_000  # long enough for a busy machine
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 
 
 class Isolated(SimpleHTTPRequestHandler):
-    """A file server whose pages may use threads."""
+    """A file server with the headers that let pages use threads."""
 
     def end_headers(self) -> None:
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")
@@ -75,12 +75,12 @@ def main() -> None:
 
 
 def wait(page: Page) -> None:
-    """Wait until no request is under way."""
+    """Wait until no request is running."""
     page.wait_for_selector(".working", state="hidden")
 
 
 def position(page: Page, x: float, y: float) -> tuple[float, float]:
-    """Where a point of the clip is on the screen."""
+    """The screen position of a point of the clip."""
     box = page.locator(".canvas").bounding_box()
     assert box is not None
     scale = min(box["width"] / SIZE[0], box["height"] / SIZE[1])
