@@ -185,7 +185,7 @@ def roofline_table(results: Results) -> str:
 
 
 def million_hours_table() -> str:
-    """A table of the cost of a million hours of video on H200s, at a realistic utilization."""
+    """A table of the H200 hours for a million hours of video, at a realistic utilization."""
     lines = [
         "| | EFLOP an hour of video | H200 hours, one object | eight objects |",
         "| --- | --- | --- | --- |",

@@ -83,7 +83,7 @@ class Person:
         return json.loads(reply) if reply else {}
 
     def reconnect(self) -> None:
-        """Connect again after the server was killed."""
+        """Close the connection to a killed server, so that the next request opens a new one."""
         self._connection.close()
 
     def open_video(self) -> str:

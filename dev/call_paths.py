@@ -1,9 +1,9 @@
-"""The functions that a frame, a correction and a mask pass through, counted while they run on a toy network.
+"""Lists the functions that process a frame, a correction and a mask, by running them with a toy network.
 
-    python dev/call_paths.py            # how many
-    python dev/call_paths.py --names    # and which, in the order in which they are entered
+    python dev/call_paths.py            # their number
+    python dev/call_paths.py --names    # and their names, in the order of their first calls
 
-Functions of `nn/` and `backends/` are left out: they are the network. So are comprehensions and lambdas.
+Functions of `nn/` and `backends/`, which are the network, comprehensions and lambdas are left out.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ SIZE = (48, 64)
 
 
 class Walk:
-    """Functions of masklet in the order in which they are first entered, in any thread."""
+    """Records masklet's functions in the order of their first calls, in all threads."""
 
     def __init__(self) -> None:
         self._names: dict[str, None] | None = None
-        threading.setprofile(self._note)  # threads that begin from now on
+        threading.setprofile(self._note)  # for threads that start later
         sys.setprofile(self._note)
 
     def of(self, action: Callable[[], object]) -> list[str]:
-        """The functions that an action enters, as `file: qualified.name`."""
+        """The functions that an action calls, as `file: qualified.name`."""
         names = self._names = dict[str, None]()
         action()
         self._names = None
@@ -57,7 +57,7 @@ class Walk:
 
 
 def walk_frame(walk: Walk, model: Sam2, images: np.ndarray) -> list[str]:
-    """A frame through `Tracker.step`, and the mask of its object."""
+    """Track a frame by `Tracker.step`, and compute the mask of its object."""
     tracker = Tracker(model)
     tracker.step(images[0], {1: Prompt(positive=[(20, 20)])})
     tracker.step(images[1])
@@ -65,7 +65,7 @@ def walk_frame(walk: Walk, model: Sam2, images: np.ndarray) -> list[str]:
 
 
 def walk_correction(walk: Walk, model: Sam2, images: np.ndarray) -> list[str]:
-    """A click on a tracked frame of a `VideoSession`, and the mask that it gives."""
+    """Click on a tracked frame of a `VideoSession`, and compute the mask."""
     video = VideoSession(model, images)
     video.prompt(0, 1, Prompt(positive=[(20, 20)]))
     for _ in video.propagate():
@@ -74,7 +74,7 @@ def walk_correction(walk: Walk, model: Sam2, images: np.ndarray) -> list[str]:
 
 
 def walk_click(walk: Walk, model: Sam2, images: np.ndarray) -> list[str]:
-    """A click through the studio's server, from the request to its response."""
+    """Click through the studio's server, from the request to the response."""
     from fastapi.testclient import TestClient
 
     from masklet.studio.app import make_app
@@ -98,7 +98,7 @@ def walk_click(walk: Walk, model: Sam2, images: np.ndarray) -> list[str]:
 
 
 def walk_writer(walk: Walk, make: Callable[[Path], Writer]) -> list[str]:
-    """The masks of a second frame into a file."""
+    """Write the masks of a second frame to a file."""
     logits, ones = torch.randn(2, 16, 16, generator=torch.Generator().manual_seed(0)), torch.ones(2)
     first, second = (Masks(frame, (1, 2), logits, SIZE, ones, ones) for frame in range(2))
     image = np.zeros((*SIZE, 3), dtype=np.uint8)

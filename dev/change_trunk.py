@@ -1,11 +1,11 @@
-"""Put a larger trunk under a trained network's head, by teaching it the maps of the present trunk.
+"""Replace the trunk of a trained network by a larger one, trained to reproduce the maps of the old trunk.
 
     OMP_NUM_THREADS=1 python dev/change_trunk.py DATA nano-lite0.safetensors nano-lite2.safetensors
 
 The new network is EfficientNet-Lite2 with ImageNet's weights, and the given network's head. Its laterals are
-fitted to the given network's maps by least squares; then trunk and laterals are trained to reproduce the
-three maps that the encoder returns. The head fits such maps at once, so `masklet train nano --model OUT`
-goes on from nearly the given network's score. DATA is what the recipe `nano` reads.
+fitted to the given network's maps by least squares. Then trunk and laterals are trained to reproduce the
+encoder's three maps. The head works with such maps without training, so `masklet train nano --model OUT`
+starts at nearly the given network's score. DATA is a folder for the recipe `nano`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from masklet.transforms import normalize
 BATCH = 4
 TRUNK_RATE, LATERAL_RATE = 3e-4, 1e-3
 WARMUP = 30  # steps
-CELLS = 400  # of each map and batch, for the least squares
+CELLS = 400  # cells per map and batch for the least squares
 RIDGE = 1e-3
 LOG_EVERY = 50  # steps
 
@@ -64,7 +64,7 @@ def main(
 
 
 def copy_head(teacher: masklet.Sam2, student: masklet.Sam2) -> None:
-    """Give the student the teacher's weights outside the trunk where shapes agree, and ImageNet's trunk."""
+    """Give the student ImageNet's trunk, and the teacher's weights elsewhere if shapes agree."""
     shapes = {name: tensor.shape for name, tensor in student.state_dict().items()}
     head = {
         name: tensor
@@ -78,7 +78,7 @@ def copy_head(teacher: masklet.Sam2, student: masklet.Sam2) -> None:
 
 
 def draw_images(recipe: Recipe) -> Iterator[Float[Tensor, "b 3 S S"]]:
-    """Frames of the last stage's batches, normalised, without end."""
+    """Normalised frames of the last stage's batches, endlessly."""
     step = 0
     while True:
         frames = draw_batch(recipe, recipe.stages[-1], step, 0).batch.images.flatten(0, 1)
@@ -88,7 +88,7 @@ def draw_images(recipe: Recipe) -> Iterator[Float[Tensor, "b 3 S S"]]:
 
 @torch.no_grad()
 def fit_laterals(student: ImageEncoder, teacher: ImageEncoder, images: Iterator[Tensor]) -> None:
-    """Fit the student's laterals to the outputs of the teacher's, by ridge regression over cells."""
+    """Fit the student's laterals to the outputs of the teacher's laterals, by ridge regression over cells."""
     inputs: list[list[Tensor]] = [[], [], []]
     targets: list[list[Tensor]] = [[], [], []]
     for image in images:
@@ -109,7 +109,7 @@ def fit_laterals(student: ImageEncoder, teacher: ImageEncoder, images: Iterator[
 
 
 def lateral_outputs(encoder: ImageEncoder, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What an encoder's laterals make of an image at strides 4, 8 and 16."""
+    """The outputs of an encoder's laterals at strides 4, 8 and 16."""
     fine, middle, coarse, top = (
         lateral(level) for lateral, level in zip(encoder.lateral, encoder.trunk(image), strict=True)
     )
@@ -117,7 +117,7 @@ def lateral_outputs(encoder: ImageEncoder, image: Tensor) -> tuple[Tensor, Tenso
 
 
 def upsample(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
-    """Twice the size, as the feature pyramid does it."""
+    """Double the size of a map, like the feature pyramid."""
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
@@ -140,7 +140,7 @@ def set_lateral(lateral: nn.Module, weight: Float[Tensor, "o i"], bias: Float[Te
 
 
 def train(student: ImageEncoder, teacher: ImageEncoder, images: Iterator[Tensor], steps: int) -> None:
-    """Train trunk and laterals on the teacher's maps: the squared error, each map's over its variance."""
+    """Train trunk and laterals on the teacher's maps, by each map's squared error over its variance."""
     groups: list[dict[str, Any]] = [{"params": [], "lr": TRUNK_RATE}, {"params": [], "lr": LATERAL_RATE}]
     for name, parameter in student.named_parameters():
         groups[0 if name.startswith("trunk.") else 1]["params"].append(parameter)

@@ -1,10 +1,10 @@
-"""Which thresholds suit nano's `everything`: objects found in held-back images, by number of masks.
+"""Compares thresholds for nano's `everything`: objects found in held-back images, by number of masks.
 
 python dev/everything_thresholds.py IMAGES
 
 IMAGES is the folder of image sets that nano was trained on: only those that docs/nano-held-back.txt names
-are used. Each image is segmented once, without thresholds; the effect of thresholds is computed from that.
-The annotations are not complete, so a mask that matches none need not be wrong.
+are used. Each image is segmented once without thresholds, from which the effect of thresholds is computed.
+The annotations are incomplete, so a mask that matches none may still be correct.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ IOUS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 STABILITIES = (0.0, 0.35, 0.5, 0.65, 0.8, 0.9)
 OVERLAPS = (0.5, 0.7)
 CONTRASTS = (0.0, 0.03, 0.05, 0.07, 0.1)
-FOUND_IOU = 0.5  # with a true mask
+FOUND_IOU = 0.5  # IoU with a true mask from which an object is found
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ImageMasks:
 
     agreement : (masks, true masks), IoU
     overlaps : (masks, masks), IoU
-    contrasts : (masks,), how colours differ from those around
+    contrasts : (masks,), contrast of a mask's colours with those around it
     """
 
     segments: Segments
@@ -65,7 +65,7 @@ def main(
     model: str = "nano",
     every: Annotated[int, typer.Option(help="take one image of so many")] = 4,
 ) -> None:
-    """Print a line for each choice of thresholds; the one with most objects found comes first."""
+    """Print a line for each choice of thresholds, sorted by the number of found objects."""
     network, preset = masklet.load(model, device="cpu"), NANO_PRESETS["fast"]
     no_thresholds = replace(
         preset,

@@ -1,11 +1,11 @@
-"""Draw nano's answers to first clicks on images that it never saw, good ones and bad ones.
+"""Draws good and bad answers of nano to first clicks on images outside its training data.
 
 python dev/first_clicks.py IMAGES --out runs/first-clicks.png
 
 IMAGES is the folder of image sets that nano was trained on; only those that docs/nano-exam.txt names are
-used. In each the largest object is clicked in its middle, once. The answers are sorted by their IoU with the
-truth, and the twelve that are shown lie at equal distances in that order, so nobody chose them. The sheet
-shows the click, the answer that nano believes (red) and the truth (green); a table of the same is printed.
+used. In each image, the largest object is clicked once in its centre. The answers are sorted by their IoU
+with the truth. Twelve answers at equal distances in that order are shown, so that they are not hand-picked.
+The sheet shows the click, nano's best candidate (red) and the truth (green). It also prints a table.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main(
     model: str = "nano",
     out: Annotated[Path, typer.Option(help="A PNG.")] = Path("runs/first-clicks.png"),
 ) -> None:
-    """Click once in every image, and show twelve."""
+    """Click once in each image, and draw twelve of them."""
     network = masklet.load(model)
     answered = [click(network, image) for image in find_images(images, read_names(EXAM))]
     answered.sort(key=lambda one: -one.iou)
@@ -67,7 +67,7 @@ def main(
 
 
 def click(network: masklet.Sam2, sample: ImageSample) -> FirstClick:
-    """The largest object of an image, clicked in its middle."""
+    """Click on the centre of the largest object of an image."""
     image, masks = sample.read()
     truth = max(masks.values(), key=lambda mask: mask.sum())
     prompt = next_click(None, truth)

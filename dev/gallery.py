@@ -1,9 +1,9 @@
-"""Run the examples with nano, and keep a small image of what each of them makes in docs/images/gallery.
+"""Runs the examples with nano, and writes a small image of each result to docs/images/gallery.
 
     python dev/gallery.py               all
     python dev/gallery.py camera        some of them
 
-docs/gallery.md shows the images. The demo clip is cut to a frame in four, which takes less time.
+docs/gallery.md shows the images. Only every fourth frame of the demo clip is used, to save time.
 """
 
 import importlib.util
@@ -19,9 +19,9 @@ from masklet.media import open_frames
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images" / "gallery"
 WIDTH = 480
-STEP = 4  # one frame in so many is kept
+STEP = 4  # every fourth frame is used
 
-# Of each example: the file that is shown, the frame if it is a video, and options that follow from the cut.
+# For each example: the shown file, the frame if it is a video, and options for the shortened clip.
 SHOWN: dict[str, tuple[str, int, dict[str, Any]]] = {
     "track_clip": ("overlay.mp4", 12, {}),
     "click_image": ("corrected.png", 0, {}),
@@ -34,7 +34,7 @@ SHOWN: dict[str, tuple[str, int, dict[str, Any]]] = {
 
 
 def cut_clip(folder: Path) -> None:
-    """The demo clip as a folder of images, one frame in `STEP`."""
+    """Write the demo clip as a folder of images, every `STEP`-th frame."""
     folder.mkdir(parents=True)
     frames = open_frames(ROOT / "examples" / "demo.mp4")
     for number, frame in enumerate(range(0, len(frames), STEP)):

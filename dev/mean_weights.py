@@ -1,9 +1,9 @@
-"""Means of two networks' weights, each validated, and the best one written.
+"""Validates weighted means of two networks' weights, and writes the best one.
 
 python dev/mean_weights.py DATA SHIPPED END --out nano.safetensors
 
-Means of the ends of training rounds are better than the ends. DATA is what the recipe `nano` was trained on;
-its held-back images and clips decide, so the clips of a later measurement choose nothing.
+Means of the results of training rounds are better than the results themselves. DATA is the training data of
+the recipe `nano`. Its held-back images and clips select the mean, independently of later measurements.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def main(
     out: Path = Path("mean.safetensors"),
     shares: Annotated[str, typer.Option(help="of the second one's weights")] = "0,0.3,0.5,0.7,1",
 ) -> None:
-    """Validate means of two networks, and write the best in half precision."""
+    """Validate means of two networks, and write the best one in half precision."""
     torch.set_num_threads(1)
     validation = nano.recipe(TrainingOptions(data)).validation
     assert validation is not None

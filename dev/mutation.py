@@ -1,9 +1,9 @@
-"""Break the code at random places and see whether its tests notice: mutation testing, on a sample.
+"""Mutation testing on a sample: changes the code at random places, and checks whether tests fail.
 
-python dev/mutation.py boxes 60 --seed 1      60 of the mutants of boxes.py and rle.py, and those that survive
+python dev/mutation.py boxes 60 --seed 1      test 60 mutants of boxes.py and rle.py, and list survivors
 
-Mutants are made in a copy of the last commit, never in this checkout. Each is tested in a fork of a process
-that has torch already, so that one costs no more than its tests.
+Mutants are created in a copy of the last commit, never in this checkout. Each is tested in a fork of a
+process that has already imported torch, so that a mutant only costs the time of its tests.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ GROUPS = {
         ["tests/sessions/test_undo.py", "tests/sessions/test_compaction.py"],
     ),
 }
-TIMEOUT = 300  # seconds of a processor for the tests of one mutant
-PATIENCE = 3600  # seconds by the clock, on a machine with much else to do
+TIMEOUT = 300  # processor seconds for the tests of one mutant
+PATIENCE = 3600  # wall-clock seconds, long enough for a busy machine
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -90,7 +90,7 @@ def main(
     sample: Annotated[int, typer.Argument(help="mutants to try")] = 60,
     seed: int = 0,
 ) -> None:
-    """List the mutants of a group of modules that its tests do not notice."""
+    """List the mutants of a group of modules that pass its tests."""
     modules, tests = GROUPS[group]
     import torch
 
@@ -116,7 +116,7 @@ def main(
 
 
 def find_mutants(clone: Path, module: str) -> Iterator[Mutant]:
-    """All changes of a module: an operator, a number, a condition or a truth value."""
+    """All mutants of a module: a changed operator, number, condition or truth value."""
     tree = ast.parse((clone / "src" / "masklet" / module).read_text())
     places = list(_places(tree))
     for index, node in enumerate(places):
@@ -128,7 +128,7 @@ def find_mutants(clone: Path, module: str) -> Iterator[Mutant]:
 
 
 def _places(node: ast.AST) -> Iterator[ast.AST]:
-    """The nodes that can be changed, without annotations and decorators."""
+    """The nodes that can be mutated, without annotations and decorators."""
     for name, value in ast.iter_fields(node):
         if name in ("annotation", "returns", "decorator_list"):
             continue
@@ -154,7 +154,7 @@ def _change(node: ast.AST) -> None:
 
 
 def _pass(clone: Path, tests: list[str]) -> bool:
-    """Whether the tests pass, in a fork of this process."""
+    """Whether the tests pass in a fork of this process."""
     child = os.fork()
     if child == 0:
         os.chdir(clone)

@@ -1,10 +1,10 @@
-"""Measure the numbers of docs/nano.md again, from the shipped weights, and print its tables.
+"""Measures the numbers of docs/nano.md with the shipped weights, and prints its tables.
 
 python dev/nano_card.py IMAGES CLIPS
 
 IMAGES is the folder of image sets that nano was trained on: only those that docs/nano-exam.txt names
-are evaluated. CLIPS is a folder of NAME/frames beside NAME/masks, or DAVIS. Results of the same weights stay
-in runs/card, so a killed run resumes, and baselines run once.
+are evaluated. CLIPS is a folder of NAME/frames beside NAME/masks, or DAVIS. Results are stored
+by weights in runs/card, so that an interrupted run can be resumed and baselines run once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(
     out: Path = Path("runs/card"),
     jobs: Annotated[int, typer.Option(help="processes")] = 2,
 ) -> None:
-    """Nano beside baselines without learning."""
+    """Measure nano and baselines without learning."""
     console = Console(highlight=False)
     nano, without_zoom = PredictorSpec(model), PredictorSpec(model, zoom=False)
     predictor = nano.load()
@@ -80,7 +80,7 @@ def main(
 
 
 def _image_table(by_name: ResultsByName) -> list[str]:
-    """The images' table: over all objects, and over the sets, each of which counts once."""
+    """The table of images: the mean over all objects, and the mean over sets."""
     heads = (
         "",
         "nano, 1 click, best of 3",
@@ -133,7 +133,7 @@ def _percent(score: float) -> str:
 
 
 def score_demo(model: str) -> float:
-    """Mean J over the frames of the demo clip after the click."""
+    """The mean J over the demo clip's frames after the click."""
     demo = json.loads((REPO / "examples" / "demo_masks.json").read_text())
     prompts = {0: {1: Prompt(positive=[tuple(demo["point"])])}}
     overlaps = []

@@ -1,4 +1,4 @@
-"""One more round of training nano, as a recipe: larger clips, then the full size, then to a rate of 0.
+"""A recipe for another round of training nano: larger clips, the full size, then a rate that falls to 0.
 
     export OMP_NUM_THREADS=1
     STAGE=larger masklet train dev/nano_round.py DATA --model nano --out a
@@ -6,10 +6,10 @@
     STAGE=falling masklet train dev/nano_round.py DATA --model b/model.safetensors --out c
     python dev/mean_weights.py DATA nano c/model.safetensors
 
-Where there are two cores, each stage may be run twice, with SEED=1 and SEED=2, one process a core, and
-the mean of both goes on. What ships in the end is what validation says. DATA is what the recipe `nano`
-reads; `--steps` stretches a stage. The gradient of so few clips is mostly noise: a long average takes it out,
-where a rate that falls soon ends the progress too.
+With two cores, each stage can run twice, with SEED=1 and SEED=2 and one process per core; the next stage
+starts from the mean of both. Validation decides which weights are shipped. DATA is a folder for the recipe
+`nano`; `--steps` changes the length of a stage. Gradients of few clips are mostly noise. A long average of
+the weights removes it, while a quickly falling learning rate would also stop progress.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from masklet.train.recipes import nano
 
 @dataclass(frozen=True)
 class Part:
-    """A stage of the recipe `nano`, by its place, with steps, rates and average of its own."""
+    """A stage of the recipe `nano`, by its index, with its own steps, learning rates and average."""
 
     stage: int
     steps: int
@@ -39,7 +39,7 @@ PARTS = {
 
 
 def recipe(options: TrainingOptions) -> Recipe:
-    """One part of a round; STAGE and SEED in the environment say which."""
+    """One part of a round, selected by the environment variables STAGE and SEED."""
     part, seed = PARTS[os.environ.get("STAGE", "larger")], int(os.environ.get("SEED", "0"))
     whole = nano.recipe(replace(options, steps=None))
     stage = replace(

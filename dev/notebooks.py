@@ -1,4 +1,4 @@
-"""Run the tutorials and keep their outputs in the notebooks, small enough to be committed.
+"""Runs the tutorials and stores their outputs in the notebooks, reduced in size.
 
 python dev/notebooks.py                   all of docs/tutorials
 python dev/notebooks.py camera corpus     some of them
@@ -19,10 +19,10 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 TUTORIALS = ROOT / "docs" / "tutorials"
-WIDTH = 480  # pixels of an image that is kept
+WIDTH = 480  # maximum width of stored images, in pixels
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-BAR = re.compile(r"[━╸╺]|(^| )\d+/(\d+|\?) +[-:\d]+( |$)|(^| )\d+/(\d+|\?)$")  # lines of a progress bar
-SECONDS = 600  # that a cell may take
+BAR = re.compile(r"[━╸╺]|(^| )\d+/(\d+|\?) +[-:\d]+( |$)|(^| )\d+/(\d+|\?)$")  # a line of a progress bar
+SECONDS = 600  # time limit of a cell
 
 
 def run(path: Path, folder: Path) -> nbformat.NotebookNode:
@@ -36,7 +36,7 @@ def run(path: Path, folder: Path) -> nbformat.NotebookNode:
     if not (folder / "examples").exists():
         (folder / "examples").symlink_to(ROOT / "examples")
     notebook = nbformat.read(path, as_version=4)
-    # A `masklet` in a cell is that of this Python; its output has no colours and no bars.
+    # Cells call the `masklet` of this Python, without colours and progress bars in its output.
     scripts = str(Path(sys.executable).parent)
     environment = os.environ | {
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
@@ -56,7 +56,7 @@ def run(path: Path, folder: Path) -> nbformat.NotebookNode:
 
 
 def join_texts(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """Lines that were printed one after the other as one output."""
+    """Join lines that were printed one after the other into one output."""
     joined: list[nbformat.NotebookNode] = []
     for output in outputs:
         if joined and "text" in output and joined[-1].get("name") == output.get("name"):
@@ -67,21 +67,21 @@ def join_texts(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNo
 
 
 def tidy(output: nbformat.NotebookNode, folder: Path) -> nbformat.NotebookNode:
-    """An output with small images, and without progress bars, control characters and temporary paths."""
+    """Reduce images of an output, and remove progress bars, control characters and temporary paths."""
     if "text" in output:
         lines = CONTROL.sub("", output.text).replace(f"{folder}/docs/tutorials/", "").splitlines()
         kept = [line.rsplit("\r", 1)[-1].rstrip() for line in lines if not BAR.search(line.rstrip())]
         output.text = "".join(f"{line}\n" for line in kept if line)
     data = output.get("data", {})
     if "image/png" in data:
-        data.pop("text/html", None)  # the same image again
+        data.pop("text/html", None)  # it contains the same image again
         data["image/jpeg"] = shrink(base64.b64decode(data.pop("image/png")))
         data["text/plain"] = "<image>"
     return output
 
 
 def shrink(png: bytes) -> str:
-    """An image as a JPEG of at most `WIDTH` pixels, in base64."""
+    """Reduce an image to a JPEG of at most `WIDTH` pixels, in base64."""
     image = PIL.Image.open(io.BytesIO(png)).convert("RGB")
     image.thumbnail((WIDTH, WIDTH))
     file = io.BytesIO()

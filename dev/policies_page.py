@@ -1,9 +1,9 @@
-"""Make the table and the images of docs/policies.md again, from the shipped weights.
+"""Writes the table and the images of docs/policies.md, with the shipped weights.
 
 python dev/policies_page.py CLIPS
 
-CLIPS is a folder of NAME/frames beside NAME/masks, or DAVIS. Results of the same weights stay in
-runs/policies, so a killed run resumes. Images are of synthetic clips only.
+CLIPS is a folder of NAME/frames beside NAME/masks, or DAVIS. Results are stored by weights in
+runs/policies, so that an interrupted run can be resumed. Images show synthetic clips only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def main(
     jobs: Annotated[int, typer.Option(help="processes")] = 2,
     out: Path = REPO / "runs" / "policies",
 ) -> None:
-    """Compare all policies, and write table and images into the page."""
+    """Compare all policies, and write table and images to the page."""
     spec = PredictorSpec(model, device="cpu")
     predictor = spec.load()
     assert isinstance(predictor, ModelPredictor)

@@ -1,12 +1,11 @@
-"""Masks for unlabelled clips, made by a network and kept only where it agrees with itself and with motion.
+"""Labels clips by a network, and keeps masks that agree in both directions and with optical flow.
 
 python dev/pseudo_labels.py CLIPS OUT --model runs/train/model.safetensors
 
-From each clip some short stretches are taken. What is found on the first frame of one is followed to the
-last, and back again from there. An object stays where both ways agree on every frame, where optical flow
-carries its mask from frame to frame onto the next one, and where nearly all of it is one piece, which is what
-is written. OUT gets NAME/frames and NAME/masks, as labelled videos have them: put them beside the data of a
-recipe as `videos-pseudo`.
+It takes some short stretches of each clip. Objects that are found on the first frame are tracked to the last
+frame, and back. An object is kept if both directions agree on every frame, if optical flow moves its mask
+from each frame onto that of the next, and if nearly all of it is one connected piece. That piece is written.
+OUT gets NAME/frames and NAME/masks, like labelled videos: name it `videos-pseudo` in a recipe's data.
 """
 
 from __future__ import annotations
@@ -32,10 +31,14 @@ GRID = Grid(
     stability_score_offset=0.2,
     box_nms_thresh=0.5,
 )
-SMALLEST, LARGEST = 0.004, 0.6  # of the frame
-AGREE, AGREE_FIRST, CARRIED = 0.75, 0.8, 0.6  # IoU: both ways on a frame, on the first, and with flow
-ONE_PIECE = 0.8  # of a mask, on every frame
-MOST = 6  # objects of a stretch that are followed
+SMALLEST, LARGEST = 0.004, 0.6  # minimum and maximum area, as shares of the frame
+AGREE, AGREE_FIRST, CARRIED = (
+    0.75,
+    0.8,
+    0.6,
+)  # minimum IoU: of both directions on a frame, on the first frame, and with optical flow
+ONE_PIECE = 0.8  # minimum share of the largest piece of a mask, on every frame
+MOST = 6  # maximum number of tracked objects in a stretch
 
 
 def main(
@@ -61,7 +64,7 @@ def main(
 
 
 def label(network: masklet.Sam2, frames: np.ndarray) -> np.ndarray:
-    """Masks (n, t, H, W) of the objects on which everything agrees."""
+    """Masks (n, t, H, W) of the objects that meet all conditions."""
     segments = masklet.everything(network, frames[0], GRID)
     first = {id: segments[id] for id in segments.ids if SMALLEST < segments[id].mean() < LARGEST}
     first = dict(list(first.items())[:MOST])
@@ -106,7 +109,7 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
 
 
 def follow(network: masklet.Sam2, frames: np.ndarray, first: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """Each object's masks (t, H, W), from its mask on the first frame."""
+    """Track each object from its mask on the first frame, and return its masks (t, H, W)."""
     prompts = {0: {id: Prompt(mask=mask) for id, mask in first.items()}}
     found: dict[int, list[np.ndarray]] = {id: [] for id in first}
     for masks in masklet.track(network, frames, prompts):
@@ -116,7 +119,7 @@ def follow(network: masklet.Sam2, frames: np.ndarray, first: dict[int, np.ndarra
 
 
 def carried(before: np.ndarray, after: np.ndarray, mask: np.ndarray, next_mask: np.ndarray) -> float:
-    """IoU of a mask, carried along by optical flow, with that of the next frame."""
+    """IoU of a mask, moved by optical flow, with the mask of the next frame."""
     flow = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_FAST).calc(after, before, None)
     ys, xs = np.mgrid[: mask.shape[0], : mask.shape[1]].astype(np.float32)
     moved = cv2.remap(mask.astype(np.uint8) * 255, xs + flow[..., 0], ys + flow[..., 1], cv2.INTER_LINEAR)
@@ -124,13 +127,13 @@ def carried(before: np.ndarray, after: np.ndarray, mask: np.ndarray, next_mask: 
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
-    """Of two masks; 1 where both are empty."""
+    """IoU of two masks; 1 if both are empty."""
     either = (a | b).sum()
     return float((a & b).sum() / either) if either else 1.0
 
 
 def write(folder: Path, frames: np.ndarray, masks: np.ndarray) -> None:
-    """Frames as JPEGs and masks as palette PNGs; where objects overlap, the smaller one is on top."""
+    """Write frames as JPEGs and masks as palette PNGs. Smaller objects cover larger ones."""
     (folder / "frames").mkdir(parents=True, exist_ok=True)
     (folder / "masks").mkdir(exist_ok=True)
     order = np.argsort(-masks.sum(axis=(1, 2, 3)))

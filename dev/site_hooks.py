@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: notebooks become pages, and links to files outside docs/ lead to copies.
+"""MkDocs hooks: make pages of notebooks, and copy files outside docs/ that pages link to.
 
 MkDocs calls the functions whose names begin with `on_`; `mkdocs.yml` names this file.
 """
@@ -40,9 +40,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Point links to notebooks at their pages, and those to files outside docs/ at their copies.
+    """Link to the pages of notebooks, and to the copies of files outside docs/.
 
-    A folder's name stays as text.
+    A link to a folder becomes text.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -58,18 +58,18 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Search works without a server too: by our script, in place of another host's."""
+    """Replace a script of another host by ours, so that search works without a server, too."""
     path = posixpath.relpath(SEARCH_FROM_DISK, posixpath.dirname(page.file.dest_uri) or ".")
     return SHIM.sub(f'<script src="{path}"></script>', output)
 
 
 def on_post_template(output: str, template_name: str, config: MkDocsConfig) -> str:
-    """Leave that host's script out of the page that says that there is no such page, which a server shows."""
+    """Remove that script from the 404 page."""
     return SHIM.sub("", output)
 
 
 def repository_path(uri: str, link: str) -> str | None:
-    """The path of a link's target below the repository; None if it lies in docs/."""
+    """The path of a link's target in the repository; None if it is in docs/."""
     path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(uri), link))
     return None if path.startswith(("docs/", "../")) else path
 
@@ -85,16 +85,16 @@ def source_uri(path: str) -> str:
 
 
 def source_page(path: str) -> str:
-    """A file of the repository as a page."""
+    """Convert a file of the repository to a page."""
     text = (ROOT / path).read_text("utf-8")
-    if path.endswith(".md"):  # its links are of the repository, so it is shown as it is written
+    if path.endswith(".md"):  # its links are relative to the repository, so it is shown as source
         return f"---\nsearch:\n  exclude: true\n---\n\n# {path}\n\n````markdown\n{text}\n````\n"
     language = LANGUAGES.get(Path(path).suffix, "text")
     return f"---\nsearch:\n  exclude: true\n---\n\n# {path}\n\n````{language}\n{text}\n````\n"
 
 
 def notebook_page(source: str, name: str) -> tuple[str, dict[str, bytes]]:
-    """A notebook's cells and outputs as Markdown, and its images by file name."""
+    """Convert a notebook's cells and outputs to Markdown, and its images by file name."""
     parts: list[str] = []
     images: dict[str, bytes] = {}
     for cell in nbformat.reads(source, as_version=4).cells:

@@ -1,8 +1,8 @@
-"""Install the wheel of a folder into a new environment, and run it where PATH has no compiler.
+"""Installs a wheel in a new environment, and runs it with a PATH that has no compiler.
 
     python dev/try_wheel.py dist
 
-Called by `make wheel`. Needs the package index, for masklet's dependencies.
+`make wheel` runs it. It needs the package index for masklet's dependencies.
 """
 
 import os

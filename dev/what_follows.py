@@ -1,9 +1,9 @@
-"""What held clicks and removed specks bring: the table of docs/nano.md, section "Post-processing".
+"""Measures the gain of held clicks and removed specks, for docs/nano.md, section "Post-processing".
 
 python dev/what_follows.py IMAGES
 
-IMAGES is the folder of image sets that nano was trained on. Of its held-back images, those are segmented
-that the exam does not show, up to three objects of each.
+IMAGES is the folder of image sets that nano was trained on. It segments up to three objects of
+each held-back image that is not in docs/nano-exam.txt.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from masklet.simulated_user import click_image, select_closest, select_first
 
 DOCS = Path(__file__).parents[1] / "docs"
 CLICKS = (1, 3, 5)
-SETTINGS = {  # whether clicks hold, whether specks go
+SETTINGS = {  # whether clicks are held, whether specks are removed
     "as the network answers": (False, False),
     "clicks hold": (True, False),
     "and specks go": (True, True),
@@ -40,7 +40,7 @@ SETTINGS = {  # whether clicks hold, whether specks go
 def main(
     images: Path, model: str = "nano", objects: Annotated[int, typer.Option(help="of an image")] = 3
 ) -> None:
-    """Print J and F of each setting, and how far the predicted IoU is off."""
+    """Print J, F and the error of the predicted IoU of each setting."""
     network = masklet.load(model)
     exam = set(read_names(DOCS / "nano-exam.txt"))
     names = [name for name in read_names(DOCS / "nano-held-back.txt") if name not in exam]
@@ -71,7 +71,7 @@ def main(
 
 
 def _answers(session: ImageSession, truth: np.ndarray) -> Iterator[tuple[str, np.ndarray, float]]:
-    """Each prompt's name, its mask and the mask's predicted IoU."""
+    """The name, mask and predicted IoU of each prompt."""
     turns = click_image(session, truth, max(CLICKS), select_first)
     for step, (masks, mask) in enumerate(turns, start=1):
         if step in CLICKS:

@@ -1,7 +1,7 @@
-"""Compile the kernels into a wheel, for each set of instructions that they can use. Hatchling calls it.
+"""A Hatchling hook that compiles the kernels into a wheel, for each set of vector instructions.
 
-Off unless HATCH_BUILD_HOOKS_ENABLE is set, as `make wheel` does: `pip install .` gives a wheel without
-compiled parts, which compiles them where there is a compiler.
+It runs only if HATCH_BUILD_HOOKS_ENABLE is set, as in `make wheel`. `pip install .` builds a wheel without
+compiled kernels, which are then compiled on the user's machine if it has a compiler.
 """
 
 import importlib.util
@@ -17,7 +17,7 @@ LIBRARY = Path("src", "masklet", "backends", "native", "library.py")
 
 
 def load_library_module(path: Path) -> ModuleType:
-    """The project's module that names libraries and their flags; it imports Python's own modules only."""
+    """Load masklet's module of library names and compiler flags, which imports only the standard library."""
     spec = importlib.util.spec_from_file_location("masklet_kernels_library", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -26,7 +26,7 @@ def load_library_module(path: Path) -> ModuleType:
 
 
 def platform_tag() -> str:
-    """Systems with this C library or a newer one."""
+    """The platform tag of systems with this version of the C library or a newer one."""
     _, version = platform.libc_ver()
     major, minor = version.split(".")[:2]
     return f"manylinux_{major}_{minor}_x86_64"
