@@ -32,11 +32,8 @@ GRID = Grid(
     box_nms_thresh=0.5,
 )
 SMALLEST, LARGEST = 0.004, 0.6  # minimum and maximum area, as shares of the frame
-AGREE, AGREE_FIRST, CARRIED = (
-    0.75,
-    0.8,
-    0.6,
-)  # minimum IoU: of both directions on a frame, on the first frame, and with optical flow
+# Minimum IoU: of both directions on a frame, on the first frame, and with optical flow.
+AGREE, AGREE_FIRST, CARRIED = 0.75, 0.8, 0.6
 ONE_PIECE = 0.8  # minimum share of the largest piece of a mask, on every frame
 MOST = 6  # maximum number of tracked objects in a stretch
 
