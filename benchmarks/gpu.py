@@ -60,9 +60,7 @@ FRAME_SIZE = (720, 1280)
 REFERENCE = "masklet"  # others' masks are compared with those of this one
 SLOW_STARTER = "original, vos_optimized"  # tunes kernels before its first frame
 WARM_UP = FULL + 8  # frames after which memory is full and its graph has been compiled, recorded and replayed
-PRESENT = (
-    10.0  # bias of the object score in random weights, so that objects stay in the frame and masks can differ
-)
+PRESENT = 10.0  # bias of random weights' object score, so that objects stay in the frame and masks can differ
 
 
 Key = tuple[str, int, str, "Settings"]

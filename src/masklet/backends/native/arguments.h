@@ -1,4 +1,4 @@
-// The structs that Python hands over (native/kernels.py has the same, and compares their sizes when it loads the library).
+// The structs that Python passes. native/kernels.py defines the same structs, and compares their sizes when it loads the library.
 
 #pragma once
 
@@ -7,10 +7,10 @@
 
 namespace {
 
-// Rows of float32; their channels lie side by side.
+// Rows of float32 with contiguous channels.
 struct Matrix {
     const float* data;
-    int64_t stride;  // from a row to the next, in floats
+    int64_t stride;  // distance between rows, in floats
     int64_t rows;
     int columns;
 };
@@ -35,51 +35,51 @@ struct KeyValues {
 // A packed linear layer with the layer norm before it and the activation after it.
 struct Layer {
     const void* weight;
-    const float *scale, *bias;             // as long as the panels are wide
-    const float *norm_weight, *norm_bias;  // null where there is no norm
+    const float *scale, *bias;             // one value for each row of the panels
+    const float *norm_weight, *norm_bias;  // null without a norm
     float norm_eps;
     int inputs, outputs;
     int activation;  // 0 none, 1 ReLU, 2 GELU, 3 ReLU6
 };
 
-// A block of Hiera whose attention stays within windows.
+// A block of Hiera with windowed attention.
 struct HieraBlock {
     Layer shortcut, qkv, out, mlp[2];
     int heads;
     int window;         // side of a window, in cells
-    int stride;         // 2 where four cells become one by taking maxima of queries and shortcut; else 1, without shortcut
+    int stride;         // 2: queries and shortcut are pooled by the maximum of 2 x 2 cells; 1: no pooling and no shortcut
     float logit_scale;
 };
 
-// The mask decoder's upscaling: twice by two, then a product with each mask's weights.
+// The mask decoder's upscaling: two doublings, then a product with each mask's weights.
 struct Upscaling {
-    Layer up1, up2;              // from a cell to four; the norm of up2 and a GELU come before it
-    const float *middle, *fine;  // added after each: (2h, 2w, inputs of up2), (4h, 4w, outputs of up2 / 4)
+    Layer up1, up2;              // from one cell to four; up2 follows its norm and a GELU
+    const float *middle, *fine;  // added after up1 and up2: (2h, 2w, inputs of up2), (4h, 4w, outputs of up2 / 4)
     const float* mask_weights;   // (masks, outputs of up2 / 4)
     int height, width, masks;
 };
 
-// A block of EfficientNet-Lite: widen, convolve each channel alone, narrow, with ReLU6 after the first two.
+// An inverted residual block of EfficientNet-Lite: expand, depthwise convolution, project; ReLU6 after the first two.
 struct InvertedResidual {
-    Layer expand;                 // its weight is null where the block does not widen
+    Layer expand;                 // its weight is null if the block does not expand
     Layer project;
     const float *kernel, *bias;   // of the depthwise convolution: (side, side, hidden), (hidden)
     int side, stride, hidden;
     int residual;                 // whether the input is added to the result
 };
 
-// The first convolution of EfficientNet-Lite, 3 x 3 at stride 2, over a planar image whose colours are scaled and shifted.
+// The stem of EfficientNet-Lite: scales and shifts the colours of a planar image, then a 3 x 3 convolution at stride 2.
 struct Stem {
     Layer layer;                              // inputs (row, column, colour), padded
-    const float *input_scale, *input_shift;  // of each colour
+    const float *input_scale, *input_shift;  // for each colour
 };
 
-// A 3 x 3 convolution at stride 2 over a map with a border of zeros, then a layer norm and a GELU.
+// A 3 x 3 convolution at stride 2 with zero padding, then a layer norm and a GELU.
 struct Downsampling {
     Layer layer;                             // inputs (row, column, channel), padded
-    const float *norm_weight, *norm_bias;    // as long as the layer's outputs
+    const float *norm_weight, *norm_bias;    // one value for each output of the layer
     float norm_eps;
-    int channels;                            // of the map
+    int channels;                            // channels of the map
 };
 
 static_assert(sizeof(void*) == 8 && sizeof(int) == 4, "the layout below is that of 64-bit systems");

@@ -8,7 +8,7 @@
 
 namespace {
 
-inline Floats exp(Floats x) {  // for -1e4 <= x <= 0, as softmax needs it; relative error below 3e-7
+inline Floats exp(Floats x) {  // for -1e4 <= x <= 0, the range of softmax; relative error below 3e-7
     const Floats whole = round(mul(x, set1(1.44269504f)));
     const Floats f = fmadd(x, set1(1.925963e-8f), fmsub(x, set1(1.44269502f), whole));
     Floats p = set1(1.5252734e-5f);
@@ -17,7 +17,7 @@ inline Floats exp(Floats x) {  // for -1e4 <= x <= 0, as softmax needs it; relat
     return scale_by_power_of_two(p, whole);
 }
 
-inline Floats approximate_exp(Floats x) {  // the same with a relative error below 2e-4, for integer kernels
+inline Floats approximate_exp(Floats x) {  // with a relative error below 2e-4, for integer kernels
     const Floats whole = round(mul(x, set1(1.44269504f)));
     const Floats f = fmsub(x, set1(1.44269504f), whole);
     Floats p = set1(5.6171544e-2f);
@@ -25,7 +25,7 @@ inline Floats approximate_exp(Floats x) {  // the same with a relative error bel
     return scale_by_power_of_two(p, whole);
 }
 
-inline Floats gelu(Floats x) {  // through erf, Abramowitz and Stegun 7.1.26
+inline Floats gelu(Floats x) {  // by erf, Abramowitz and Stegun 7.1.26
     const Floats z = abs(mul(x, set1(0.70710678f)));
     const Floats t = div(set1(1.0f), fmadd(z, set1(0.3275911f), set1(1.0f)));
     Floats p = set1(1.061405429f);
@@ -38,7 +38,7 @@ inline Floats gelu(Floats x) {  // through erf, Abramowitz and Stegun 7.1.26
     return fmadd(abs(half), erf, half);
 }
 
-inline Floats approximate_gelu(Floats x) {  // a polynomial of the normal distribution, to 5e-5, for integer kernels
+inline Floats approximate_gelu(Floats x) {  // by a polynomial of the normal distribution with an error below 5e-5, for integer kernels
     const Floats z = min(max(x, set1(-4.3f)), set1(4.3f)), square = mul(z, z);
     Floats p = set1(5.1611264e-11f);
     for (const float coefficient : {-5.0362908e-09f, 2.1692756e-07f, -5.4922028e-06f, 9.223705e-05f, -0.0011027155f, 0.0098008142f, -0.066327102f, 0.39889663f})

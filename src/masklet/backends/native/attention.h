@@ -1,9 +1,9 @@
 // Softmax attention over packed keys and values.
 //
-// It goes through the keys in blocks with a running maximum (arXiv 2205.14135). Logits, softmax and results are float32
-// throughout. With integers the weights of a block are steps of its largest one, so that the small weights of a long memory
-// are not lost beside one large weight, and a column of values is steps of its own largest value: 255 and 127 steps in
-// 8 bits, 4095 and 2047 in 16, as much as the sum of a block's products holds.
+// Keys are processed in blocks with a running maximum (arXiv 2205.14135). Logits, softmax and results are float32. Integer
+// weights are quantized relative to the largest weight of their block, so that the small weights of a long memory are not
+// rounded to zero beside one large weight. Each column of values is quantized relative to its largest value. There are 255
+// and 127 steps in 8 bits, and 4095 and 2047 in 16 bits, which is the most for which a block's sum does not overflow.
 
 #pragma once
 
@@ -15,17 +15,17 @@
 
 namespace {
 
-constexpr int KEY_BLOCK = 256;  // keys between two corrections of the running maximum
-constexpr float MASKED_LOGIT = -1e4f;  // added to the logits of padding
+constexpr int KEY_BLOCK = 256;  // keys per block; the running maximum is updated after each
+constexpr float MASKED_LOGIT = -1e4f;  // the bias of padded keys
 static_assert(WeightFormat<int16_t>::STEPS * WeightFormat<int16_t>::VALUE_STEPS < std::numeric_limits<int32_t>::max() / KEY_BLOCK);
 
-using Factors = std::pair<float, float>;  // of the sums so far, and of what is added to them
+using Factors = std::pair<float, float>;  // factors of the earlier sums, and of the new terms
 
 // The running softmax of one query.
 struct Softmax {
     float maximum = -std::numeric_limits<float>::infinity(), sum = 0;
 
-    // The weights of a block of keys. Returns the factors of the earlier blocks' sums, and of this block's.
+    // Computes the weights of a block of keys. Returns the factors of the earlier blocks' sums, and of this block's.
     template <class Value>
     Factors step(const float* logits, int count, typename WeightFormat<Value>::Weight* weights) {
         constexpr float STEPS = WeightFormat<Value>::STEPS;
@@ -87,7 +87,7 @@ void sum_weighted(const float* weights, const float* values, int count, int keys
     }
 }
 
-// The same in integers.
+// The same for integers.
 template <class Value>
 void sum_weighted(const typename WeightFormat<Value>::Weight* weights, const Value* values, int count, int keys, int e,
                   const Factors* factors, float* acc) {
@@ -113,7 +113,7 @@ void sum_weighted(const typename WeightFormat<Value>::Weight* weights, const Val
 }
 
 template <class Number, class Value>
-struct TypedKeys {  // KeyValues of a kind of number
+struct TypedKeys {  // KeyValues of a number type
     const typename Number::Panel* panels;
     const float *scale, *bias;
     int64_t count;
@@ -123,7 +123,7 @@ struct TypedKeys {  // KeyValues of a kind of number
 };
 
 template <class Number, class Value>
-struct Attention {  // of up to ROW_BLOCK queries: the workspace of one thread
+struct Attention {  // the workspace of one thread, for up to ROW_BLOCK queries
     RowBlock<Number> block;
     std::vector<float> logits, acc;
     std::vector<typename WeightFormat<Value>::Weight> weights;

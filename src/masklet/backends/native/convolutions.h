@@ -1,13 +1,13 @@
-// The convolutions of EfficientNet-Lite, which are its stem, its inverted residual blocks, and depthwise ones; and those that
-// shrink a mask for the memory encoder.
+// The convolutions of EfficientNet-Lite: its stem, its inverted residual blocks, and depthwise convolutions; and those that
+// downsample a mask for the memory encoder.
 //
-// Maps are (h, w, channels) with the channels of a cell side by side, padded with zeros to a multiple of LANES. A pointwise
-// convolution is then a linear layer over cells (linear.h). A depthwise one multiplies each channel by its own side x side
-// weights, in float32 for every kind of number: it is a tenth of the arithmetic and rounding it would save nothing.
+// Maps are (h, w, channels) with contiguous channels, padded with zeros to a multiple of LANES. A pointwise convolution is
+// then a linear layer over cells (linear.h). A depthwise convolution is computed in float32 for every number type: it is a
+// tenth of the arithmetic, so quantizing it would save no time.
 //
-// A block widens its map six times. The wide map is never written as a whole: a BAND of its rows, small enough for the
-// second cache, is widened, convolved and narrowed before the next. A ring of rows holds the band; those that the next
-// band needs too stay in it.
+// A block expands its map to six times the channels. The expanded map is never stored as a whole: a BAND of its rows, which
+// fits into the second-level cache, is expanded, convolved and projected before the next one. A ring buffer holds the
+// band's rows, and keeps those that the next band also needs.
 
 #pragma once
 
@@ -18,10 +18,10 @@
 
 namespace {
 
-constexpr int64_t BAND_BYTES = 640 << 10;  // of a widened map
-constexpr int NARROWED_CELLS = 24;         // at least so many cells are narrowed at a time, three register tiles
+constexpr int64_t BAND_BYTES = 640 << 10;  // maximum size of a band of the expanded map
+constexpr int NARROWED_CELLS = 24;         // minimum number of cells that are projected together: three register tiles
 
-inline int padding_before(int side, int stride) {  // TensorFlow's: at stride 2 the extra cell is at the right and the bottom
+inline int padding_before(int side, int stride) {  // TensorFlow's padding: at stride 2 the extra cell is at the right and the bottom
     return stride == 1 ? side / 2 : (side - 2) / 2;
 }
 inline int convolved_length(int length, int stride) { return length / stride; }
@@ -29,15 +29,15 @@ inline int convolved_length(int length, int stride) { return length / stride; }
 struct Depthwise {
     const float *kernel, *bias;  // (side, side, channels), (channels)
     int side, stride, channels;
-    bool clips;  // to 0 ... 6
+    bool clips;  // clamps to 0 ... 6
 };
 
-// One output row of a depthwise convolution. rows[dy] are its `side` input rows, each of `width` cells.
+// Computes an output row of a depthwise convolution. rows[dy] are its `side` input rows, each of `width` cells.
 template <int SIDE>
 void convolve_row(const Depthwise& conv, const float* const* rows, int width, int out_width, float* out) {
     const int channels = conv.channels, stride = conv.stride, before = padding_before(SIDE, stride);
     const Floats lowest = set1(conv.clips ? 0.0f : -3e38f), highest = set1(conv.clips ? 6.0f : 3e38f);
-    // Outputs from `begin` to `end` see no cell outside of the map.
+    // Outputs from `begin` to `end` need no cells outside the map.
     const int begin = std::min((before + stride - 1) / stride, out_width);
     const int end = std::max(begin, std::min(out_width, width + before >= SIDE ? (width + before - SIDE) / stride + 1 : 0));
     for (int c = 0; c < channels; c += LANES) {
@@ -79,7 +79,7 @@ inline void convolve_row(const Depthwise& conv, const float* const* rows, int wi
 
 constexpr int LARGEST_SIDE = 7;
 
-// The rows of a map from which output row y is made; `row_at(row)` says where a row lies, `outside` is a row of zeros.
+// The input rows of output row y. `row_at(row)` returns the address of a row; `outside` is a row of zeros.
 template <class RowAt>
 void find_rows(const Depthwise& conv, int y, int height, const float* outside, const RowAt& row_at, const float** rows) {
     const int top = y * conv.stride - padding_before(conv.side, conv.stride);
@@ -100,7 +100,7 @@ void run_depthwise(const Depthwise& conv, const float* x, int h, int w, float* o
     });
 }
 
-// The widened map of a block: the rows of the band that is worked on, or the map itself where the block does not widen.
+// The expanded map of a block: the rows of the current band, or the map itself if the block does not expand.
 template <class Number>
 class WidenedRows {
   public:
@@ -110,7 +110,7 @@ class WidenedRows {
 
     const float* at(int row) const { return ring ? &ring[row % capacity * row_floats] : x + row * row_floats; }
 
-    // Widens the rows before `last` that are not there yet.
+    // Expands the missing rows before `last`.
     void widen_until(int last) {
         while (ring && done < last) {
             const int slot = done % capacity, count = std::min(last - done, capacity - slot);
@@ -129,13 +129,13 @@ class WidenedRows {
     int done = 0;
 };
 
-// A map (h, w, inputs) through a block: out (h / stride, w / stride, outputs).
+// Computes a block for a map (h, w, inputs): out (h / stride, w / stride, outputs).
 template <class Number>
 void run_inverted_residual(const InvertedResidual& block, const float* x, int h, int w, float* out) {
     const Depthwise conv{block.kernel, block.bias, block.side, block.stride, block.hidden, true};
     const int out_h = convolved_length(h, conv.stride), out_w = convolved_length(w, conv.stride), outputs = block.project.outputs;
     const int64_t row_floats = static_cast<int64_t>(w) * conv.channels;
-    const int at_once = (NARROWED_CELLS + out_w - 1) / out_w;  // output rows that a thread takes
+    const int at_once = (NARROWED_CELLS + out_w - 1) / out_w;  // output rows per thread and chunk
     const int fitting = static_cast<int>(BAND_BYTES / (row_floats * static_cast<int64_t>(sizeof(float))));
     const int band = std::max(1, (fitting - conv.side) / conv.stride / at_once) * at_once;  // output rows
     const std::vector<float> outside(row_floats);
@@ -160,7 +160,7 @@ void run_inverted_residual(const InvertedResidual& block, const float* x, int h,
     }
 }
 
-// The stem's 3 x 3 convolution at stride 2, of a planar image (3, h, w): out (h / 2, w / 2, outputs).
+// Computes the stem's 3 x 3 convolution at stride 2 for a planar image (3, h, w): out (h / 2, w / 2, outputs).
 void run_stem(const Stem& stem, const float* image, int h, int w, float* out) {
     constexpr int COLORS = 3, SIDE = 3, PATCH = SIDE * SIDE * COLORS;
     const int out_h = convolved_length(h, 2), out_w = convolved_length(w, 2), inputs = stem.layer.inputs;
@@ -184,14 +184,14 @@ void run_stem(const Stem& stem, const float* image, int h, int w, float* out) {
     });
 }
 
-// A map (h, w, channels) at half its height and width: out (h / 2, w / 2, outputs). h and w are even.
+// Downsamples a map (h, w, channels), whose h and w are even: out (h / 2, w / 2, outputs).
 template <class Number>
 void run_downsampling(const Downsampling& down, const float* x, int h, int w, float* out) {
     constexpr int SIDE = 3;
     const int out_w = w / 2, channels = down.channels, inputs = down.layer.inputs, outputs = down.layer.outputs;
     const int row_floats = SIDE * channels;  // of a patch
     in_parallel(h / 2, [&](Chunks& chunks) {
-        std::vector<float> patches(static_cast<size_t>(out_w) * inputs);  // what lies beyond the left border stays zero
+        std::vector<float> patches(static_cast<size_t>(out_w) * inputs);  // the cells left of the map stay zero
         LayerStack<Number> layer(&down.layer, 1);
         for (int64_t y; chunks.take(y);) {
             for (int dy = 0; dy < SIDE; dy++) {

@@ -1,4 +1,4 @@
-// A block of Hiera whose attention stays within windows, from map to map.
+// A block of Hiera with windowed attention.
 
 #pragma once
 
@@ -22,29 +22,29 @@ void take_maxima_of_four(const float* x, int64_t stride, int64_t n, int d, float
 
 inline int64_t count_windows(int64_t side, int window) { return (side + window - 1) / window; }
 
-// Windows that a thread takes at a time: together they have about ROW_BLOCK queries.
+// Windows per thread and chunk, with about ROW_BLOCK queries in total.
 inline int windows_at_once(const HieraBlock& block) {
     return std::max(1, ROW_BLOCK * block.stride * block.stride / (block.window * block.window));
 }
 
-// Some windows at a time: the workspace of one thread. The cells of a window outside of the map are zeros after the norm, all
-// alike, so one key with the logarithm of their number as its bias stands for them.
+// The workspace of one thread, which computes some windows at a time. All cells of a window outside the map are zeros after
+// the norm, so one key represents them, with the logarithm of their number as its bias.
 template <class Number>
 struct WindowAttentionBlock {
-    using AttentionNumber = std::conditional_t<std::is_same_v<Number, Int8>, Int16, Number>;  // 16 bits are cheap for few keys
+    using AttentionNumber = std::conditional_t<std::is_same_v<Number, Int8>, Int16, Number>;  // 16 bits cost little time, because a window has few keys
 
     const HieraBlock& block;
     const int h, w;                          // of the map
-    const int c, width, d, o;                // channels of the map, of all heads, of one head, and of the map that comes out
-    const int window_cells, merged, at_once; // cells of a window; cells that become one; windows that a thread takes at a time
+    const int c, width, d, o;                // channels: of the map, of all heads, of one head, and of the output
+    const int window_cells, merged, at_once; // cells of a window; cells that are pooled to one; windows per chunk
     LayerStack<Number> shortcut, qkv, out, mlp;
     Attention<AttentionNumber, float> attention;
     PanelWriter<AttentionNumber> writer;
     std::vector<float> rows, projected, queries, attended, shortcut_rows, pooled_shortcut, out_rows;
     std::vector<typename AttentionNumber::Panel> panels;
     std::vector<float> scale, bias, values, value_scale;
-    std::vector<int64_t> output_cell;  // of the map that comes out, for each query
-    std::vector<int64_t> window_ends;  // of each window among the rows
+    std::vector<int64_t> output_cell;  // the output cell of each query
+    std::vector<int64_t> window_ends;  // the end of each window in the rows
 
     WindowAttentionBlock(const HieraBlock& block, int h, int w)
         : block(block), h(h), w(w), c(block.qkv.inputs), width(block.qkv.outputs / 3), d(width / block.heads), o(block.out.outputs),

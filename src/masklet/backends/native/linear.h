@@ -1,6 +1,6 @@
-// Linear layers, one or several in a row, each with a layer norm before it and an activation after it.
+// One or several successive linear layers, each with a layer norm before it and an activation after it.
 //
-// A thread takes ROW_BLOCK rows through all layers, so that the wide rows between layers stay in its cache.
+// A thread computes all layers for ROW_BLOCK rows, so that the wide rows between layers stay in its cache.
 
 #pragma once
 
@@ -31,7 +31,7 @@ void normalize(const Layer& layer, const float* x, float* out) {
 }
 
 template <class Number>
-struct LayerStack {  // layers one after the other: the workspace of one thread
+struct LayerStack {  // the workspace of one thread for successive layers
     const Layer* layers;
     int count;
     std::vector<RowBlock<Number>> blocks;
@@ -45,7 +45,7 @@ struct LayerStack {  // layers one after the other: the workspace of one thread
         }
     }
 
-    // out (n, outputs) = the last layer of x (n, inputs), plus the residual unless it is null.
+    // out (n, outputs) = all layers of x (n, inputs), plus the residual unless it is null.
     void run(const float* x, int64_t n, const float* residual, float* out) {
         const int inputs = layers[0].inputs, outputs = layers[count - 1].outputs;
         for (int64_t first = 0; first < n; first += ROW_BLOCK) {

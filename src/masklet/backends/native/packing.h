@@ -1,41 +1,41 @@
 // The layout of packed keys, layers and values.
 //
 // PANELS (keys, and the weights of layers). A matrix of m rows and d channels is cut into panels of LANES = 16 rows, so that
-// one register holds a channel of sixteen rows. Within a panel the channels follow one another, and the sixteen rows of a
-// channel lie side by side:
+// one register holds a channel of sixteen rows. Within a panel, channels follow one another, and the sixteen rows of a
+// channel are contiguous:
 //
 //     32 bits   panel p, channel c:   x[16p][c]  x[16p+1][c]  ...  x[16p+15][c]            16 floats
 //     16 bits   channels in pairs:    x[16p][c]  x[16p][c+1]  x[16p+1][c]  x[16p+1][c+1]   32 int16: 16 lanes of two
 //      8 bits   channels in fours:    x[16p][c..c+3]  x[16p+1][c..c+3]  ...                64 uint8: 16 lanes of four
 //
-// so element (row, c) of a matrix lies at
+// so the index of element (row, c) is
 //
 //     (row / 16) * 16 * d  +  (c / GROUP) * 16 * GROUP  +  (row % 16) * GROUP  +  c % GROUP,     GROUP = 1, 2, 4
 //
-// GROUP is what one instruction multiplies and sums per lane (fma, vpdpwssd, vpdpbusd). The kernel broadcasts GROUP channels
-// of one query, multiplies them with a register of the panel, and so adds to sixteen dot products at once; a tile of
-// TILE_ROWS queries by TILE_PANELS panels (simd.h) stays in registers over all channels. d is a multiple of 16, m is padded
-// to a multiple of 32 (two panels) with zeros whose scale is 0, and attention's bias of -1e4 keeps padded keys out.
+// GROUP is the number of products that one instruction sums per lane (fma, vpdpwssd, vpdpbusd). The kernel broadcasts GROUP
+// channels of one query and multiplies them by a register of the panel, which adds to sixteen dot products at once. The sums
+// of a tile of TILE_ROWS queries by TILE_PANELS panels (simd.h) stay in registers over all channels. d is a multiple of 16.
+// m is padded to a multiple of 32 (two panels) with zeros of scale 0; attention excludes padded keys by a bias of -1e4.
 //
-// Each row has a scale, the size of its integers' step: the product of row i and key j is sum * scale_i * scale_j. In 8 bits
-// panels are unsigned (x + 128), since vpdpbusd wants one unsigned side; 128 times the sum of the other row is subtracted.
+// Each row has a scale, its quantization step: the product of row i and key j is sum * scale_i * scale_j. In 8 bits, panels
+// are unsigned (x + 128), because vpdpbusd needs one unsigned operand; 128 times the sum of the other row is subtracted.
 //
-// VALUES (m keys, e columns) are multiplied from the other side: a weight of a query with a key's whole row. In 32 bits they
-// are plain rows. In integers the values of 2 (16 bits) or 4 (8 bits) neighbouring keys lie together for each column,
+// VALUES (m keys, e columns). A query's weight is multiplied by the whole row of a key. In 32 bits, values are plain rows. In
+// integers, the values of 2 (16 bits) or 4 (8 bits) neighbouring keys are contiguous for each column,
 //
 //     (key / GROUP) * GROUP * e  +  column * GROUP  +  key % GROUP
 //
-// so that one instruction sums over GROUP keys. Each column has a scale of its own. Keys are padded with zeros to 32 here too.
+// so that one instruction sums over GROUP keys. Each column has its own scale. Keys are padded with zeros to 32 here, too.
 //
-// CONVOLUTIONS (convolutions.h). A map is (h, w, channels): the channels of a cell lie side by side and are padded with zeros to
-// a multiple of LANES, so 24 channels take 32 floats a cell. A pointwise convolution is a layer over cells, packed in panels as
-// above; rows of zeros in its weight and bias fill up the outputs, so that the padding of the next map is zero again. The stem's
-// weight is a layer too, its 27 inputs in the order (row, column, colour) and filled up to 32. A depthwise kernel is not packed
-// in panels, since nothing is summed over channels: it is (side, side, channels) in float32,
+// CONVOLUTIONS (convolutions.h). A map is (h, w, channels) with contiguous channels, padded with zeros to a multiple of LANES,
+// so 24 channels take 32 floats per cell. A pointwise convolution is a layer over cells, packed in panels as above. Rows of
+// zeros in its weight and bias pad its outputs, so that the padding of the next map is zero again. The stem's weight is a
+// layer, too, with its 27 inputs in the order (row, column, colour), padded to 32. A depthwise kernel is not packed in panels,
+// because nothing is summed over channels: it is (side, side, channels) in float32,
 //
 //     (dy * side + dx) * channels  +  channel
 //
-// so that one register holds a tap of sixteen channels, and side * side of them stay in registers along a row.
+// so that one register holds a tap of sixteen channels, and all side * side taps stay in registers along a row.
 
 #pragma once
 
@@ -49,8 +49,8 @@
 
 namespace {
 
-constexpr int PANEL_PAIR = 2 * LANES;  // rows come in multiples of this
-constexpr int PACKED_ROWS = 64;        // rows that a thread packs at a time
+constexpr int PANEL_PAIR = 2 * LANES;  // numbers of rows are padded to multiples of this
+constexpr int PACKED_ROWS = 64;        // rows per thread and chunk
 
 inline int64_t padded_rows(int64_t count) { return (count + PANEL_PAIR - 1) / PANEL_PAIR * PANEL_PAIR; }
 
@@ -73,7 +73,7 @@ struct PanelWriter {
     }
 };
 
-// Packs all rows; the first `rotated` of them are rotated before, by the angles over and over.
+// Packs all rows. The first `rotated` of them are rotated before; the angles are repeated as often as needed.
 template <class Number>
 void pack_panels(const Matrix& x, const Rotation* rotation, int64_t rotated, void* panels, float* scale) {
     const int d = x.columns;
@@ -93,7 +93,7 @@ void pack_panels(const Matrix& x, const Rotation* rotation, int64_t rotated, voi
     });
 }
 
-// How attention weights are kept for values of each kind, in how many steps, and how many keys' values lie together.
+// For values of each number type: the type of attention weights, the numbers of steps, and the keys whose values are contiguous.
 template <class Value>
 struct WeightFormat;
 template <>

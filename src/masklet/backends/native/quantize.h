@@ -1,13 +1,13 @@
-// How rows of float32 become rows of 32, 16 or 8 bits, and how such rows are multiplied with packed panels (packing.h).
+// Quantizes rows of float32 to 32, 16 or 8 bits, and multiplies them by packed panels (packing.h).
 //
 // 32 bits: float32, as torch computes, except for the order of sums.
-// 16 bits: a step is so small that the longest chunk of 128 channels has length 46,000, so no sum of a chunk's products
-//     exceeds 31 bits (Cauchy-Schwarz); chunks are summed in float32.
+// 16 bits: the step is chosen so that the longest chunk of 128 channels, as a vector, has length 46,000. Then no sum of a
+//     chunk's products exceeds 31 bits (Cauchy-Schwarz). Chunks are summed in float32.
 // 8 bits: 127 steps of the row's own largest value.
 //
-// Each kind of number has: Row, Panel and Value, the types of a row, of a packed panel and of attention's values; GROUP, the
-// channels that lie together in a panel; `quantize`, which writes a row and returns its step, and for 8 bits the sum of its
-// integers; `to_panel`, a row's number as the panel holds it; `multiply`, the products of ROWS rows with two panels.
+// Each number type has: Row, Panel and Value, the element types of a row, of a packed panel and of attention's values; GROUP,
+// the number of contiguous channels in a panel; `quantize`, which writes a row and returns its step, and for 8 bits the sum of
+// its integers; `to_panel`, which converts a row's number for the panel; `multiply`, the products of ROWS rows by two panels.
 
 #pragma once
 
@@ -20,12 +20,12 @@
 
 namespace {
 
-constexpr int ROWS = 8;         // rows in one step of the inner product, which takes two panels
-constexpr int ROW_BLOCK = 64;   // rows that a thread works on at a time
+constexpr int ROWS = 8;         // rows in one step of the inner product, which uses two panels
+constexpr int ROW_BLOCK = 64;   // rows per thread and chunk
 
 using Products = Floats[ROWS][2];
 
-// The product of ROWS rows with two panels, in parts whose sums fit into the registers.
+// The product of ROWS rows by two panels, in parts whose sums fit into the registers.
 template <class Function>
 [[gnu::always_inline]] inline void for_each_part(Function part) {
     for (int left = 0; left < 2; left += TILE_PANELS)
@@ -150,7 +150,7 @@ struct Int8 {
         return most / 127.0f;
     }
 
-    // The instruction takes one side unsigned: panels carry an offset of 128, and the rows' sums correct for it.
+    // One operand of the instruction is unsigned: panels have an offset of 128, which the rows' sums correct.
     static uint8_t to_panel(int8_t x) { return static_cast<uint8_t>(x + 128); }
 
     [[gnu::always_inline]] static void multiply(const int8_t* rows, const int32_t* sums, int d, const uint8_t* panel, Products out) {
@@ -186,7 +186,7 @@ void rotate_row(const float* x, const float* cosines, const float* sines, int d,
 }
 
 template <class Number>
-struct RowBlock {  // up to BLOCK quantized rows: queries, or the inputs of a layer
+struct RowBlock {  // up to BLOCK quantized rows: queries, or inputs of a layer
     std::vector<typename Number::Row> rows;
     float scale[ROW_BLOCK];
     int32_t sum[ROW_BLOCK];

@@ -1,4 +1,4 @@
-// Sixteen numbers at a time: one register where the CPU has AVX512-VNNI, else two of AVX2.
+// Vectors of sixteen numbers: one register if the CPU has AVX512-VNNI, otherwise two of AVX2.
 
 #pragma once
 
@@ -12,7 +12,7 @@ constexpr int LANES = 16;
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 
-// The register tile of the inner products: its rows, and the panels beside one another, whose sums fit into registers.
+// The register tile of the inner products: the numbers of rows and of panels whose sums fit into registers.
 constexpr int TILE_ROWS = 8, TILE_PANELS = 2;
 
 using Floats = __m512;
@@ -48,10 +48,10 @@ inline Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
 inline int32_t reduce_add(Ints x) { return _mm512_reduce_add_epi32(x); }
 inline Ints dot_16(Ints to, Ints a, Ints b) {  // adds two products to each lane
     to = _mm512_dpwssd_epi32(to, a, b);
-    asm volatile("" : "+v"(to));  // keeps the sum in its register: the compiler would copy sums, and run out of registers
+    asm volatile("" : "+v"(to));  // keeps the sum in its register; otherwise the compiler copies sums and spills registers
     return to;
 }
-inline Ints dot_8(Ints to, Ints a, Ints b) {  // four; a is unsigned
+inline Ints dot_8(Ints to, Ints a, Ints b) {  // adds four products to each lane; a is unsigned
     to = _mm512_dpbusd_epi32(to, a, b);
     asm volatile("" : "+v"(to));
     return to;
@@ -71,7 +71,7 @@ struct Ints {
 inline Floats set1(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 inline Floats load(const float* x) { return {_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8)}; }
 template <class Pair>
-inline Pair in_registers(Pair x) {  // else the compiler reads it from memory again for each row
+inline Pair in_registers(Pair x) {  // otherwise the compiler reads it from memory for each row
     asm("" : "+x"(x.low), "+x"(x.high));
     return x;
 }
@@ -93,7 +93,7 @@ inline Floats abs(Floats x) {
     return {_mm256_andnot_ps(sign, x.low), _mm256_andnot_ps(sign, x.high)};
 }
 inline Floats round(Floats x) { return {_mm256_round_ps(x.low, 8), _mm256_round_ps(x.high, 8)}; }
-inline __m256 scale_by_power_of_two(__m256 x, __m256 whole) {  // for powers up to 127; results below the smallest float are zero
+inline __m256 scale_by_power_of_two(__m256 x, __m256 whole) {  // for exponents up to 127; results below the smallest float are zero
     const __m256i power = _mm256_cvtps_epi32(_mm256_max_ps(whole, _mm256_set1_ps(-127.0f)));
     return _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(power, _mm256_set1_epi32(127)), 23)));
 }
@@ -136,14 +136,14 @@ inline int32_t reduce_add(Ints x) {
     four = _mm_add_epi32(four, _mm_unpackhi_epi64(four, four));
     return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 1)));
 }
-// One sum is finished before the next begins: all products at once would need more registers than there are.
+// Each sum is finished before the next starts, because all products at once would need too many registers.
 inline __m256i dot_16(__m256i to, __m256i a, __m256i b) {
     to = _mm256_add_epi32(to, _mm256_madd_epi16(a, b));
     asm volatile("" : "+x"(to));
     return to;
 }
 inline Ints dot_16(Ints to, Ints a, Ints b) { return {dot_16(to.low, a.low, b.low), dot_16(to.high, a.high, b.high)}; }
-// In 16-bit words: the instruction for bytes saturates at 15 bits.
+// Computed in 16-bit words, because the instruction for bytes saturates at 15 bits.
 inline __m256i dot_8(__m256i to, __m256i a, __m256i b) {
     const __m256i even = _mm256_madd_epi16(_mm256_and_si256(a, _mm256_set1_epi16(255)), _mm256_srai_epi16(_mm256_slli_epi16(b, 8), 8));
     const __m256i odd = _mm256_madd_epi16(_mm256_srli_epi16(a, 8), _mm256_srai_epi16(b, 8));

@@ -1,11 +1,11 @@
-// The kernels' own threads: work is taken in small chunks by whoever is awake.
+// The kernels' own threads, which take work in small chunks.
 //
-// OpenMP ends each parallel region with a barrier that every thread must reach, so on a busy machine each of a frame's
-// hundreds of calls waits until the system has run all threads. Here the caller works too, and waits only for threads that
-// are in the middle of a chunk; a thread that wakes late finds nothing left. Idle threads spin for a few microseconds, since
-// the next call usually comes at once, and then sleep.
+// OpenMP ends each parallel region with a barrier that every thread must reach. On a busy machine, each of a frame's hundreds
+// of calls then waits until the system has run all threads. Here the caller works, too, and waits only for threads that are
+// processing a chunk. A thread that wakes late finds no chunks left. Idle threads spin for a few microseconds, because the
+// next call usually comes at once, and then sleep.
 //
-// One call at a time uses the threads. Another one that comes meanwhile, from a second Python thread, runs on its own.
+// One call at a time uses the threads. A concurrent call of another Python thread runs on its own thread only.
 
 #pragma once
 
@@ -28,7 +28,7 @@ class Chunks {
   public:
     explicit Chunks(int64_t count) : count(count) {}
 
-    // Takes the next chunk; false where none is left.
+    // Takes the next chunk; false if none is left.
     bool take(int64_t& chunk) {
         chunk = next.fetch_add(1, std::memory_order_relaxed);
         return chunk < count;
@@ -61,14 +61,14 @@ class ThreadPool {
     using Call = void (*)(const void*, Chunks&);
 
     std::mutex callers;  // held by the caller that uses the threads
-    std::mutex mutex;    // of all that follows
+    std::mutex mutex;    // protects the members below
     std::condition_variable wake, done;
-    std::atomic<uint64_t> generation{0};  // of calls
-    std::atomic<int> working{0};          // helpers inside the body
-    Call call = nullptr;                  // null once a call is closed
+    std::atomic<uint64_t> generation{0};  // number of calls
+    std::atomic<int> working{0};          // helpers that are running the body
+    Call call = nullptr;                  // null after the call has ended
     const void* context = nullptr;
     Chunks* chunks = nullptr;
-    int places = 0;  // for helpers that have not joined
+    int places = 0;  // number of helpers that may still join
     int started = 0;
 
     void open(Call next_call, const void* next_context, Chunks& next_chunks, int helpers) {
@@ -112,7 +112,7 @@ class ThreadPool {
 
 std::atomic<int> thread_count{1};
 
-// Never destroyed, since its threads may outlive every static object. A forked child has none of them, and starts anew.
+// Never destroyed, because its threads may outlive static objects. A forked child has no threads and starts new ones.
 ThreadPool*& pool() {
     static ThreadPool* instance = [] {
         pthread_atfork(nullptr, nullptr, [] { pool() = new ThreadPool; });
@@ -121,7 +121,7 @@ ThreadPool*& pool() {
     return instance;
 }
 
-// Calls body(chunks) in as many threads as may run; each takes chunks until none is left.
+// Calls body(chunks) in all allowed threads; each takes chunks until none is left.
 template <class Body>
 void in_parallel(int64_t count, const Body& body) {
     pool()->run(count, thread_count.load(std::memory_order_relaxed), body);

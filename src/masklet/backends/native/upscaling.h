@@ -1,5 +1,5 @@
-// The mask decoder's way from its map to masks, in float32: the map is doubled twice, the encoder's finer maps are added, and
-// its channels are weighed for each mask.
+// The mask decoder's upscaling in float32: doubles the map twice, adds the encoder's finer maps, and multiplies channels by the
+// weights of each mask.
 
 #pragma once
 
@@ -9,10 +9,10 @@
 
 namespace {
 
-// ROW_BLOCK cells of the map at a time go all the way to logits, so that the wide maps between are never written.
+// ROW_BLOCK cells of the map at a time are computed up to the logits, so that the intermediate maps are never stored.
 struct Upscaler {
     const Upscaling& up;
-    const int c2, c4;  // channels after the first doubling, and after the second
+    const int c2, c4;  // channels after the first and the second doubling
     const Layer without_norm;
     LayerStack<Float32> first, second;
     std::vector<float> twice, four;
@@ -44,7 +44,7 @@ struct Upscaler {
         return layer;
     }
 
-    // Where the corner of a cell lies after doubling (y, x).
+    // The corner (y, x) of a cell after doubling.
     static std::pair<int, int> place(int64_t cell, int corner, int w) {
         return {static_cast<int>(cell / w * 2 + corner / 2), static_cast<int>(cell % w * 2 + corner % 2)};
     }
