@@ -25,6 +25,7 @@ VALIDATION_SIZE = 384
 MIN_VALIDATION_AREA = 0.003
 VALIDATION_STILLS = 48  # approximate number
 SEED = 41  # of the clips
+SPEED = 0.5  # of cameras and objects in composed clips
 CACHE = Path(".cache")
 # Sets that repeat one scene are drawn less often, those with many kinds of objects more often.
 WEIGHTS = {
@@ -81,11 +82,11 @@ def recipe(options: TrainingOptions) -> Recipe:
     )
     videos = labelled_videos(options.data)
 
-    def clips(size: int, frames: int, min_area: float, speed: float) -> ClipSource:
+    def clips(size: int, frames: int, min_area: float) -> ClipSource:
         mix = STILLS if frames == 1 else CLIPS
         if not assets.videos:
             mix = replace(mix, pasted_on_video=0.0)
-        composed = Composer(assets, size, frames, 4, SEED + size, mix, min_area=min_area, speed=speed).clip
+        composed = Composer(assets, size, frames, 4, SEED + size, mix, min_area=min_area, speed=SPEED).clip
         if frames == 1 or not videos:
             return composed
         real = ClipSampler(videos, size, frames, 3, SEED + size).clip
@@ -99,12 +100,10 @@ def recipe(options: TrainingOptions) -> Recipe:
         rates: tuple[float, float],
         *shares: tuple[int, int, float],
         min_area: float,
-        speed: float = 0.5,
         corrections: int = 4,
     ) -> Stage:
         sources = tuple(
-            BatchSource(clips(size, frames, min_area, speed), count, weight)
-            for frames, count, weight in shares
+            BatchSource(clips(size, frames, min_area), count, weight) for frames, count, weight in shares
         )
         return Stage(name, size, steps, rates, sources, size // 2, corrections=corrections, iou=3.0)
 
@@ -162,6 +161,6 @@ def validation_set(held_back: list[PackedImage], size: int) -> ValidationSet:
     selected = large[:: max(1, len(large) // VALIDATION_STILLS)]
     stills = validation_stills([make_still(image, size, MIN_VALIDATION_AREA) for image in selected])
     short, long = (
-        Composer(held_back, size, frames, objects=2, seed=2, min_area=0.01, speed=0.5) for frames in (8, 16)
+        Composer(held_back, size, frames, objects=2, seed=2, min_area=0.01, speed=SPEED) for frames in (8, 16)
     )
     return ValidationSet(stills, clips=(*map(short.clip, range(6)), *map(long.clip, range(3))), every=1000)
