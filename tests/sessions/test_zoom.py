@@ -19,8 +19,8 @@ from masklet.config import NANO, TINY, Sam2Config, toy
 from masklet.errors import OptionError
 from masklet.masks import Candidate, Window
 from masklet.model import Sam2
-from masklet.sessions.answer import CACHED_ANSWERS, PreparedPrompt
-from masklet.sessions.feature_cache import FeatureCache
+from masklet.sessions.answer import PreparedPrompt
+from masklet.sessions.feature_cache import CACHED_ANSWERS, FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession

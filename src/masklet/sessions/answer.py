@@ -1,10 +1,8 @@
-"""The answer to a prompt on a frame, with or without zoom, as a first prompt or a correction; and a cache of
-answers."""
+"""The answer to a prompt on a frame, with or without zoom, as a first prompt or a correction."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Generator, Hashable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,9 +13,7 @@ from masklet.model import Sam2
 from masklet.sessions.image import rank_candidates
 from masklet.tracking.step import Choice, EncodedPrompt, TrackedObject
 from masklet.types import ImageCandidates, MaskPrediction, Masks, Prompt
-from masklet.zoom import Zoom, add_tracked_box, finish
-
-CACHED_ANSWERS = 4
+from masklet.zoom import add_tracked_box
 
 SegmentImage = Callable[[Prompt, Masks | None], ImageCandidates]  # by prompt and corrected mask
 
@@ -95,72 +91,3 @@ class PreparedPrompt:
         """The answer after the object was tracked to the frame with this prompt."""
         assert obj.last is not None
         return obj.last if self.zoomed is None else replace(obj.last, iou=self.zoomed.iou[:1])
-
-
-class AnswerCache:
-    """The answers to the last prompts on single frames, as in a preview.
-
-    They are cached without the image, so that they are small. The answer to a prompt with a mask is never
-    cached.
-    """
-
-    def __init__(self) -> None:
-        self._answers: OrderedDict[Hashable, ImageCandidates] = OrderedDict()
-        self._begun: tuple[Hashable, Generator[None, None, ImageCandidates]] | None = None
-
-    def get(
-        self, frame: int, prompt: Prompt, zoom: Zoom | None, segment: Callable[[], ImageCandidates]
-    ) -> ImageCandidates:
-        """The answer to a prompt: from the cache, by finishing one that was started in steps, or new.
-
-        Args:
-            frame: From 0.
-            prompt: In source pixels.
-            zoom: How small objects are zoomed.
-            segment: Makes a new answer.
-        """
-        if prompt.mask is not None:
-            return segment()
-        key = frame, prompt, zoom
-        begun, self._begun = self._begun, None
-        answer = self._answers.pop(key, None)
-        if answer is None:
-            answer = finish(begun[1]) if begun is not None and begun[0] == key else segment()
-        self._put(key, answer)
-        return replace(answer, image=None)
-
-    def make_in_steps(
-        self,
-        frame: int,
-        prompt: Prompt,
-        zoom: Zoom | None,
-        begin: Callable[[], Generator[None, None, ImageCandidates]],
-    ) -> Iterator[None]:
-        """Make an answer step by step. If `get` is called for the same answer before the end, it finishes the
-        steps.
-
-        Args:
-            frame: From 0.
-            prompt: In source pixels, without a mask.
-            zoom: How small objects are zoomed.
-            begin: Begins the steps, which return the answer.
-        """
-        key = frame, prompt, zoom
-        if key in self._answers:
-            return
-        begun = self._begun = key, begin()
-        try:
-            while self._begun is begun:
-                next(begun[1])
-                yield
-        except StopIteration as end:
-            self._put(key, end.value)
-        finally:
-            if self._begun is begun:
-                self._begun = None
-
-    def _put(self, key: Hashable, answer: ImageCandidates) -> None:
-        bare = tuple(candidate.bare() for candidate in answer.ranked)  # masks in the image's size are large
-        self._answers[key] = replace(answer, ranked=bare, image=None)
-        if len(self._answers) > CACHED_ANSWERS:
-            self._answers.popitem(last=False)

@@ -1,4 +1,4 @@
-"""A cache for the features of a video's frames, in memory and on disk."""
+"""Caches of a video: the features of its frames, in memory and on disk, and the last answers to prompts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import shutil
 import tempfile
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -14,10 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from masklet.files import make_folder
 from masklet.model import Sam2
-from masklet.sessions.answer import AnswerCache
-from masklet.types import FrameFeatures
+from masklet.types import FrameFeatures, ImageCandidates, Prompt
+from masklet.zoom import Zoom, finish
 
 GIB = 2**30
+CACHED_ANSWERS = 4
 
 
 class FeatureCache:
@@ -119,3 +121,72 @@ class FeatureCache:
 
     def _path(self, frame: int) -> Path | None:
         return None if self._spill is None else self._spill / f"{frame:08d}.safetensors"
+
+
+class AnswerCache:
+    """The answers to the last prompts on single frames, as in a preview.
+
+    They are cached without the image, so that they are small. The answer to a prompt with a mask is never
+    cached.
+    """
+
+    def __init__(self) -> None:
+        self._answers: OrderedDict[Hashable, ImageCandidates] = OrderedDict()
+        self._begun: tuple[Hashable, Generator[None, None, ImageCandidates]] | None = None
+
+    def get(
+        self, frame: int, prompt: Prompt, zoom: Zoom | None, segment: Callable[[], ImageCandidates]
+    ) -> ImageCandidates:
+        """The answer to a prompt: from the cache, by finishing one that was started in steps, or new.
+
+        Args:
+            frame: From 0.
+            prompt: In source pixels.
+            zoom: How small objects are zoomed.
+            segment: Makes a new answer.
+        """
+        if prompt.mask is not None:
+            return segment()
+        key = frame, prompt, zoom
+        begun, self._begun = self._begun, None
+        answer = self._answers.pop(key, None)
+        if answer is None:
+            answer = finish(begun[1]) if begun is not None and begun[0] == key else segment()
+        self._put(key, answer)
+        return replace(answer, image=None)
+
+    def make_in_steps(
+        self,
+        frame: int,
+        prompt: Prompt,
+        zoom: Zoom | None,
+        begin: Callable[[], Generator[None, None, ImageCandidates]],
+    ) -> Iterator[None]:
+        """Make an answer step by step. If `get` is called for the same answer before the end, it finishes the
+        steps.
+
+        Args:
+            frame: From 0.
+            prompt: In source pixels, without a mask.
+            zoom: How small objects are zoomed.
+            begin: Begins the steps, which return the answer.
+        """
+        key = frame, prompt, zoom
+        if key in self._answers:
+            return
+        begun = self._begun = key, begin()
+        try:
+            while self._begun is begun:
+                next(begun[1])
+                yield
+        except StopIteration as end:
+            self._put(key, end.value)
+        finally:
+            if self._begun is begun:
+                self._begun = None
+
+    def _put(self, key: Hashable, answer: ImageCandidates) -> None:
+        bare = tuple(candidate.bare() for candidate in answer.ranked)  # masks in the image's size are large
+        self._answers[key] = replace(answer, ranked=bare, image=None)
+        if len(self._answers) > CACHED_ANSWERS:
+            self._answers.popitem(last=False)
