@@ -43,12 +43,12 @@ Names = Annotated[str, typer.Option(help="separated by commas")]
 
 def main(
     models: Names = "nano,tiny",
-    only: Annotated[str, typer.Option(help=f"of: {', '.join(ROWS)}")] = ",".join(ROWS),
-    seconds: Annotated[float, typer.Option(help="a row that took longer is not repeated")] = 25.0,
-    minutes: Annotated[float, typer.Option(help="no row starts after so many")] = 18.0,
-    busy: Annotated[bool, typer.Option(help="count processor time, since others use the machine")] = False,
+    only: Annotated[str, typer.Option(help=f"rows: {', '.join(ROWS)}")] = ",".join(ROWS),
+    seconds: Annotated[float, typer.Option(help="rows that take longer are not repeated")] = 25.0,
+    minutes: Annotated[float, typer.Option(help="no row starts after this time")] = 18.0,
+    busy: Annotated[bool, typer.Option(help="measure processor time, on a busy machine")] = False,
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
-    out: Annotated[Path | None, typer.Option(help="the file of figures; docs/ by default")] = None,
+    out: Annotated[Path | None, typer.Option(help="the file of figures; by default in docs/")] = None,
 ) -> None:
     """Measure masklet and its peers, row by row, and write docs/performance.md."""
     keys, console = set(only.split(",")), Console(highlight=False)

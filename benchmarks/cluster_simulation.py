@@ -176,10 +176,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--dispatch", type=float, default=BASE.dispatch_seconds, help="seconds for an item")
-    parser.add_argument("--speed", type=float, default=BASE.speed, help="seconds of video in a second")
-    parser.add_argument("--dollars", type=float, default=BASE.dollars, help="for a node and hour")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the simulated hours")
+    parser.add_argument(
+        "--dispatch", type=float, default=BASE.dispatch_seconds, help="driver seconds per item"
+    )
+    parser.add_argument("--speed", type=float, default=BASE.speed, help="seconds of video per second")
+    parser.add_argument("--dollars", type=float, default=BASE.dollars, help="cost of a node per hour")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor of the simulated hours")
     arguments = parser.parse_args()
     print(
         f"{BASE.nodes} nodes, each {arguments.speed:g} s of video a second, {arguments.dollars:g} $ an hour;"

@@ -75,7 +75,7 @@ def cores_left(threads: int, competitors: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--competitors", type=int, default=os.cpu_count() or 1, help="processes that compete")
+    parser.add_argument("--competitors", type=int, default=os.cpu_count() or 1, help="competing processes")
     parser.add_argument("--setting", default="balanced")
     parser.add_argument("--frames", type=int, default=30)
     options = parser.parse_args()

@@ -256,12 +256,10 @@ def main(
     implementations: Annotated[str, typer.Option(help="Separated by semicolons.")] = ";".join(NAMES),
     frames: Annotated[int, typer.Option(min=3)] = WARM_UP + 25,
     device: str = "cuda" if torch.cuda.is_available() else "cpu",
-    minutes: Annotated[float, typer.Option(help="After so many no further row begins.")] = 10.0,
-    row_seconds: Annotated[float, typer.Option(help="A row that takes longer is given up.")] = 120.0,
-    compiler: Annotated[str, typer.Option(help="Of masklet, compiled; eager compiles nothing.")] = "inductor",
-    out: Annotated[Path, typer.Option(help="Rows that are there already are not measured again.")] = Path(
-        "gpu.jsonl"
-    ),
+    minutes: Annotated[float, typer.Option(help="No row starts after this time.")] = 10.0,
+    row_seconds: Annotated[float, typer.Option(help="Rows that take longer are aborted.")] = 120.0,
+    compiler: Annotated[str, typer.Option(help="masklet's compiler; eager does not compile.")] = "inductor",
+    out: Annotated[Path, typer.Option(help="Rows in this file are not measured again.")] = Path("gpu.jsonl"),
     retry: Annotated[bool, typer.Option(help="Measure rows that failed again.")] = False,
 ) -> None:
     """Measure row by row, few objects first, and print the table."""

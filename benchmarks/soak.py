@@ -61,9 +61,9 @@ class Report:
 
 
 def main(
-    minutes: Annotated[float, typer.Option(help="how long, all together")] = 60.0,
+    minutes: Annotated[float, typer.Option(help="total duration")] = 60.0,
     people: Annotated[int, typer.Option(help="people in the studio")] = 10,
-    seed: Annotated[int, typer.Option(help="of chance")] = 0,
+    seed: Annotated[int, typer.Option(help="seed of random numbers")] = 0,
 ) -> None:
     """Use masklet for an hour, and print faults."""
     report, rng, seconds = Report(), random.Random(seed), 60 * minutes

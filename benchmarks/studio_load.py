@@ -129,7 +129,7 @@ class Person:
 def main(
     clicking: Annotated[int, typer.Option(help="people who click")] = 20,
     propagating: Annotated[int, typer.Option(help="people who propagate")] = 4,
-    seconds: Annotated[float, typer.Option(help="how long")] = 120.0,
+    seconds: Annotated[float, typer.Option(help="duration")] = 120.0,
     warm: Annotated[float, typer.Option(help="seconds of warm-up")] = 5.0,
 ) -> None:
     """Measure a studio under load, and print a table for docs/studio.md."""

@@ -109,8 +109,8 @@ def walk_writer(walk: Walk, make: Callable[[Path], Writer]) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--names", action="store_true", help="which functions, and not only how many")
-    parser.add_argument("--studio", action="store_true", help="also a click through the studio's server")
+    parser.add_argument("--names", action="store_true", help="list the functions")
+    parser.add_argument("--studio", action="store_true", help="include a click through the studio's server")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)

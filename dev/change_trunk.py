@@ -46,7 +46,7 @@ def main(
     model: str,
     out: Path,
     steps: int = 1000,
-    batches: Annotated[int, typer.Option(help="for the least squares")] = 60,
+    batches: Annotated[int, typer.Option(help="batches for the least squares")] = 60,
 ) -> None:
     """Write a network with the new trunk in float32, and print its validation before and after training."""
     torch.set_num_threads(1)

@@ -63,7 +63,7 @@ class ImageMasks:
 def main(
     images: Path,
     model: str = "nano",
-    every: Annotated[int, typer.Option(help="take one image of so many")] = 4,
+    every: Annotated[int, typer.Option(help="use every N-th image")] = 4,
 ) -> None:
     """Print a line for each choice of thresholds, sorted by the number of found objects."""
     network, preset = masklet.load(model, device="cpu"), NANO_PRESETS["fast"]

@@ -27,7 +27,7 @@ def main(
     first: str,
     second: str,
     out: Path = Path("mean.safetensors"),
-    shares: Annotated[str, typer.Option(help="of the second one's weights")] = "0,0.3,0.5,0.7,1",
+    shares: Annotated[str, typer.Option(help="shares of the second network's weights")] = "0,0.3,0.5,0.7,1",
 ) -> None:
     """Validate means of two networks, and write the best one in half precision."""
     torch.set_num_threads(1)

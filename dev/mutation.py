@@ -87,7 +87,7 @@ class Mutant:
 
 def main(
     group: Annotated[str, typer.Argument(help=", ".join(GROUPS))],
-    sample: Annotated[int, typer.Argument(help="mutants to try")] = 60,
+    sample: Annotated[int, typer.Argument(help="number of mutants")] = 60,
     seed: int = 0,
 ) -> None:
     """List the mutants of a group of modules that pass its tests."""

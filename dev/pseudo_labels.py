@@ -43,7 +43,7 @@ def main(
     out: Path,
     model: str = "nano",
     frames: int = 16,
-    stretches: Annotated[int, typer.Option(help="of each clip")] = 5,
+    stretches: Annotated[int, typer.Option(help="stretches of each clip")] = 5,
     cache: Path = Path(".cache"),
 ) -> None:
     """Write pseudo-labelled stretches of all clips in a folder."""

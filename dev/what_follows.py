@@ -38,7 +38,9 @@ SETTINGS = {  # whether clicks are held, whether specks are removed
 
 
 def main(
-    images: Path, model: str = "nano", objects: Annotated[int, typer.Option(help="of an image")] = 3
+    images: Path,
+    model: str = "nano",
+    objects: Annotated[int, typer.Option(help="maximum number of objects of an image")] = 3,
 ) -> None:
     """Print J, F and the error of the predicted IoU of each setting."""
     network = masklet.load(model)

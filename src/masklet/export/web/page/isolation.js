@@ -1,6 +1,6 @@
 /**
- * A service worker that adds the headers with which a browser allows threads, for servers that cannot send them.
- * It keeps nothing: every file comes from the server.
+ * A service worker that adds the headers that browsers require for threads, for servers that cannot send them.
+ * It caches nothing: every file comes from the server.
  */
 
 const HEADERS = {

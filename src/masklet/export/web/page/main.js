@@ -1,4 +1,4 @@
-/** The page: the first page, or a clip at work; the model loads meanwhile. */
+/** The entry point: shows the first page or an open clip, and loads the model. */
 
 import { byId, fill, h, icon, iconButton, loadIcons } from "./lib/dom.js";
 import { Store } from "./lib/store.js";
@@ -16,13 +16,13 @@ import { Workspace } from "./workspace.js";
 /**
  * @typedef {object} State
  * @property {Loaded | null} loaded
- * @property {number} progress  of loading, from 0 to 1
+ * @property {number} progress  of loading the model, from 0 to 1
  * @property {boolean} isOpening
  * @property {Workspace | null} workspace  null on the first page
  */
 
 const ISOLATED = "masklet-isolated";
-const WORKER_START = 3000; // milliseconds that a service worker may take to start
+const WORKER_START = 3000; // milliseconds to wait for the service worker
 
 export class Page {
     constructor() {
@@ -34,7 +34,7 @@ export class Page {
     /**
      * Load the model.
      *
-     * @param {URLSearchParams} options  `run` and `threads` ask for another way than the fastest
+     * @param {URLSearchParams} options  `run` and `threads` override the fastest choice
      */
     async load(options) {
         const provider = options.get("run");
@@ -51,7 +51,7 @@ export class Page {
         await this.#open(openCamera);
     }
 
-    /** Back to the first page. */
+    /** Return to the first page. */
     close() {
         this.store.state.workspace?.close();
         this.store.set({ workspace: null });
@@ -147,14 +147,14 @@ function listen(page) {
 }
 
 /**
- * Load the page again through a service worker that isolates it, so that it may use threads.
+ * Reload the page by a service worker that makes it cross-origin isolated, so that it can use threads.
  *
- * @returns {Promise<boolean>} whether the page is about to be loaded again
+ * @returns {Promise<boolean>} whether the page is being reloaded
  */
 async function isolate() {
     const workers = window.isSecureContext ? navigator.serviceWorker : null;
     if (window.crossOriginIsolated || !workers || sessionStorage.getItem(ISOLATED)) return false;
-    sessionStorage.setItem(ISOLATED, "tried"); // once: where it does not help, the page runs in one thread
+    sessionStorage.setItem(ISOLATED, "tried"); // only once: if the page still is not isolated, it runs in one thread
     /** @type {Promise<null>} */
     const late = new Promise((resolve) => setTimeout(resolve, WORKER_START, null));
     const started = workers.register("isolation.js").then(() => workers.ready);

@@ -1,4 +1,4 @@
-/** What a visitor does with a clip: point, track, undo, save. The page watches the state and calls this. */
+/** The actions on an open clip: prompt, track, undo, save. Views watch its state and call its methods. */
 
 import { Store } from "./lib/store.js";
 import { complain, toast } from "./lib/toast.js";
@@ -12,17 +12,17 @@ import { labelMap, maskletsJson, save, zip } from "./media/files.js";
 
 /**
  * @typedef {object} State
- * @property {number} frame  in view
- * @property {ImageBitmap | null} image  of the frame in view
- * @property {number | null} object  the selected one; null: the next click makes a new one
+ * @property {number} frame  the current frame
+ * @property {ImageBitmap | null} image  of the current frame
+ * @property {number | null} object  the selected object; null: the next click creates one
  * @property {number[]} objects
  * @property {ReadonlyMap<number, readonly Mask[]>} masks  by frame
  * @property {GivenPrompt[]} prompts
- * @property {Mask | null} preview  under the pointer
- * @property {boolean} isPositive  whether a click is on the object
- * @property {number} busy  requests under way that a visitor waits for
+ * @property {Mask | null} preview  the mask under the pointer
+ * @property {boolean} isPositive  whether clicks are positive
+ * @property {number} busy  number of running requests that block the page
  * @property {"nothing" | "tracking" | "playing"} activity
- * @property {number | null} rate  frames tracked in a second
+ * @property {number | null} rate  tracked frames per second
  * @property {boolean} canUndo
  */
 
@@ -53,7 +53,7 @@ export class Workspace {
         this.clip = clip;
         /** @type {Store<State>} */
         this.store = new Store(INITIAL);
-        this.encoded = -1; // the frame that the network has seen
+        this.encoded = -1; // the encoded frame
         this.isPreviewing = false;
         this.isClosed = false;
         /** @type {[number, number] | null} */
@@ -66,7 +66,7 @@ export class Workspace {
 
     async open() {
         await this.#busy(async () => {
-            this.#place(0, await this.clip.read(0)); // is seen while the model still loads
+            this.#place(0, await this.clip.read(0)); // the image is visible while the model loads
             await this.tracker.request("open", { kind: this.clip.kind });
             if (this.clip.kind !== "camera") await this.#encode();
         });
@@ -82,7 +82,7 @@ export class Workspace {
     }
 
     /**
-     * Show a frame, and let the network see it while the visitor looks.
+     * Show a frame, and encode it in the background.
      *
      * @param {number} frame
      */
@@ -92,7 +92,7 @@ export class Workspace {
     }
 
     /**
-     * Point at a place of the frame in view.
+     * Click on the current frame.
      *
      * @param {[number, number]} point
      * @param {boolean} isPositive
@@ -131,9 +131,9 @@ export class Workspace {
     }
 
     /**
-     * Show what a click here would select.
+     * Show the mask that a click would give.
      *
-     * @param {[number, number] | null} point  null where the pointer has left
+     * @param {[number, number] | null} point  null if the pointer has left the stage
      */
     async hover(point) {
         this.pointer = point;
@@ -149,7 +149,7 @@ export class Workspace {
         this.isPreviewing = false;
     }
 
-    /** Track all objects from the frame in view to the last one, or until stopped. */
+    /** Track all objects from the current frame to the last one, or until stopped. */
     async track() {
         const { clip } = this;
         const { frame, objects, activity } = this.state;
@@ -165,7 +165,7 @@ export class Workspace {
                     frame: at,
                     image: await createImageBitmap(image),
                 });
-                if (at + 1 < clip.frames) next = clip.read(at + 1); // while the network is at work
+                if (at + 1 < clip.frames) next = clip.read(at + 1); // while the network computes
                 const { masks } = await tracked;
                 this.encoded = at;
                 started.push(performance.now());
@@ -183,7 +183,7 @@ export class Workspace {
         if (this.state.activity === "tracking") this.store.set({ activity: "nothing" });
     }
 
-    /** Show the clip with its masks, as fast as it was taken. */
+    /** Play the clip with its masks at its own speed. */
     async play() {
         const { clip } = this;
         const { frame, activity } = this.state;
@@ -233,7 +233,7 @@ export class Workspace {
         });
     }
 
-    /** The masks in view as a PNG. */
+    /** Save the masks of the current frame as a PNG. */
     async saveFrame() {
         const { clip } = this;
         const { frame, masks } = this.state;
@@ -243,7 +243,7 @@ export class Workspace {
         );
     }
 
-    /** All masks of a video: a PNG for each frame, and masklets.json. */
+    /** Save all masks of a video: a PNG for each frame, and masklets.json. */
     async saveVideo() {
         const { clip } = this;
         const { masks } = this.state;
@@ -265,7 +265,7 @@ export class Workspace {
         this.store.set(patch);
     }
 
-    /** Follow the objects in a camera's newest frame, again and again. */
+    /** Track the objects in a camera's newest frame repeatedly. */
     async #followCamera() {
         let frame = 0;
         let before = performance.now();
@@ -294,7 +294,7 @@ export class Workspace {
         }
     }
 
-    /** Let the network see the frame in view, unless it has. */
+    /** Encode the current frame unless it is encoded. */
     async #encode() {
         const { frame, image } = this.state;
         if (!image || this.encoded === frame || this.isClosed) return;

@@ -1,4 +1,4 @@
-/** What a visitor opens: an image, a video or a camera, as frames by number. */
+/** Opens images, videos and cameras as clips, whose frames have numbers. */
 
 import { onWhite, readFrame, readImage } from "./colors.js";
 import { readIndex } from "./frame_times.js";
@@ -9,15 +9,15 @@ import { readIndex } from "./frame_times.js";
  * @property {string} name  without its suffix
  * @property {number} width
  * @property {number} height
- * @property {number} frames  of a camera: those that were taken so far
+ * @property {number} frames  number of frames; for a camera, those recorded so far
  * @property {Float64Array} times  of the frames, in seconds
- * @property {HTMLVideoElement | null} video  plays; null for images
+ * @property {HTMLVideoElement | null} video  the playing element; null for images
  * @property {(frame: number) => Promise<ImageBitmap>} read
  * @property {() => void} close
  */
 
 const RATES = [10, 12, 12.5, 15, 20, 23.976, 24, 25, 29.97, 30, 48, 50, 59.94, 60, 120];
-const LISTENED = 700; // milliseconds of a video that is played to learn its frame rate
+const LISTENED = 700; // milliseconds of playback to estimate a video's frame rate
 const FALLBACK_RATE = 30;
 const MOST_PIXELS = 2 ** 25;
 
@@ -85,7 +85,7 @@ async function openVideo(file, name) {
     try {
         await event(video, "loadeddata");
         if (!video.videoWidth) throw new Error("it has no image");
-        if (!Number.isFinite(video.duration)) await seek(video, 1e7); // the length of a recording is not in the file
+        if (!Number.isFinite(video.duration)) await seek(video, 1e7); // a recording's file does not contain its duration; seeking makes the browser find it
     } catch (error) {
         close();
         throw new Error(`${file.name} cannot be opened: this browser does not support its format or codec.`, {
@@ -150,7 +150,7 @@ export async function openCamera() {
 }
 
 /**
- * The frame that is shown at a time.
+ * The number of the frame that is shown at a time.
  *
  * @param {Float64Array} times
  * @param {number} seconds
@@ -190,7 +190,7 @@ function event(video, name) {
 }
 
 /**
- * Times that agree with the length that the browser plays; else null.
+ * The times if they agree with the duration that the browser reports; otherwise null.
  *
  * @param {Float64Array | null} times
  * @param {number} duration
@@ -203,7 +203,7 @@ function fitting(times, duration) {
 }
 
 /**
- * The times of frames, from a stretch that is played: for files whose index this page does not read.
+ * Estimate the times of frames from a short playback, for files whose index this page cannot read.
  *
  * @param {HTMLVideoElement} video
  */

@@ -1,11 +1,11 @@
 /**
- * Colours of images and of frames, as masklet's Python reads them: masks depend on every bit.
+ * Reads the colours of images and frames exactly like masklet in Python, because masks depend on every bit.
  *
- * A browser turns video into RGB with a rounding of its own, up to three levels from FFmpeg's. So the planes of the
- * decoder are read, and converted with FFmpeg's arithmetic.
+ * Browsers convert video to RGB with another rounding, up to three levels away from FFmpeg's. So this module reads the
+ * decoder's planes, and converts them with FFmpeg's arithmetic.
  */
 
-// Red from V, blue from U, green from U and from V, in parts of 65536: the table of FFmpeg's swscale.
+// Factors for red from V, blue from U, green from U and green from V, times 65536, as in FFmpeg's swscale.
 const BT601 = [104597, 132201, -25675, -53279];
 /** @type {Record<string, number[]>} */
 const MATRICES = {
@@ -14,11 +14,11 @@ const MATRICES = {
     smpte170m: BT601,
     "bt2020-ncl": [110013, 140363, -12277, -42626],
 };
-const LONGEST_WAIT = 500; // milliseconds
+const LONGEST_WAIT = 500; // milliseconds to wait for a frame
 const AS_STORED = /** @type {const} */ ({ colorSpaceConversion: "none", premultiplyAlpha: "none" });
 
 /**
- * An image as its numbers are stored: a colour profile is not applied.
+ * Read an image's stored values, without applying its colour profile.
  *
  * @param {Blob} file
  * @returns {Promise<ImageBitmap>}
@@ -28,9 +28,9 @@ export async function readImage(file) {
 }
 
 /**
- * The same image with white where it is transparent.
+ * Draw an image on a white background.
  *
- * @param {ImageBitmap} image  is closed
+ * @param {ImageBitmap} image  closed by this function
  * @returns {ImageBitmap}
  */
 export function onWhite(image) {
@@ -45,12 +45,12 @@ export function onWhite(image) {
 }
 
 /**
- * A frame of a video that was told to seek it. Where its planes cannot be read, in the browser's own colours.
+ * Read the frame to which a video is seeking. If its planes cannot be read, it has the browser's colours.
  *
  * @param {HTMLVideoElement} video
- * @param {number} start  of the frame, in seconds
+ * @param {number} start  start of the frame, in seconds
  * @param {number} stop
- * @param {{hasMatrix: boolean}} named  where no matrix is named, FFmpeg takes BT.601, and a browser BT.709 from 720 lines on
+ * @param {{hasMatrix: boolean}} named  without a stated matrix, FFmpeg uses BT.601, and browsers use BT.709 from 720 lines on
  * @returns {Promise<ImageBitmap>}
  */
 export async function readFrame(video, start, stop, { hasMatrix }) {
@@ -65,12 +65,12 @@ export async function readFrame(video, start, stop, { hasMatrix }) {
 }
 
 /**
- * A browser says that it has sought before it shows the frame: for a moment the one before is still there.
+ * Wait for the frame. After the `seeked` event, a browser may still show the previous frame for a moment.
  *
  * @param {HTMLVideoElement} video
  * @param {number} start
  * @param {number} stop
- * @returns {Promise<VideoFrame>} after a while the one that is shown, since times may be estimates
+ * @returns {Promise<VideoFrame>} after LONGEST_WAIT the shown frame, because times may be estimates
  */
 async function waitForFrame(video, start, stop) {
     const early = (stop - start) / 2;
@@ -85,7 +85,7 @@ async function waitForFrame(video, start, stop) {
 }
 
 /**
- * Whether FFmpeg would convert it as `convert` does: 8 bits, a colour for four pixels, an even height, nothing turned.
+ * Whether FFmpeg would convert a frame like `convert`: 8 bits, 4:2:0 colours, an even height, no rotation.
  *
  * @param {VideoFrame} frame
  * @param {HTMLVideoElement} video
@@ -112,14 +112,14 @@ async function convert(frame, hasMatrix) {
     const { width, height } = /** @type {DOMRectReadOnly} */ (frame.visibleRect);
     const samples = new Uint8Array(frame.allocationSize());
     const [luma, ...chroma] = await frame.copyTo(samples);
-    const isPlanar = chroma.length === 2; // else U and V take turns
+    const isPlanar = chroma.length === 2; // otherwise U and V are interleaved
     const [u, v] = isPlanar ? chroma : [chroma[0], { ...chroma[0], offset: chroma[0].offset + 1 }];
     const step = isPlanar ? 1 : 2;
     const { matrix, fullRange } = frame.colorSpace;
     const factors = (hasMatrix && MATRICES[matrix ?? ""]) || BT601;
     const tables = makeTables(factors, fullRange ?? false);
     const image = new ImageData(width, height);
-    const { data } = image; // clamps what is stored to 0 to 255
+    const { data } = image; // clamps stored values to 0 to 255
     data.fill(255);
     for (let y = 0, target = 0; y < height; y++) {
         const row = luma.offset + y * luma.stride;
@@ -138,7 +138,7 @@ async function convert(frame, hasMatrix) {
 }
 
 /**
- * What each sample adds to a colour. FFmpeg multiplies 16-bit numbers and drops the lower half.
+ * Tables of what each sample value adds to a colour. FFmpeg multiplies 16-bit numbers and drops the lower half.
  *
  * @param {number[]} matrix
  * @param {boolean} isFullRange
@@ -153,7 +153,7 @@ function makeTables(matrix, isFullRange) {
 }
 
 /**
- * @param {number} factor  in parts of 65536
+ * @param {number} factor  times 65536
  * @param {number} zero  the sample that adds nothing
  */
 function makeTable(factor, zero) {

@@ -1,4 +1,4 @@
-/** Masks as files: PNG label maps with DAVIS's palette, masklets.json, and a zip of them. */
+/** Writes masks to files: PNG label maps with DAVIS's palette, masklets.json, and a zip file of them. */
 
 import { decode } from "../lib/rle.js";
 
@@ -13,7 +13,7 @@ const CRC = Uint32Array.from({ length: 256 }, (_, byte) => {
 });
 
 /**
- * A label map: each pixel is the number of its object, or 0. Where masks overlap, the surer one wins.
+ * A label map: each pixel is the number of its object, or 0. Where masks overlap, the one of higher confidence wins.
  *
  * @param {Mask[]} masks
  * @param {Clip} clip
@@ -27,7 +27,7 @@ export async function labelMap(masks, { width, height }) {
         const pixels = decode({ size: [height, width], counts: mask.counts });
         for (let at = 0; at < pixels.length; at++) if (pixels[at]) labels[at] = mask.object;
     }
-    const rows = new Uint8Array(height * (width + 1)); // each row begins with its filter, 0
+    const rows = new Uint8Array(height * (width + 1)); // each row starts with its filter type, 0
     for (let y = 0; y < height; y++) {
         rows.set(labels.subarray(y * width, (y + 1) * width), y * (width + 1) + 1);
     }
@@ -50,7 +50,7 @@ export async function labelMap(masks, { width, height }) {
 }
 
 /**
- * masklets.json, as `masklet track` writes it.
+ * masklets.json, in the form of `masklet track`.
  *
  * @param {FrameMasks[]} frames
  * @param {Clip} clip
@@ -80,7 +80,7 @@ export function maskletsJson(frames, clip) {
 }
 
 /**
- * Files in one, stored as they are: PNG is compressed already.
+ * Put files in a zip file, uncompressed, because PNG is already compressed.
  *
  * @param {Iterable<[string, Blob]>} files
  * @returns {Promise<Blob>}
@@ -134,7 +134,7 @@ export function save(blob, name) {
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
-/** An object's bits go to red, green and blue in turn, the lowest as the brightest. */
+/** DAVIS's palette: the bits of an object's number set bits of red, green and blue in turn, the lowest the brightest. */
 export function davisPalette() {
     const palette = new Uint8Array(768);
     for (let id = 0; id < 256; id++) {

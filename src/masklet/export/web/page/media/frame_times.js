@@ -1,27 +1,27 @@
-/** What the index of an MP4 or MOV tells (ISO/IEC 14496-12): the time of every frame, and whether colours are named. */
+/** Reads the index of MP4 and MOV files (ISO/IEC 14496-12): the times of frames, and whether a colour matrix is stated. */
 
 /**
  * @typedef {object} Box
  * @property {string} kind
- * @property {number} start  of its content
+ * @property {number} start  start of its content
  * @property {number} stop
  */
 
 /**
  * @typedef {object} Index
- * @property {Float64Array | null} times  of the frames in seconds, in the order of showing; null where they are not known
- * @property {boolean} hasMatrix  false where neither the file nor its H.264 names a matrix of colours
+ * @property {Float64Array | null} times  of the frames in seconds, in display order; null if unknown
+ * @property {boolean} hasMatrix  false if neither the file nor its H.264 stream states a colour matrix
  */
 
-const ROUNDING = 1e-3; // seconds: durations of edits are often in whole milliseconds
-const LARGEST_INDEX = 2 ** 27; // bytes
-const SAMPLE_ENTRY = 78; // bytes of a video's before the boxes in it
-const UNNAMED = 2; // the matrix that stands for none
-const WITH_CHROMA = [44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244]; // profiles whose headers are longer
+const ROUNDING = 1e-3; // seconds; durations of edits are often rounded to milliseconds
+const LARGEST_INDEX = 2 ** 27; // maximum size of the index, in bytes
+const SAMPLE_ENTRY = 78; // bytes of a video's sample entry before its boxes
+const UNNAMED = 2; // the code for an unspecified matrix
+const WITH_CHROMA = [44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244]; // profiles with additional header fields
 
 /**
  * @param {File} file
- * @returns {Promise<Index>} of other files, and of fragmented ones, no times
+ * @returns {Promise<Index>} without times for other and fragmented files
  */
 export async function readIndex(file) {
     /** @type {Index} */
@@ -39,13 +39,13 @@ export async function readIndex(file) {
             break;
         }
     } catch (error) {
-        if (!(error instanceof RangeError)) throw error; // a damaged index
+        if (!(error instanceof RangeError)) throw error; // the index is damaged
     }
     return found;
 }
 
 /**
- * The content of the box `moov`; null where there is none.
+ * The content of the box `moov`; null if there is none.
  *
  * @param {File} file
  * @returns {Promise<DataView | null>}
@@ -100,7 +100,7 @@ function movieScale(data, moov) {
 /**
  * @param {DataView} data
  * @param {Box} track
- * @param {number} perSecond  units of the durations of edits
+ * @param {number} perSecond  units of edits' durations per second
  */
 function timesOfTrack(data, track, perSecond) {
     const inner = boxes(data, track.start, track.stop);
@@ -157,7 +157,7 @@ function addOffsets(data, box, times) {
 }
 
 /**
- * The media time at which showing begins, and how long it lasts; 0 to the end, or where several parts are shown.
+ * The media time at which the presentation begins, and its duration; 0 if it lasts to the end or has several parts.
  *
  * @param {DataView} data
  * @param {Box} box
@@ -169,14 +169,14 @@ function shownPart(data, box) {
     for (let entry = 0, at = box.start + 8; entry < entries; entry++, at += isLong ? 20 : 12) {
         const duration = isLong ? Number(data.getBigUint64(at)) : data.getUint32(at);
         const begin = isLong ? Number(data.getBigInt64(at + 8)) : data.getInt32(at + 4);
-        if (begin >= 0) parts.push({ begin, duration }); // -1 is an empty stretch
+        if (begin >= 0) parts.push({ begin, duration }); // -1 is an empty edit
     }
     const [first] = parts;
     return { begin: first?.begin ?? 0, duration: parts.length === 1 ? first.duration : 0 };
 }
 
 /**
- * Whether a track names the matrix that turns its samples into RGB, in a box or in the header of its H.264.
+ * Whether a track states the matrix for conversion to RGB, in a box or in its H.264 header.
  *
  * @param {DataView} data
  * @param {Box} track
@@ -184,7 +184,7 @@ function shownPart(data, box) {
 function trackHasMatrix(data, track) {
     const entries = within(data, boxes(data, track.start, track.stop), ["mdia", "minf", "stbl", "stsd"]);
     const entry = entries && boxes(data, entries.start + 8, entries.stop)[0];
-    if (!entry || !["avc1", "avc3"].includes(entry.kind)) return true; // other codecs are not read here
+    if (!entry || !["avc1", "avc3"].includes(entry.kind)) return true; // headers of other codecs are not read
     const parts = boxes(data, entry.start + SAMPLE_ENTRY, entry.stop);
     const color = within(data, parts, ["colr"]);
     if (color && ["nclx", "nclc"].includes(name(data, color.start)) && data.getUint16(color.start + 8) !== UNNAMED) {
@@ -197,12 +197,12 @@ function trackHasMatrix(data, track) {
 }
 
 /**
- * Whether a sequence parameter set of H.264 names a matrix (ITU-T H.264, 7.3.2.1 and E.1.1).
+ * Whether a sequence parameter set of H.264 states a matrix (ITU-T H.264, 7.3.2.1 and E.1.1).
  *
  * @param {Bits} bits
  */
 function headerHasMatrix(bits) {
-    bits.take(8); // what kind of unit it is
+    bits.take(8); // type of the unit
     const profile = bits.take(8);
     bits.take(16);
     bits.takeNumber();
@@ -253,7 +253,7 @@ function skipScales(bits, count) {
     }
 }
 
-/** The bits of a unit of H.264, without the bytes that only keep its content from looking like the start of another. */
+/** Reads the bits of an H.264 unit, without emulation prevention bytes. */
 class Bits {
     /**
      * @param {DataView} data
@@ -281,7 +281,7 @@ class Bits {
         return value;
     }
 
-    /** A number of as many bits as there are zeros before it. */
+    /** Read an unsigned Exp-Golomb number. */
     takeNumber() {
         let zeros = 0;
         while (!this.take(1)) zeros++;

@@ -1,4 +1,4 @@
-/** The first page: what to open, and how it goes. */
+/** The first page: opens clips, and explains the first steps. */
 
 import { h, icon } from "../lib/dom.js";
 import { complain } from "../lib/toast.js";
@@ -17,7 +17,7 @@ export function home(page, example) {
         accept: "image/*,video/*",
         onchange: () => {
             const file = picker.files?.[0];
-            picker.value = ""; // so that the same file can be chosen again
+            picker.value = ""; // so that the same file can be selected again
             if (file) void page.openFile(file);
         },
     });

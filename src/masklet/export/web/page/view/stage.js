@@ -1,4 +1,4 @@
-/** The stage: the frame in view, its masks and clicks, and what the pointer does there. */
+/** The stage: shows the current frame with masks and clicks, and handles the pointer. */
 
 import { h } from "../lib/dom.js";
 import { drawClick, drawCross } from "../stage/marks.js";
@@ -9,7 +9,7 @@ import { View } from "../stage/view.js";
 /** @import { Mask } from "../tracker/session.js" */
 
 const COLORS = ["#4f9dff", "#ff7a59", "#3ecf8e", "#f5b83d", "#b98cff", "#ff6fae", "#35c9d6", "#a3c644"];
-const STEP = 8; // screen pixels that an arrow key moves the cross
+const STEP = 8; // screen pixels by which an arrow key moves the cross
 
 /** @param {number} id */
 export function colorOf(id) {

@@ -1,4 +1,4 @@
-/** A clip at work: the stage, the objects, and what can be done. */
+/** The view of an open clip: the stage, the objects and the actions. */
 
 import { fill, h, icon, iconButton } from "../lib/dom.js";
 import { complain } from "../lib/toast.js";
@@ -49,7 +49,7 @@ function side(workspace) {
  * @param {Workspace} workspace
  * @param {number} id
  * @param {boolean} isSelected
- * @param {{box: unknown} | undefined} mask  on the frame in view
+ * @param {{box: unknown} | undefined} mask  on the current frame
  */
 function row(workspace, id, isSelected, mask) {
     const swatch = h("i", { class: "swatch" });
@@ -70,7 +70,7 @@ function row(workspace, id, isSelected, mask) {
 }
 
 /**
- * Whether clicks are on the object; with a mouse the right button is the other kind.
+ * Buttons that set whether clicks are positive or negative. With a mouse, the right button is the other kind.
  *
  * @param {Workspace} workspace
  */
@@ -190,7 +190,7 @@ function transport(workspace) {
 const pending = { frame: null, isRunning: false };
 
 /**
- * Show a frame; of many in a row, the last one.
+ * Show a frame; of many successive calls, only the last one.
  *
  * @param {Workspace} workspace
  * @param {number} frame
