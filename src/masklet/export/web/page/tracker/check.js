@@ -1,11 +1,11 @@
-/** A check that a GPU computes what the CPU does: a wrong driver must not make wrong masks. */
+/** Checks that a GPU gives the CPU's masks, because GPU drivers can be wrong. */
 
 /** @import { Network } from "./network.js" */
 
-const AGREEING = 0.99; // part of the pixels that must be on the same side
+const AGREEING = 0.99; // minimum share of pixels with logits of the same sign
 
 /**
- * Whether two networks that run in different ways give the same masks.
+ * Whether two networks on different providers give the same masks.
  *
  * @param {Network} one
  * @param {Network} other
@@ -18,7 +18,7 @@ export async function agree(one, other) {
 }
 
 /**
- * The low-res logits of a drawn disc: clicked on one frame, and tracked to the next.
+ * Low-res logits of a drawn disc that is clicked on one frame and tracked to the next.
  *
  * @param {Network} network
  */
@@ -42,7 +42,7 @@ async function trackDisc(network) {
  * A bright disc on a dark slope, as planes of red, green and blue.
  *
  * @param {number} side
- * @param {number} shift  of the disc to the right
+ * @param {number} shift  displacement of the disc to the right
  */
 function disc(side, shift) {
     const square = new Float32Array(3 * side * side);

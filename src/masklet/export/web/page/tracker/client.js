@@ -1,4 +1,4 @@
-/** The page's side of the worker: every request is a promise. */
+/** Sends the page's requests to the worker, and returns promises of the answers. */
 
 /** @import { FrameMasks, Mask } from "./session.js" */
 /** @import { Prompt } from "./zoom.js" */
@@ -8,7 +8,7 @@
  * @typedef {{frames: FrameMasks[], prompts: GivenPrompt[], canUndo: boolean}} Everything
  * @typedef {{provider: "webgpu" | "wasm", threads: number, model: string, version: string}} Loaded
  *
- * @typedef {object} Requests  by name: what is sent, and what comes back
+ * @typedef {object} Requests  requests by name, as functions from the argument to the answer
  * @property {(wanted: {provider: string | null, threads: number | null}) => Loaded} load
  * @property {(what: {kind: string}) => void} open
  * @property {(what: {frame: number, image: ImageBitmap}) => void} look

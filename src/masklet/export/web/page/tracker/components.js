@@ -1,7 +1,7 @@
-/** A small mask without specks and pinholes, as masklet/components.py has it. */
+/** Removes specks and pinholes from a small mask, like masklet/components.py. */
 
-const SPECK = 0.1; // of the largest component's area: smaller components are dropped
-const PINHOLE = 0.02; // of the mask's area: smaller holes are filled
+const SPECK = 0.1; // components below this share of the largest component's area are removed
+const PINHOLE = 0.02; // holes below this share of the mask's area are filled
 
 const BESIDE = [
     [1, 0],
@@ -17,12 +17,12 @@ const AT_CORNERS = [
 ];
 
 /**
- * Logits without components that are small beside the largest one, and without small holes: there they change their sign.
+ * Remove components that are much smaller than the largest one, and fill small holes, by changing the sign of logits.
  *
  * @param {Float32Array} logits  of a square
  * @param {number} side
- * @param {[number, number][]} kept  column and row of cells whose component stays, however small
- * @param {[number, number][]} leftOut  cells whose hole stays
+ * @param {[number, number][]} kept  column and row of cells whose component is not removed
+ * @param {[number, number][]} leftOut  cells whose hole is not filled
  */
 export function removeSpecks(logits, side, kept, leftOut) {
     const whole = Uint8Array.from(logits, (value) => Number(value > 0));
@@ -43,12 +43,12 @@ export function removeSpecks(logits, side, kept, leftOut) {
 }
 
 /**
- * The connected components of the cells with a value.
+ * The connected components of cells with this value.
  *
  * @param {Uint8Array} mask
  * @param {number} side
  * @param {number} value
- * @param {number[][]} steps  to the cells that belong together
+ * @param {number[][]} steps  offsets of connected neighbours
  */
 function findComponents(mask, side, value, steps) {
     const seen = new Uint8Array(mask.length);

@@ -1,9 +1,9 @@
-/** The network's verbs, as ONNX graphs that ONNX Runtime runs: WebGPU where there is one, else WebAssembly. */
+/** The network's verbs as ONNX graphs, which ONNX Runtime runs with WebGPU or WebAssembly. */
 
 /** @import * as O from "./runtime.js" */
 
 /**
- * @typedef {object} Manifest  what `masklet export onnx` writes beside the graphs
+ * @typedef {object} Manifest  the manifest of `masklet export onnx`
  * @property {string} model
  * @property {number} image_size  side of the network's square
  * @property {number} mask_size  side of low-res logits
@@ -27,11 +27,11 @@
  * @property {number} score  above 0: the object is in the frame
  * @property {Float32Array} pointer
  *
- * @typedef {object} Selection  the memories that an object is compared with
+ * @typedef {object} Selection  the memories to which an object attends
  * @property {Float32Array[]} tokens
- * @property {number[]} rows  of the age table, one for each of the tokens
+ * @property {number[]} rows  rows of the age table, one for each array of tokens
  * @property {Float32Array[]} pointers
- * @property {number[]} ages  one for each pointer, as a part of the span
+ * @property {number[]} ages  ages of pointers, divided by the span
  *
  * @typedef {object} Points  in pixels of the square
  * @property {number[][]} points
@@ -61,7 +61,7 @@ export class Network {
         /** @type {Record<string, O.Session>} */
         const sessions = {};
         for (const name of GRAPHS) {
-            const options = { executionProviders: [provider], logSeverityLevel: 3 }; // 3: errors
+            const options = { executionProviders: [provider], logSeverityLevel: 3 }; // 3 logs errors only
             sessions[name] = await runtime.InferenceSession.create(files[name], options);
         }
         return new Network(runtime, manifest, sessions);
@@ -78,11 +78,11 @@ export class Network {
     }
 
     /**
-     * Features compared with the memories of several objects, each of which has as many.
+     * Attend to the memories of several objects, each of which has the same number of memories.
      *
      * @param {Features} features
      * @param {Selection[]} selections  one for each object
-     * @returns {Promise<O.Tensor>} without memories the context that the encoder made, which is that of one object
+     * @returns {Promise<O.Tensor>} the context; without memories the encoder's context, for one object
      */
     async attend(features, selections) {
         const objects = selections.length;
@@ -108,7 +108,7 @@ export class Network {
     }
 
     /**
-     * The four masks of an object: one for a clear prompt, then three candidates for one that is not.
+     * Decode an object's four masks: one for unambiguous prompts, then three candidates for ambiguous ones.
      *
      * @param {Features} features
      * @param {O.Tensor} context
@@ -131,10 +131,10 @@ export class Network {
     }
 
     /**
-     * The four masks of each of several objects that nobody points at.
+     * Decode the four masks of each of several objects without prompts.
      *
      * @param {Features} features
-     * @param {O.Tensor} context  of as many objects
+     * @param {O.Tensor} context  of all objects
      * @returns {Promise<Prediction[][]>}
      */
     async decodeTracked(features, context) {
@@ -160,7 +160,7 @@ export class Network {
         const [logits, iou, pointers, score] = [answer.logits, answer.iou, answer.pointers, answer.score].map(
             (tensor) => /** @type {Float32Array} */ (tensor.data),
         );
-        const masks = iou.length / score.length; // of each object
+        const masks = iou.length / score.length; // masks per object
         return Array.from(score, (presence, object) =>
             Array.from({ length: masks }, (_, mask) => {
                 const row = object * masks + mask;
@@ -175,7 +175,7 @@ export class Network {
     }
 
     /**
-     * Take a mask as the answer.
+     * Adopt a mask as the answer.
      *
      * @param {Features} features
      * @param {Float32Array} mask  in the square, 0 or 1
@@ -226,8 +226,8 @@ export class Network {
 }
 
 /**
- * @param {string} folder  address of the graphs, with a slash at its end
- * @param {(length: number) => void} report  called with the length of each piece that is loaded
+ * @param {string} folder  address of the graphs, with a trailing slash
+ * @param {(length: number) => void} report  called with the length of each loaded chunk
  * @returns {Promise<Graphs>}
  */
 export async function downloadGraphs(folder, report) {
@@ -242,7 +242,7 @@ export async function downloadGraphs(folder, report) {
 
 /**
  * @param {string} address
- * @param {(length: number) => void} report  called with the length of each piece
+ * @param {(length: number) => void} report  called with the length of each chunk
  * @returns {Promise<Uint8Array>}
  */
 async function download(address, report) {

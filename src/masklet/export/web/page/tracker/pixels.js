@@ -1,4 +1,4 @@
-/** Resizing of images, masks and logits, as masklet's Python does it: masks depend on it. */
+/** Resizes images, masks and logits exactly like masklet in Python, because masks depend on it. */
 
 /**
  * @typedef {[number, number, number, number]} Window  x0, y0, x1, y1 in pixels; x1 and y1 exclusive
@@ -8,14 +8,14 @@
  * @property {number} height
  * @property {Uint8ClampedArray} rgba  row after row
  *
- * @typedef {object} Taps  which source pixels make each target pixel, and how much each counts
+ * @typedef {object} Taps  the source pixels of each target pixel, and their weights
  * @property {Int32Array} first
  * @property {Int32Array} count
  * @property {Float64Array} weights  `most` for each target pixel
  * @property {number} most
  */
 
-const FIXED = 1 << 22; // weights as whole numbers, in the bicubic filter of 8-bit images
+const FIXED = 1 << 22; // scale of integer weights in the bicubic filter of 8-bit images
 
 /** @param {number} x */
 function triangle(x) {
@@ -33,12 +33,12 @@ function cubic(x) {
 }
 
 /**
- * The taps of an antialiased filter: it grows as wide as the image shrinks.
+ * The taps of an antialiased filter, which becomes wider as the image is reduced.
  *
  * @param {number} from  length of the source
  * @param {number} to  length of the target
  * @param {(x: number) => number} filter
- * @param {number} reach  beyond which the filter is 0
+ * @param {number} reach  distance beyond which the filter is 0
  * @returns {Taps}
  */
 function makeTaps(from, to, filter, reach) {
@@ -67,12 +67,12 @@ function makeTaps(from, to, filter, reach) {
 }
 
 /**
- * A part of an image as the network's square: planes of red, green and blue from 0 to 255.
+ * Resize a part of an image to the network's square: planes of red, green and blue from 0 to 255.
  *
  * @param {RgbaImage} image
  * @param {Window} window
  * @param {number} side
- * @param {"frame" | "still"} kind  frames of a video: bicubic, in whole numbers; stills: bilinear, in floats
+ * @param {"frame" | "still"} kind  "frame": bicubic, in integers; "still": bilinear, in floats
  * @returns {Float32Array}
  */
 export function toSquare(image, [x0, y0, x1, y1], side, kind) {
@@ -137,7 +137,7 @@ function fromFixed(sum) {
 }
 
 /**
- * Shrink or enlarge one plane, bilinear and antialiased.
+ * Resize one plane, bilinearly and antialiased.
  *
  * @param {Float32Array | Uint8Array} plane
  * @param {number} width
@@ -163,7 +163,7 @@ export function resizePlane(plane, width, height, toWidth, toHeight) {
 }
 
 /**
- * Low-res logits at the size of the image, or of a window: bilinear between the middles of cells.
+ * Enlarge low-res logits to the size of the image or of a window, bilinearly between the centres of cells.
  *
  * @param {Float32Array} logits  a square
  * @param {number} width
@@ -210,7 +210,7 @@ function neighbours(from, to) {
 }
 
 /**
- * A mask of the image in the network's square: 0 or 1.
+ * Resize a mask of the image to the network's square: 0 or 1.
  *
  * @param {Uint8Array} mask
  * @param {number} width
@@ -222,7 +222,7 @@ export function maskToSquare(mask, width, height, side) {
 }
 
 /**
- * Where logits are above 0, one byte a pixel.
+ * The pixels with logits above 0, as one byte per pixel.
  *
  * @param {Float32Array} logits
  */
@@ -233,7 +233,7 @@ export function toMask(logits) {
 }
 
 /**
- * The box around a mask; null where it is empty.
+ * The box around a mask; null if it is empty.
  *
  * @param {Uint8Array} mask
  * @param {number} width

@@ -1,7 +1,7 @@
-/** ONNX Runtime Web: which build the browser can run, and with how many threads. */
+/** Loads ONNX Runtime Web: selects the build and the number of threads for the browser. */
 
 /**
- * The parts of onnxruntime-web that are used here.
+ * The types of onnxruntime-web that this page uses.
  *
  * @typedef {object} Tensor
  * @property {Float32Array | Int32Array} data
@@ -24,10 +24,10 @@
  * @property {number} bytes  of the compressed binary
  */
 
-const MOST_THREADS = 4; // more gain nothing in a network this small
+const MOST_THREADS = 4; // more threads do not speed up a network of this size
 
 /**
- * Whether there is a GPU that this page may use.
+ * Whether the page can use a GPU.
  *
  * @returns {Promise<boolean>}
  */
@@ -43,7 +43,7 @@ export async function hasGpu() {
     }
 }
 
-/** The number of threads: one, unless the page is cross-origin isolated. */
+/** The number of threads; one if the page is not cross-origin isolated. */
 export function countThreads() {
     if (!globalThis.crossOriginIsolated) return 1;
     return Math.max(1, Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1));
@@ -51,9 +51,9 @@ export function countThreads() {
 
 /**
  * @param {Build} build
- * @param {string} folder  address of the builds, with a slash at its end
+ * @param {string} folder  address of the builds, with a trailing slash
  * @param {number} threads
- * @param {(length: number) => void} report  called with the length of each piece that is loaded
+ * @param {(length: number) => void} report  called with the length of each loaded chunk
  * @returns {Promise<Runtime>}
  */
 export async function loadRuntime(build, folder, threads, report) {
@@ -76,7 +76,7 @@ export async function loadRuntime(build, folder, threads, report) {
 }
 
 /**
- * What gzip packed. Some servers unpack files named .gz on their way; those bytes are passed on as they are.
+ * Decompress gzip. Some servers already decompress .gz files; such data is returned unchanged.
  *
  * @param {ReadableStream<Uint8Array>} stream
  * @returns {Promise<ArrayBuffer>}

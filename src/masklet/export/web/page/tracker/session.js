@@ -1,4 +1,4 @@
-/** A session: what a person pointed at in one image or video, the masks, and the way back. */
+/** A session on an image or video: prompts, masks and undo. */
 
 import { encode } from "../lib/rle.js";
 import { MemoryBank } from "./bank.js";
@@ -12,17 +12,17 @@ import { View, countCandidates, pointsIn, wholeOf, withBox } from "./zoom.js";
 /**
  * @typedef {object} Mask  for the page
  * @property {number} object
- * @property {Window | null} box  null where the object is not in the frame
+ * @property {Window | null} box  null if the object is not in the frame
  * @property {string} counts  COCO run lengths
  * @property {number} iou
  * @property {number} score
  *
  * @typedef {object} Answer
  * @property {Mask} mask
- * @property {Float32Array | null} logits  low-res; null where only a window of an image was looked at
- * @property {Float32Array | null} full  logits at the size of the image, where there are no others
- * @property {Window | null} window  in which those were made
- * @property {Uint8Array | null} exact  the mask, where zoom made it finer than the logits
+ * @property {Float32Array | null} logits  low-res; null if only a window of an image was segmented
+ * @property {Float32Array | null} full  logits at the size of the image, if there are no low-res logits
+ * @property {Window | null} window  the window of these logits
+ * @property {Uint8Array | null} exact  the mask, if zoom made it finer than the logits
  * @property {boolean} isTracked  whether tracking reached this frame
  *
  * @typedef {object} TrackedObject
@@ -34,9 +34,9 @@ import { View, countCandidates, pointsIn, wholeOf, withBox } from "./zoom.js";
  * @typedef {{frame: number, masks: Mask[]}} FrameMasks
  */
 
-const KEPT = 256; // memories of an object in a video, where a person goes back to correct
-const BATCH = 8; // objects that are computed at once: more take memory and gain no time
-const UNDO = 100; // steps
+const KEPT = 256; // maximum number of an object's memories in a video, in which a user may go back to correct
+const BATCH = 8; // objects per batch; larger batches need more memory and save no time
+const UNDO = 100; // maximum number of steps
 
 export class Session {
     /**
@@ -57,7 +57,7 @@ export class Session {
     }
 
     /**
-     * Show the network a frame; everything until the next one is about it.
+     * Encode a frame, to which all calls until the next frame apply.
      *
      * @param {number} frame
      * @param {RgbaImage} image
@@ -68,7 +68,7 @@ export class Session {
     }
 
     /**
-     * What a click at this point would select, quickly and without zoom.
+     * The mask that a click would give, computed without zoom.
      *
      * @param {[number, number]} point
      * @returns {Promise<Mask>}
@@ -81,7 +81,7 @@ export class Session {
     }
 
     /**
-     * Prompt an object on the frame in view, or correct its mask there. Clicks add to those given there before.
+     * Prompt an object on the current frame, or correct its mask. Clicks are added to earlier ones.
      *
      * @param {number} id
      * @param {Prompt} added
@@ -133,8 +133,8 @@ export class Session {
      * @param {number} id
      * @param {Prompt} given
      * @param {Answer | undefined} before  the mask that is corrected
-     * @param {MemoryBank} bank  takes the memory of the answer
-     * @param {boolean} isPromptedElsewhere  so that its mask here was tracked, and is not an answer to prompts alone
+     * @param {MemoryBank} bank  the memory of the answer is added to it
+     * @param {boolean} isPromptedElsewhere  whether prompts on other frames exist, so that the mask was tracked
      * @returns {Promise<Answer>}
      */
     async #answerInVideo(id, given, before, bank, isPromptedElsewhere) {
@@ -169,7 +169,7 @@ export class Session {
         return { mask, logits, full: null, window: null, exact, isTracked };
     }
 
-    /** Begin to track: what follows is one step for undo. */
+    /** Start tracking, as one step for undo. */
     beginTracking() {
         this.#remember();
         const copies = [...this.objects.values()].map((obj) => ({
@@ -181,14 +181,14 @@ export class Session {
     }
 
     /**
-     * Track all objects to the frame in view. A prompted frame keeps its answer.
+     * Track all objects to the current frame. A prompted frame keeps its answer.
      *
      * @returns {Promise<FrameMasks>}
      */
     async track() {
         const { frame } = this;
         /** @type {Map<string, {obj: TrackedObject, selection: Selection}[]>} */
-        const groups = new Map(); // objects with as many memories are tracked together
+        const groups = new Map(); // objects with the same number of memories are tracked together
         for (const obj of this.objects.values()) {
             if (Math.min(...obj.prompts.keys()) > frame) continue;
             const answer = obj.answers.get(frame);
@@ -237,7 +237,7 @@ export class Session {
         this.objects = new Map([...this.objects].filter(([other]) => other !== id));
     }
 
-    /** Take the last step back. Whether there was one. */
+    /** Undo the last step. Returns whether there was one. */
     undo() {
         const before = this.past.pop();
         if (before) this.objects = before;
@@ -259,7 +259,7 @@ export class Session {
         return [...frames].sort((one, other) => one - other).map((frame) => ({ frame, masks: this.masks(frame) }));
     }
 
-    /** The prompts of all objects, as the page shows them. */
+    /** The prompts of all objects, for the page. */
     allPrompts() {
         return [...this.objects.values()].flatMap(({ id, prompts }) =>
             [...prompts].map(([frame, prompt]) => ({ object: id, frame, prompt })),
@@ -277,7 +277,7 @@ export class Session {
     }
 
     /**
-     * The masks that a prompt may mean, best first.
+     * The candidates for a prompt, best first.
      *
      * @param {Prompt} prompt
      * @param {Hint | null} hint
@@ -295,7 +295,7 @@ export class Session {
     }
 
     /**
-     * The mask that a correction starts from, as zoom takes it.
+     * The hint for a correction of an answer.
      *
      * @param {Answer} answer
      * @returns {Hint}
@@ -312,7 +312,7 @@ export class Session {
     }
 
     /**
-     * The same without a mask, where the object is not in the frame.
+     * Empty the mask of a prediction if the object is not in the frame.
      *
      * @param {Prediction} prediction
      */

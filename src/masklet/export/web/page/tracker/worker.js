@@ -1,4 +1,4 @@
-/** The worker: it holds the network and the session, and answers the page's requests one after the other. */
+/** The worker, which has the network and the session, and answers the page's requests one after the other. */
 
 import { agree } from "./check.js";
 import { Network, downloadGraphs } from "./network.js";
@@ -35,7 +35,7 @@ function current() {
 
 const requests = {
     /**
-     * Load the model; the fastest way that this browser has is chosen, unless one is asked for.
+     * Load the model with the fastest provider of this browser, unless `wanted` states one.
      *
      * @param {{provider: Provider | null, threads: number | null}} wanted
      */
@@ -118,7 +118,7 @@ async function start(site, provider, threads) {
         throw new Error("The GPU of this device computes masks that differ from the CPU's.");
     }
     const side = network.manifest.image_size;
-    await network.encode(new Float32Array(3 * side * side)); // the first run also prepares the graph
+    await network.encode(new Float32Array(3 * side * side)); // warm-up: the first run also prepares the graph
     return { provider, threads, model: site.model, version: site.masklet };
 }
 
@@ -142,7 +142,7 @@ self.addEventListener("message", ({ data }) => {
         try {
             postMessage({ number, value: await requests[name](argument) });
         } catch (error) {
-            const isCutOff = name === "load" && error instanceof TypeError; // what fetch and import raise
+            const isCutOff = name === "load" && error instanceof TypeError; // fetch and import throw it
             const message = error instanceof Error ? error.message : String(error);
             postMessage({ number, error: isCutOff ? CUT_OFF : message });
         }

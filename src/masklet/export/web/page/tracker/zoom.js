@@ -1,6 +1,6 @@
 /**
- * An image in the network, and zoom: an object that fills little of it is answered again in a window around it, one
- * that is too large for a window in the mirrored image too.
+ * An encoded image, and zoom: a small object is segmented again in a window around it, an object that is too large for a
+ * window also in the mirrored image.
  */
 
 import { removeSpecks } from "./components.js";
@@ -10,32 +10,32 @@ import { enlarge, resizePlane, tightBox, toMask, toSquare } from "./pixels.js";
 /** @import { RgbaImage, Window } from "./pixels.js" */
 
 /**
- * @typedef {object} Prompt  what a person points at, in pixels of the image
+ * @typedef {object} Prompt  in pixels of the image
  * @property {[number, number][]} positive
  * @property {[number, number][]} negative
  * @property {Window | null} box
  *
- * @typedef {object} Candidate  one mask that a prompt may mean
+ * @typedef {object} Candidate  a candidate mask for a prompt
  * @property {Prediction} prediction
- * @property {Window | null} window  in which it was made; null for the whole image
+ * @property {Window | null} window  the window in which it was segmented; null for the whole image
  *
- * @typedef {object} Hint  the mask that is corrected
+ * @typedef {object} Hint  the mask to correct
  * @property {Float32Array} logits  at the size of the image
- * @property {Float32Array | null} lowRes  null where only a window of the image was looked at
- * @property {Window | null} window  in which the mask was made; null for others, and for masks of frames
+ * @property {Float32Array | null} lowRes  null if only a window of the image was segmented
+ * @property {Window | null} window  the window in which the mask was segmented; null for the whole image, and for masks of frames
  */
 
-const CERTAIN = 10; // less this is the logit of what lies outside a window
-const SHARED = 0.5; // IoU of windows above which one serves for both
-const TEMPER = 0.45; // chosen on validation images: the predicted IoU of a first click is then not biased
-const MOVED = 0.5; // IoU of windows below which the best answer is looked at again
-const MARGIN = 2; // sides of a window, in those of the object
-const NARROWEST = 32; // the shortest side of a window, in pixels
-const LARGEST = 0.3; // the largest window, as a part of the image
-const FAR = 2; // times the area of a mask's box: clicks that stretch it further mean another thing
-const ROUNDS = 2; // windows for the best answer to a first click; the others have one
+const CERTAIN = 10; // the logit outside a window is minus this
+const SHARED = 0.5; // candidates whose windows have a higher IoU share a window
+const TEMPER = 0.45; // chosen on validation images, so that the predicted IoU of a first click has no bias
+const MOVED = 0.5; // if the windows of two rounds have a lower IoU, the best candidate is refined again
+const MARGIN = 2; // side of a window, relative to that of the object
+const NARROWEST = 32; // minimum side of a window, in pixels
+const LARGEST = 0.3; // area of the largest window, relative to the image
+const FAR = 2; // clicks that enlarge a mask's box to more than this multiple of its area mean another object
+const ROUNDS = 2; // maximum rounds for the best candidate of a first click; others have one
 
-/** An image, encoded once; windows of it are encoded when they are first looked at. */
+/** An encoded image. Its windows are encoded when they are first used. */
 export class View {
     /**
      * @param {Network} network
@@ -63,11 +63,11 @@ export class View {
     }
 
     /**
-     * The masks that a prompt may mean, best first: in a window where the object is small.
+     * The candidates for a prompt, best first, with zoom.
      *
      * @param {Prompt} prompt
      * @param {Hint | null} hint
-     * @param {boolean} mirrored  see a larger object in the mirrored image too
+     * @param {boolean} mirrored  whether to segment larger objects in the mirrored image, too
      * @returns {Promise<Candidate[]>}
      */
     async zoom(prompt, hint, mirrored) {
@@ -87,7 +87,7 @@ export class View {
             const around = withClicks(box, prompt);
             const window = this.window(around);
             if (!window && mirrored) return this.#segmentBothWays(prompt, hint, count);
-            // so that the hint is what the network drew there
+            // so that the hint is the network's own answer in the window
             const before = window && hint?.window && serves(hint.window, around, window) ? hint.window : null;
             return this.segment(before ?? window, prompt, hint, count);
         }
@@ -101,7 +101,7 @@ export class View {
     }
 
     /**
-     * The masks that a prompt may mean, as seen in a window; null for the whole image.
+     * The candidates for a prompt in a window; null for the whole image.
      *
      * @param {Window | null} window
      * @param {Prompt} prompt
@@ -119,7 +119,7 @@ export class View {
     }
 
     /**
-     * The masks that a prompt may mean in the whole image: the mean with those of its mirror image.
+     * The candidates for a prompt in the whole image: the mean of those in the image and in its mirror image.
      *
      * @param {Prompt} prompt
      * @param {Hint | null} hint
@@ -150,11 +150,11 @@ export class View {
     }
 
     /**
-     * The low-res logits of a hint as seen in a part of the image.
+     * The low-res logits of a hint in a part of the image.
      *
      * @param {Window} seen
      * @param {Hint | null} hint
-     * @param {boolean} isWhole  whether that part is the image
+     * @param {boolean} isWhole  whether this part is the whole image
      */
     #hintIn(seen, hint, isWhole) {
         if (!hint || (isWhole && hint.lowRes)) return hint && hint.lowRes;
@@ -164,7 +164,7 @@ export class View {
     }
 
     /**
-     * The candidates without specks and pinholes, but for those that are clicked.
+     * Remove specks and pinholes from candidates, except clicked ones.
      *
      * @param {Candidate[]} candidates
      * @param {Prompt} prompt
@@ -188,7 +188,7 @@ export class View {
     }
 
     /**
-     * A candidate's logits at the size of the image.
+     * Compute a candidate's logits at the size of the image.
      *
      * @param {Candidate} candidate
      */
@@ -206,7 +206,7 @@ export class View {
     }
 
     /**
-     * The window around a box; null where it would not be worth it.
+     * The window around a box; null if zoom would not help.
      *
      * @param {Window} box
      * @returns {Window | null}
@@ -215,7 +215,7 @@ export class View {
         const { width, height } = this.image;
         let wide = Math.max(MARGIN * (box[2] - box[0]), NARROWEST);
         let high = Math.max(MARGIN * (box[3] - box[1]), NARROWEST);
-        // an object squeezed more is not recognised
+        // objects are not recognised with a stronger distortion
         [wide, high] = [Math.max(wide, high / 2), Math.max(high, wide / 2)];
         const [x0, x1] = centred(box[0] + box[2], wide, width);
         const [y0, y1] = centred(box[1] + box[3], high, height);
@@ -223,9 +223,8 @@ export class View {
     }
 
     /**
-     * Each small candidate that was not yet seen in a window, from its window; and the best one again, where that shows
-     * it elsewhere. What is refined in a window has a predicted IoU that is too high: the one before, of the best
-     * candidate, tempers all of them.
+     * Segment each small candidate again in its window, and the best one once more if it has moved. The predicted IoU of a
+     * refined mask is too high, so the best candidate's earlier predicted IoU tempers all of them.
      *
      * @param {Candidate[]} candidates
      * @param {Prompt} prompt
@@ -279,7 +278,7 @@ export class View {
 }
 
 /**
- * Three for a single click, which may mean the part or the whole.
+ * The number of candidates: three for a single click, which may mean a part or the whole, otherwise one.
  *
  * @param {Prompt} prompt
  */
@@ -288,7 +287,7 @@ export function countCandidates({ positive, negative, box }) {
 }
 
 /**
- * The decoder's rows for so many masks: its single one, or the three for a click.
+ * The decoder's rows for this number of masks: its single mask, or the three for a click.
  *
  * @param {number} count
  * @returns {[number, number]}
@@ -298,7 +297,7 @@ function rowsOf(count) {
 }
 
 /**
- * A prompt in the pixels of the mirrored image.
+ * Convert a prompt to pixels of the mirrored image.
  *
  * @param {Prompt} prompt
  * @param {number} width  of the image
@@ -315,7 +314,7 @@ function mirroredPrompt({ positive, negative, box }, width) {
 }
 
 /**
- * Planes with each row from right to left.
+ * Mirror planes horizontally.
  *
  * @param {Float32Array} planes
  * @param {number} width
@@ -329,10 +328,10 @@ function flipped(planes, width) {
 }
 
 /**
- * Clicks and box as labelled points of the square; a box is its two corners, before the clicks.
+ * Convert clicks and box to labelled points of the square. The box's two corners come before the clicks.
  *
  * @param {Prompt} prompt
- * @param {Window} window  the part of the image that the square shows; clicks beyond it are left out
+ * @param {Window} window  the part of the image in the square; clicks outside are left out
  * @param {Network["manifest"]} manifest
  * @returns {Points}
  */
@@ -397,8 +396,8 @@ function withClicks([x0, y0, x1, y1], { positive }) {
 }
 
 /**
- * Clicks that correct a tracked mask, with the box around both: a window is looked at without memory, and the box says
- * which object they correct.
+ * Add a box around the tracked mask and its correcting clicks, because a window is segmented without memory, and the
+ * box identifies the object.
  *
  * @param {Prompt} prompt
  * @param {Window} tracked  the box around the mask
@@ -438,7 +437,7 @@ function iou(one, other) {
 }
 
 /**
- * Whether another window shows what lies in the box about as well as the window itself.
+ * Whether another window shows the content of a box about as well as its own window.
  *
  * @param {Window} other
  * @param {Window} box
@@ -457,7 +456,7 @@ function holds(outer, inner) {
 }
 
 /**
- * A stretch of a length about a middle, moved so that it lies within 0 to `side`.
+ * An interval of a length around a centre, moved into 0 to `side`.
  *
  * @param {number} twiceMiddle
  * @param {number} length
@@ -471,7 +470,7 @@ function centred(twiceMiddle, length, side) {
 }
 
 /**
- * To the nearest whole number; from the middle between two to the even one, as Python rounds.
+ * Round to the nearest integer, and halves to the even one, like Python.
  *
  * @param {number} value
  */
