@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from masklet.datasets import PngVideo
-from masklet.evaluate.predictors import make_candidate, make_masks
+from masklet.evaluate.baselines import make_candidate, make_masks
 from masklet.types import ImageCandidates, Masks, Prompt
 
 

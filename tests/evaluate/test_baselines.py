@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from masklet.evaluate.baselines import BASELINES, GrabCutImage, warp_mask
 from masklet.evaluate.metrics import jaccard, scored_frames
-from masklet.evaluate.predictors import BASELINES, GrabCutImage, warp_mask
 from masklet.evaluate.protocols import SemiSupervised
 from masklet.evaluate.samples import find_clips
 from masklet.types import Prompt

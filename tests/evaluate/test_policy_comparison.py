@@ -8,6 +8,7 @@ import pytest
 
 from masklet.datasets import PngVideo
 from masklet.errors import MaskletError
+from masklet.evaluate.baselines import BASELINES
 from masklet.evaluate.policy_comparison import (
     RECENCY,
     VARIANTS,
@@ -17,7 +18,7 @@ from masklet.evaluate.policy_comparison import (
     find_extremes,
     make_markdown,
 )
-from masklet.evaluate.predictors import BASELINES, ModelPredictor
+from masklet.evaluate.predictors import ModelPredictor
 from masklet.evaluate.report import ObjectResult
 from masklet.evaluate.samples import find_clips
 from masklet.tracking.policies import POLICIES

@@ -13,8 +13,9 @@ from masklet import rle
 from masklet.datasets import DatasetItem
 from masklet.datasets.images import LabelledImage
 from masklet.errors import MaskletError
+from masklet.evaluate.baselines import BASELINES, make_candidate
 from masklet.evaluate.metrics import Agreement
-from masklet.evaluate.predictors import BASELINES, PROMPT_KINDS, ModelPredictor, make_candidate
+from masklet.evaluate.predictors import PROMPT_KINDS, ModelPredictor
 from masklet.evaluate.protocols import (
     INTERACTIONS,
     ClicksToTarget,

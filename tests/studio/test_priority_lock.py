@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from masklet.studio.inference.priority_lock import PriorityLock, Urgency
+from masklet.studio.inference.decoder import PriorityLock, Urgency
 
 
 def test_a_click_goes_before_thumbnails_and_thumbnails_in_the_order_of_frames() -> None:

@@ -24,7 +24,8 @@ import torch
 from masklet.backends import Setting
 from masklet.checkpoint import load
 from masklet.errors import MaskletError
-from masklet.evaluate.predictors import BASELINES, ModelPredictor, Predictor
+from masklet.evaluate.baselines import BASELINES
+from masklet.evaluate.predictors import ModelPredictor, Predictor
 from masklet.evaluate.report import ObjectResult
 from masklet.evaluate.samples import Sample, file_stamp
 from masklet.files import atomic_write, make_folder, remove_unfinished

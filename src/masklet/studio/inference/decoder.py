@@ -2,15 +2,18 @@
 
 `DecoderProcess` is the server's side: it sends requests through a pipe and waits for answers. `_serve` is the
 other process: it holds one file open. Its memory is limited, it writes no files, and it is killed if an
-answer takes too long; the next request starts a new one.
+answer takes too long; the next request starts a new one. Requests wait at a `PriorityLock`.
 """
 
 from __future__ import annotations
 
 import ctypes
+import heapq
 import json
 import multiprocessing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
 from fractions import Fraction
 from functools import cached_property
 from io import BytesIO
@@ -18,6 +21,7 @@ from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Condition
 from typing import Any
 
 import av
@@ -29,7 +33,6 @@ from masklet.media import Frames, Image, find_images, is_image, open_frames
 from masklet.media.readers.decoding import open_file
 from masklet.media.readers.microscopy import StackAxes
 from masklet.studio.errors import ApiError, not_found
-from masklet.studio.inference.priority_lock import PriorityLock, Urgency
 from masklet.studio.settings import Limits
 
 Response = tuple[dict[str, Any], bytes | None]
@@ -83,6 +86,48 @@ def start_fork_server() -> None:
     """Start to import the decoders' modules, so that the first file does not wait for them."""
     if _START == "forkserver":
         forkserver.ensure_running()
+
+
+class Urgency(IntEnum):
+    """Priorities for the decoder: a click does not wait for the thumbnails of a timeline."""
+
+    model = 0
+    image = 1
+    thumbnail = 2
+
+
+class PriorityLock:
+    """Given to the waiter with the highest priority, or the earliest frame of equal ones.
+
+    A file is decoded fastest in the order of its frames.
+    """
+
+    def __init__(self) -> None:
+        self._condition = Condition()
+        self._queue: list[tuple[Urgency, int, int]] = []
+        self._tickets = 0
+        self._is_taken = False
+
+    @property
+    def waiting(self) -> int:
+        """The number of waiters."""
+        return len(self._queue)
+
+    @contextmanager
+    def hold(self, urgency: Urgency = Urgency.model, frame: int = 0) -> Iterator[None]:
+        with self._condition:
+            self._tickets += 1
+            ticket = (urgency, frame, self._tickets)
+            heapq.heappush(self._queue, ticket)
+            self._condition.wait_for(lambda: not self._is_taken and self._queue[0] == ticket)
+            heapq.heappop(self._queue)
+            self._is_taken = True
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._is_taken = False
+                self._condition.notify_all()
 
 
 class DecoderProcess:
