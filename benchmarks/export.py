@@ -3,8 +3,8 @@
 python -m benchmarks.export FOLDER ...
 
 Each folder is the output of `masklet export onnx`. Times are processor times, so that other work on the
-machine does not count. Torch and all folders compute each frame in turn. A folder with float32 memories is
-compared with torch with float32 memories, others with torch's default.
+machine does not count. Torch and all folders compute each frame in turn. A folder is compared with torch with
+memories of the same dtype; one of --precision fp16 with torch's default.
 """
 
 from __future__ import annotations
@@ -38,11 +38,10 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     trackers = {str(folder): Tracker(Network(folder, threads=1), zoom=False) for folder in options.folders}
-    references = {
-        name: "torch, float32 memories" if tracker.network.manifest.memory_dtype == "float32" else "torch"
-        for name, tracker in trackers.items()
-    }
-    tracked_by_torch = {name: torch_tracker(options.model, name) for name in references.values()}
+    dtypes = {name: tracker.network.manifest.memory_dtype for name, tracker in trackers.items()}
+    default = masklet.load(options.model, device="cpu").config.memory_dtype
+    references = {name: default if dtype == "float16" else dtype for name, dtype in dtypes.items()}
+    tracked_by_torch = {dtype: torch_tracker(options.model, dtype) for dtype in references.values()}
     seconds: dict[str, list[float]] = defaultdict(list)
     logits: dict[str, list[float]] = defaultdict(list)
     overlaps: dict[str, list[float]] = defaultdict(list)
@@ -52,8 +51,8 @@ def main() -> None:
     ):
         prompts = {id: masklet.Prompt(positive=[xy]) for id, xy in CLICKS.get(frame, {}).items()}
         expected = {
-            name: timed(seconds[name], partial(tracker.step, image, prompts))
-            for name, tracker in tracked_by_torch.items()
+            dtype: timed(seconds[f"torch, memories in {dtype}"], partial(tracker.step, image, prompts))
+            for dtype, tracker in tracked_by_torch.items()
         }
         for name, tracker in trackers.items():
             masks = timed(seconds[name], partial(tracker.step, image, prompts))
@@ -76,11 +75,10 @@ def main() -> None:
         print(f"| {name} | {1000 * np.median(times):.0f} | {' | '.join(cells)} |")
 
 
-def torch_tracker(model: str, name: str) -> masklet.Tracker:
+def torch_tracker(model: str, memory_dtype: str) -> masklet.Tracker:
     """A tracker on torch's own operators."""
     network = masklet.load(model, device="cpu", engine="torch")
-    if "float32" in name:
-        network.memory_dtype = torch.float32
+    network.memory_dtype = getattr(torch, memory_dtype)
     return masklet.Tracker(network, zoom=False)
 
 

@@ -21,7 +21,8 @@ from masklet import checkpoint
 from masklet.checkpoint.layouts import LAYOUTS, ORIGINAL, TRANSFORMERS, Layout, to_ours, to_theirs
 from masklet.checkpoint.matching import infer_config
 from masklet.config import SIZES, Sam2Config, toy
-from masklet.errors import CheckpointError, MaskletError
+from masklet.errors import CheckpointError, MaskletError, OptionError
+from masklet.files import sha256
 from masklet.model import Sam2
 
 REVISIONS = ("2.0", "2.1")
@@ -83,6 +84,29 @@ def test_our_own_file_needs_no_config(model: Sam2, config: Sam2Config, tmp_path:
     assert again.config == config
     assert same(again.state_dict(), model.state_dict())
     assert not again.training
+
+
+def test_nano_s_memories_are_not_rounded_and_those_of_earlier_files_are(
+    tmp_path: Path, unchecked: None
+) -> None:
+    nano = checkpoint.load(device="cpu")
+    assert nano.memory_dtype == torch.float32
+    fields = json.loads(nano.config.to_json())
+    assert fields.pop("memory_dtype") == "float32"
+    save_file(nano.state_dict(), tmp_path / "mine.safetensors", {"masklet": json.dumps(fields)})
+    assert checkpoint.load(tmp_path / "mine.safetensors", device="cpu").memory_dtype == torch.bfloat16
+    fields["memory_dtype"] = "int8"
+    save_file(nano.state_dict(), tmp_path / "mine.safetensors", {"masklet": json.dumps(fields)})
+    with pytest.raises(CheckpointError, match=r"memory_dtype must be one of bfloat16, float32\. Got int8"):
+        checkpoint.load(tmp_path / "mine.safetensors", device="cpu")
+    with pytest.raises(OptionError, match=r"memory_dtype must be one of bfloat16, float32\. Got 'int8'"):
+        replace(nano.config, memory_dtype="int8")  # type: ignore[arg-type]
+
+
+def test_the_card_of_nano_states_the_digest_of_its_file() -> None:
+    repo = Path(__file__).parents[1]
+    digest = sha256(repo / "src" / "masklet" / "weights" / "nano.safetensors")
+    assert f"SHA-256 `{digest}`" in (repo / "docs" / "nano.md").read_text("utf-8")
 
 
 def test_half_precision_in_the_file_and_in_memory(model: Sam2, tmp_path: Path) -> None:

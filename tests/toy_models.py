@@ -53,7 +53,7 @@ class Fake(Sam2):
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
-        self.config = toy()
+        self.config, self.memory_dtype = toy(), torch.bfloat16
         self.backend = TorchBackend(self)  # says how many objects and frames go into a call
         self.encoded = 0
         self.batches: list[int] = []  # objects in each attend

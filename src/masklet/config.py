@@ -15,6 +15,7 @@ from masklet.errors import OptionError
 Revision = Literal["2.0", "2.1"]
 AGES = 7  # ages of memories: six for tracked frames and one for prompted frames
 TrunkName = Literal["hiera", "efficientnet-lite0", "efficientnet-lite2"]
+MemoryDtype = Literal["bfloat16", "float32"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Sam2Config:
         zoom: Whether sessions zoom by default (`masklet.zoom`). The network is the same.
         trunk: The image encoder's trunk.
         holds_clicks: Correct single masks around clicks that they contradict.
+        memory_dtype: The dtype to which memory tokens are rounded: bfloat16, as published, or float32, which
+            does not round them.
 
     Raises:
         OptionError: The values do not fit together.
@@ -69,10 +72,15 @@ class Sam2Config:
     zoom: bool = False
     trunk: TrunkName = "hiera"
     holds_clicks: bool = False
+    memory_dtype: MemoryDtype = "bfloat16"
 
     def __post_init__(self) -> None:
         if self.trunk not in get_args(TrunkName):
             raise OptionError(f"trunk must be one of {', '.join(get_args(TrunkName))}. Got {self.trunk!r}.")
+        if self.memory_dtype not in get_args(MemoryDtype):
+            raise OptionError(
+                f"memory_dtype must be one of {', '.join(get_args(MemoryDtype))}. Got {self.memory_dtype!r}."
+            )
         if (self.trunk == "hiera") != (self.embed_dim > 0):
             raise OptionError(
                 "embed_dim, stages and global_blocks must be given for Hiera, and not for other trunks. "
@@ -180,7 +188,7 @@ def _check_field(name: str, value: object, default: object) -> None:
     elif isinstance(default, int):
         fits, expected = _is_count(value), f"a whole number from 0 to {LARGEST}"
     else:
-        choices = get_args(TrunkName if name == "trunk" else Revision)
+        choices = get_args({"trunk": TrunkName, "memory_dtype": MemoryDtype}.get(name, Revision))
         fits, expected = value in choices, f"one of {', '.join(choices)}"
     if not fits:
         raise ValueError(f"{name} must be {expected}. Got {str(value)[:40]}")
@@ -217,6 +225,7 @@ NANO = Sam2Config(
     feedforward=512,
     zoom=True,
     holds_clicks=True,
+    memory_dtype="float32",
 )
 NANO_LITE2 = replace(NANO, trunk="efficientnet-lite2")
 

@@ -63,8 +63,8 @@ class Sam2(nn.Module):
         config: The sizes of the network. Its weights are random until a checkpoint is loaded.
 
     Attributes:
-        memory_dtype: The dtype of stored memory tokens: bfloat16, as in the published predictor. Use float32,
-            which does not round, to compare two runtimes exactly.
+        memory_dtype: The dtype to which memory tokens are rounded, as the config says: bfloat16, as in the
+            published predictor, or float32, which does not round. Set it to compare two runtimes exactly.
 
     Example:
         >>> from masklet.config import toy
@@ -78,11 +78,12 @@ class Sam2(nn.Module):
         (torch.Size([1, 16, 16]), torch.Size([1, 16, 8]))
     """
 
-    memory_dtype = torch.bfloat16
+    memory_dtype: torch.dtype
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
         self.config = config
+        self.memory_dtype = getattr(torch, config.memory_dtype)
         self.image_encoder = ImageEncoder(config)
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)

@@ -171,7 +171,7 @@ class Memory:
 
     Attributes:
         frame: The frame's number.
-        tokens: (n, d) memory tokens of the coarse map, row by row, in the model's `memory_dtype`.
+        tokens: (n, d) memory tokens of the coarse map, row by row, rounded to the model's `memory_dtype`.
         pointer: (c,) object pointer.
         iou: Predicted quality of the mask, 0 to 1; a scalar tensor.
         score: Object score, as a logit; a scalar tensor.

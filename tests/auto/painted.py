@@ -38,7 +38,7 @@ class Painted(Sam2):
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
-        self.config = toy()
+        self.config, self.memory_dtype = toy(), torch.bfloat16
         self.backend = TorchBackend(self)  # says how many objects and frames go into a call
         self.asked = 0  # points
 

@@ -106,8 +106,11 @@ def _square(image: Any, *arguments: Any) -> Tensor:
     return still_to_square(image, *arguments)
 
 
+_UNROUNDED = property(lambda model: torch.float32)  # a property takes precedence over the network's own value
+
+
 def _on(target: Any, name: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
-    return lambda: patch.object(target, name, value)
+    return lambda: patch.object(target, name, value, create=True)
 
 
 def _in(target: str, value: Any) -> Callable[[], AbstractContextManager[Any]]:
@@ -131,7 +134,7 @@ DETAILS = (
     Detail("an unstable single mask is replaced", forwards, _on(Sam2, "decode", _unsteady)),
     Detail("an absent object has no mask", forwards, _on(MaskPrediction, "hide_absent", _shown)),
     Detail("masks of prompted frames are memorised as 0 or 1", forwards, _on(Sam2, "memorize", _soft)),
-    Detail("memories are kept in bfloat16", forwards, _on(Sam2, "memory_dtype", torch.float32)),
+    Detail("memories are kept in bfloat16", forwards, _on(Sam2, "memory_dtype", _UNROUNDED)),
     Detail("ages are fractions of the clip", forwards, _on(Recency, "select_memories", _any_length)),
     Detail(
         "pointers of prompts ahead are left out", corrected, _on(Recency, "select_memories", _pointers_ahead)

@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load
+from sqlalchemy import select
 
 from masklet import Script, VideoSession, rle
-from masklet.studio.store.tables import Video
+from masklet.studio.store.tables import Result, ResultParts, Video
 from studio.small import LENGTH, SIZE, Caller, make_studio
 from toy_models import clip, toy_network
 
@@ -75,6 +78,26 @@ def test_an_old_unfinished_propagation_goes_on(old_studio: Caller, tmp_path: Pat
     assert sorted(old_studio.masks(video)) == list(range(LENGTH))
     with old_studio.studio.database.begin() as session:
         assert session.get_one(Video, shown["video"]["id"]).unfinished is None
+
+
+def test_old_memories_in_bfloat16_go_on_in_float32(old_studio: Caller) -> None:
+    id = read("studio-shown.json")["video"]["id"]
+    before = stored_tokens(old_studio, id)
+    assert {tokens.dtype for tokens in before.values()} == {torch.bfloat16}
+    old_studio.studio.models.default.memory_dtype = torch.float32
+    old_studio.follow(f"/videos/{id}", resume=True)
+    after = stored_tokens(old_studio, id)
+    assert {tokens.dtype for result, tokens in after.items() if result not in before} == {torch.float32}
+    assert all(torch.equal(after[result], tokens) for result, tokens in before.items())
+    assert sorted(old_studio.masks(f"/videos/{id}")) == list(range(LENGTH))
+
+
+def stored_tokens(caller: Caller, video: str) -> dict[int, torch.Tensor]:
+    """The memory tokens of a video in the database, by result."""
+    query = select(ResultParts).join(Result, Result.id == ResultParts.result).where(Result.video == video)
+    with caller.studio.database.begin() as session:
+        parts = {row.result: load(row.parts) for row in session.scalars(query)}
+    return {result: tensors["tokens"] for result, tensors in parts.items() if "tokens" in tensors}
 
 
 def test_old_steps_are_undone_and_redone(old_studio: Caller) -> None:

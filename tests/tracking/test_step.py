@@ -6,16 +6,18 @@ import pytest
 import torch
 
 from masklet.backends.backend import OBJECTS_PER_BATCH
+from masklet.sessions.tracker import Tracker
 from masklet.tracking.bank import MemoryBank
 from masklet.tracking.step import (
     EncodedFrame,
     EncodedPrompt,
     TrackedObject,
     batch_queries,
+    encode_frame,
     track_frame,
 )
 from masklet.types import Prompt
-from toy_models import SIZE, Fake, blob, click
+from toy_models import SIZE, Fake, blob, click, clip, toy_network
 
 
 @pytest.fixture
@@ -116,3 +118,39 @@ def test_tokens_are_kept_as_the_published_predictor_keeps_them(fake: Fake) -> No
     memories = [obj.bank.prompted[0], obj.bank.tracked[1]]
     assert [memory.tokens.dtype for memory in memories] == [torch.bfloat16] * 2
     assert [memory.pointer.dtype for memory in memories] == [torch.float32] * 2
+
+
+@pytest.mark.parametrize(
+    ("weights", "memories", "kept"),
+    [
+        ("float32", "bfloat16", "bfloat16"),
+        ("float32", "float32", "float32"),
+        ("float16", "bfloat16", "bfloat16"),
+        ("float16", "float32", "float16"),
+    ],
+)
+def test_memories_are_rounded_as_the_network_says(weights: str, memories: str, kept: str) -> None:
+    """In float32 they are kept as they were computed. Those of one object do not hold those of others."""
+    network = toy_network().to(getattr(torch, weights))
+    network.memory_dtype = getattr(torch, memories)
+    frame = EncodedFrame(encode_frame(network, clip(1)[0]), 0)
+    tracked = objects(3)
+    prompts = {id: EncodedPrompt.of(click(), SIZE, network, None, alone=True) for id in tracked}
+    track_frame(network, frame, list(tracked.values()), prompts)
+    for obj in tracked.values():
+        tokens = obj.bank.prompted[0].tokens
+        assert tokens.dtype == getattr(torch, kept)
+        assert tokens.untyped_storage().nbytes() == tokens.nbytes
+
+
+def test_a_bank_of_rounded_memories_goes_on_without_rounding() -> None:
+    network, frames = toy_network(), clip(9)
+    tracker, expected = Tracker(network), Tracker(network)
+    for frame, image in enumerate(frames):
+        prompts = {1: click(), 2: Prompt(mask=blob())} if frame == 0 else None
+        network.memory_dtype = torch.bfloat16
+        right = expected.step(image, prompts)
+        network.memory_dtype = torch.bfloat16 if frame < 4 else torch.float32
+        masks = tracker.step(image, prompts)
+        difference = (masks.low_res - right.low_res).abs().max()
+        assert difference == 0 if frame <= 4 else 0 < difference < 0.05

@@ -52,12 +52,12 @@ def onnx(
         ),
     ] = Precision.fp32,
     memories: Annotated[
-        MemoryType,
+        MemoryType | None,
         typer.Option(
             "--memories",
-            help="Round memories to bfloat16, as masklet does, or keep them in float32.",
+            help="Round memories to bfloat16, or keep them in float32. By default, as the model does.",
         ),
-    ] = MemoryType.bfloat16,
+    ] = None,
 ) -> None:
     """Export the network as ONNX graphs for masklet.onnx.Tracker and other runtimes."""
     announce_start()
@@ -67,8 +67,8 @@ def onnx(
     from masklet.export.onnx import export_onnx
 
     network = masklet.load(model, device="cpu", engine="torch")
-    if memories is MemoryType.float32:
-        network.memory_dtype = torch.float32
+    if memories is not None:
+        network.memory_dtype = getattr(torch, memories.value)
     export_onnx(network, out, name=model, precision=precision.value, report=typer.echo)
     typer.echo(
         f"Wrote {out}: masklet.onnx.Tracker({str(out)!r}) runs it without torch; docs/export.md says how "

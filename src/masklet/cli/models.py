@@ -100,7 +100,7 @@ def _full_selection(config: Sam2Config) -> MemorySelection:
     from masklet.types import Memory, MemorySelection
 
     def memory(frame: int) -> Memory:
-        tokens = random(config.grid**2, config.memory_channels).bfloat16()
+        tokens = random(config.grid**2, config.memory_channels).to(getattr(torch, config.memory_dtype))
         return Memory(frame, tokens, random(config.channels), random(()), random(()), prompted=False)
 
     random = partial(torch.randn, dtype=torch.float32, device="cpu")

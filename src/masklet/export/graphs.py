@@ -117,7 +117,7 @@ class Adopt(nn.Module):
 
 
 class Memorize(nn.Module):
-    """Encodes features and an answer as memory tokens, rounded to bfloat16 like the network's memories."""
+    """Encodes features and an answer as memory tokens, rounded as the network's memories are."""
 
     def __init__(self, network: Sam2) -> None:
         super().__init__()

@@ -103,7 +103,7 @@ class ShapeTracker:
         self._model = model or load()
         self._policy = policy
         config = self._model.config
-        memory = config.grid**2 * config.memory_channels * 2  # bytes: tokens are in bfloat16
+        memory = config.grid**2 * config.memory_channels * self._model.memory_dtype.itemsize
         of_object = 2 * find_policy(policy)().capacity * memory
         self._states: ByteCache[str, Tracker] = ByteCache(STATE_BYTES, size=lambda tracker: of_object)
 

@@ -198,9 +198,9 @@ def make_memories(
     numbers = prediction.iou, prediction.score
     on_host = torch.stack(numbers).cpu() if reads else numbers
     rows = zip(tokens, prediction.pointer, *on_host, strict=True)
-    dtype = model.memory_dtype
-    return [
-        Memory(frame.number, row.to(dtype), pointer, iou, score, prompted)
+    dtype = tokens.dtype if model.memory_dtype == torch.float32 else model.memory_dtype
+    return [  # copies: a memory that is kept must not keep those of the other objects
+        Memory(frame.number, row.to(dtype, copy=True), pointer, iou, score, prompted)
         for row, pointer, iou, score in rows
     ]
 

@@ -1,4 +1,4 @@
-"""Nano, exported once by the command, and rounded from there."""
+"""Nano and a toy, exported once by the command, and rounded from there."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from masklet.export.onnx import Precision, write_graphs
 from masklet.files import make_folder
 from masklet.model import Sam2
 from masklet.onnx.network import Manifest
+from toy_models import toy_network
 
 
 @pytest.fixture(scope="session")
@@ -22,8 +23,15 @@ def network() -> Sam2:
 
 
 @pytest.fixture(scope="session")
+def toy() -> Sam2:
+    """A network whose memories are rounded to bfloat16, as those of published networks are."""
+    return toy_network()
+
+
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folders fp32, fp16 and int8. Tracing takes long: one worker does it, and the others wait."""
+    """Folders fp32, fp16 and int8 of nano, toy and toy-fp16. Tracing takes long: one worker does it, and the
+    others wait."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if base.name.startswith("popen-") else base) / "exported"
     with FileLock(f"{folder}.lock"):
@@ -31,6 +39,9 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
             run_export("nano", folder / "fp32")
             for precision in ("fp16", "int8"):
                 round_export(folder / "fp32", folder / precision, precision)
+            masklet.save(toy_network(), folder / "toy.safetensors")
+            run_export(str(folder / "toy.safetensors"), folder / "toy")
+            round_export(folder / "toy", folder / "toy-fp16", "fp16")
     return folder
 
 

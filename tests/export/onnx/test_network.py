@@ -23,7 +23,7 @@ from masklet.model import Sam2
 from masklet.onnx import Network, track
 from masklet.onnx.network import MANIFEST, VERBS, Manifest
 from masklet.prompts import Prompt
-from toy_models import clip, toy_network
+from toy_models import clip
 
 SOURCE = Path(masklet.__file__).parents[1]
 SIZES = [
@@ -86,11 +86,10 @@ def test_a_graph_computes_its_verb(network: Sam2, exported: Path, verb: str, pre
         if verb == "decode" and precision != "fp32":  # rounding may decide whether a single mask is stable
             answers = [(output[:, 1:], right[:, 1:]) for output, right in answers[:2]] + answers[2:]
         for output, right in answers:
-            # Memories are rounded to bfloat16, which a difference in the last digit may tip over.
-            share = max(TOLERANCE[precision], 4e-3 if verb == "memorize" else 0)
-            largest, outliers = np.abs(right).max(), 1 if precision == "fp32" else 2
-            np.testing.assert_allclose(output, right, rtol=0, atol=outliers * share * largest)
-            assert np.quantile(np.abs(output - right), 0.9999) <= share * largest
+            tolerance = TOLERANCE[precision] * np.abs(right).max()
+            outliers = 1 if precision == "fp32" else 2
+            np.testing.assert_allclose(output, right, rtol=0, atol=outliers * tolerance)
+            assert np.quantile(np.abs(output - right), 0.9999) <= tolerance
 
 
 def test_the_wrapped_verbs_are_the_network_s(network: Sam2) -> None:
@@ -115,9 +114,10 @@ def test_rounding_is_that_of_bfloat16() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_memories_are_rounded_as_the_network_s_are(dtype: torch.dtype) -> None:
-    toy = toy_network()
-    toy.memory_dtype = dtype
+def test_memories_are_rounded_as_the_network_s_are(
+    toy: Sam2, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toy, "memory_dtype", dtype)
     (tokens,) = expected(toy, "memorize", samples(toy, "memorize", SIZES[1]))
     is_rounded = torch.equal(torch.from_numpy(tokens).bfloat16().float(), torch.from_numpy(tokens))
     assert is_rounded == (dtype == torch.bfloat16)
@@ -126,15 +126,36 @@ def test_memories_are_rounded_as_the_network_s_are(dtype: torch.dtype) -> None:
     assert [memory.tokens.dtype for memory in tracker._objects[1].bank.prompted.values()] == [dtype]
 
 
-def test_the_manifest_says_what_memories_are_rounded_to(network: Sam2, exported: Path) -> None:
-    for precision in TOLERANCE:
-        manifest = Manifest.read(exported / precision)
-        inputs = samples(network, "memorize", SIZES[0])
-        session = onnxruntime.InferenceSession(str(manifest.path(exported / precision, "memorize")))
-        (tokens,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
-        found = torch.from_numpy(tokens)
-        assert torch.equal(found.to(getattr(torch, manifest.memory_dtype)).float(), found)
-        assert manifest.memory_dtype == ("float16" if precision == "fp16" else "bfloat16")
+@pytest.mark.parametrize(
+    ("folder", "dtype"), [("fp32", "float32"), ("fp16", "float16"), ("int8", "float32"), ("toy", "bfloat16")]
+)
+def test_the_manifest_says_what_memories_are_rounded_to(
+    network: Sam2, toy: Sam2, exported: Path, folder: str, dtype: str
+) -> None:
+    manifest = Manifest.read(exported / folder)
+    assert manifest.memory_dtype == dtype
+    tokens = memorize(toy if folder == "toy" else network, exported / folder)
+    coarsest = next(
+        name
+        for name in ("bfloat16", "float16", "float32")
+        if torch.equal(tokens.to(getattr(torch, name)).float(), tokens)
+    )
+    assert coarsest == dtype
+
+
+def test_in_float16_memories_are_not_rounded_to_bfloat16(toy: Sam2, exported: Path) -> None:
+    assert Manifest.read(exported / "toy-fp16").memory_dtype == "float16"
+    tokens, rounded = memorize(toy, exported / "toy-fp16"), memorize(toy, exported / "toy")
+    torch.testing.assert_close(tokens, rounded, rtol=0.02, atol=0.02)
+    assert not torch.equal(tokens.bfloat16().float(), tokens)
+
+
+def memorize(network: Sam2, folder: Path) -> torch.Tensor:
+    """The tokens that an export of a network makes."""
+    inputs = samples(network, "memorize", SIZES[0])
+    session = onnxruntime.InferenceSession(str(Manifest.read(folder).path(folder, "memorize")))
+    (tokens,) = session.run(None, {name: value.numpy() for name, value in inputs.items()})
+    return torch.from_numpy(tokens)
 
 
 def test_variants_are_smaller(exported: Path) -> None:

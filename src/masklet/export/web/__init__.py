@@ -10,8 +10,6 @@ from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 
-import torch
-
 from masklet.errors import MaskletError
 from masklet.export.onnx import export_onnx, halve_weights
 from masklet.export.web.runtime import VERSION, write_runtime
@@ -74,11 +72,6 @@ def export_web(
     """
     if example is not None and not Path(example).is_file():
         raise MaskletError(f"the example must be a file. There is no file {example}.")
-    if model.memory_dtype != torch.bfloat16:
-        raise MaskletError(
-            f"the page needs memories in bfloat16. Got a network with memory_dtype {model.memory_dtype}: "
-            "set it to torch.bfloat16."
-        )
     folder = make_folder(folder)
     (folder / "index.html").unlink(missing_ok=True)  # written last, after all files are complete
     report(f"onnxruntime-web {VERSION}")

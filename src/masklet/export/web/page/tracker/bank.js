@@ -9,21 +9,21 @@
  * @property {Float32Array} pointer
  * @property {boolean} isPrompted
  *
- * @typedef {Omit<Memory, "tokens"> & {halves: Uint16Array}} StoredMemory  its tokens in bfloat16, which they are rounded to
+ * @typedef {Omit<Memory, "tokens"> & {tokens: Float32Array | Uint16Array}} StoredMemory  an array of 16 bits has bfloat16
  */
 
 export class MemoryBank {
     /**
-     * @param {Manifest["memory"]} rule
+     * @param {Manifest} manifest  if its network rounds tokens to bfloat16, they are kept in half the space
      * @param {Map<number, StoredMemory>} [memories]  by frame
      */
-    constructor(rule, memories = new Map()) {
-        this.rule = rule;
+    constructor(manifest, memories = new Map()) {
+        this.manifest = manifest;
         this.memories = memories;
     }
 
     copy() {
-        return new MemoryBank(this.rule, new Map(this.memories));
+        return new MemoryBank(this.manifest, new Map(this.memories));
     }
 
     /**
@@ -32,8 +32,8 @@ export class MemoryBank {
      */
     keep(memory, capacity) {
         this.memories.delete(memory.frame);
-        const { tokens, ...rest } = memory;
-        this.memories.set(memory.frame, { ...rest, halves: toBfloat16(tokens) });
+        const tokens = this.manifest.memory_dtype === "bfloat16" ? toBfloat16(memory.tokens) : memory.tokens;
+        this.memories.set(memory.frame, { ...memory, tokens });
         const tracked = [...this.memories.values()].filter(({ isPrompted }) => !isPrompted);
         if (tracked.length > capacity) this.memories.delete(tracked[0].frame);
         const prompted = [...this.memories.values()].filter(({ isPrompted }) => isPrompted);
@@ -52,11 +52,11 @@ export class MemoryBank {
      * @returns {Selection}
      */
     select(frame) {
-        const { window, pointers: reach, prompted_row, span } = this.rule;
+        const { window, pointers: reach, prompted_row, span } = this.manifest.memory;
         /** @type {Selection} */
         const selection = { tokens: [], rows: [], pointers: [], ages: [] };
-        const add = (/** @type {StoredMemory} */ { halves }, /** @type {number} */ row) => {
-            selection.tokens.push(toFloat32(halves));
+        const add = (/** @type {StoredMemory} */ { tokens }, /** @type {number} */ row) => {
+            selection.tokens.push(tokens instanceof Uint16Array ? toFloat32(tokens) : tokens);
             selection.rows.push(row);
         };
         const point = (/** @type {StoredMemory} */ { pointer }, /** @type {number} */ age) => {

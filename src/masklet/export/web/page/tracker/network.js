@@ -14,6 +14,7 @@
  * @property {number} hint_limit
  * @property {number} absent_logit
  * @property {{capacity: number, window: number, pointers: number, prompted_row: number, span: number}} memory
+ * @property {"bfloat16" | "float16" | "float32"} memory_dtype  to which memory tokens are rounded; float32 is not rounded
  * @property {boolean} zoom
  * @property {Record<string, {file: string, bytes: number}>} graphs
  *

@@ -91,7 +91,7 @@ export class Session {
         const before = this.objects.get(id);
         const earlier = before?.prompts.get(frame);
         const prompt = earlier ? merged(earlier, added) : added;
-        const bank = before?.bank.copy() ?? new MemoryBank(this.network.manifest.memory);
+        const bank = before?.bank.copy() ?? new MemoryBank(this.network.manifest);
         const isPromptedElsewhere = [...(before?.prompts.keys() ?? [])].some((other) => other !== frame);
         const answer =
             this.kind === "image"
