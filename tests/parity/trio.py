@@ -42,6 +42,7 @@ def nano() -> tuple[Sam2, SAM2VideoPredictor, np.ndarray]:
     Without zoom, which the original does not have.
     """
     ours = masklet.load("nano", device="cpu", dtype="float32")
+    ours.memory_dtype = torch.bfloat16  # as in the original, whatever the network
     ours.config = replace(ours.config, zoom=False)
     theirs = original.build(ours.config)
     theirs.load_state_dict(to_theirs(ours.state_dict(), ORIGINAL), strict=True)
