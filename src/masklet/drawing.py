@@ -172,7 +172,7 @@ def outlines(mask: Bool[np.ndarray, "H W"], tolerance: float = TOLERANCE) -> lis
     doubled = mask.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)
     contours, tree = cv2.findContours(doubled, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     rings = [_ring(contour, tolerance) for contour in contours]
-    parents = tree[0, :, 3].tolist() if rings else []  # of holes; -1 for outer rings
+    parents = tree[0, :, 3].tolist() if rings else []  # outer rings of holes; -1 for outer rings
     polygons = {row: [ring] for row, ring in enumerate(rings) if parents[row] < 0}
     for ring, parent in zip(rings, parents, strict=True):
         if parent >= 0:

@@ -21,19 +21,19 @@ from typing import Any
 
 import numpy as np
 
-NEAR_WHITE = 0.75  # of white: a soft mask reaches it somewhere
-SMOOTH_SHARE = 0.4  # of edge pixels, with values between their neighbours'; less is a label map
+NEAR_WHITE = 0.75  # share of white that a soft mask reaches somewhere
+SMOOTH_SHARE = 0.4  # minimum share of a soft mask's edge pixels with values between their neighbours'
 SOFT_SHARE = 0.65  # the same: more is a soft mask
 MIDDLE = 0.25, 0.75  # fractions of white; between them are the edges of a mask
 MANY_VALUES, FLAT_SHARE = 16, 0.2  # more values, or less flat area, mean noise
 FEW_LEVELS = 8  # soft edges with so few values end in white
-WHITE_SHARE = 0.35  # of the pixels that are not dark, at least, are white in a noisy image
-NOISE_FLAT_SHARE = 0.05  # of the noise, at most, is flat
-NOISE_SHARE = 0.2  # of the pixels that are not dark may be neither black nor white, in an image with noise
-EDGE_SHARE = 0.6  # of the pixels that are not dark, at most, are edges of a mask
-NOISE = 12  # of 255: the error of a JPEG at black and white
+WHITE_SHARE = 0.35  # minimum share of white among the pixels that are not dark, in a noisy image
+NOISE_FLAT_SHARE = 0.05  # maximum share of flat pixels among the noise
+NOISE_SHARE = 0.2  # maximum share of grey among the pixels that are not dark, in a noisy image
+EDGE_SHARE = 0.6  # maximum share of a mask's edges among the pixels that are not dark
+NOISE = 12  # the error of a JPEG at black and white, of 255
 VIDEO_BLACK, VIDEO_WHITE = 16, 235  # black and white in video range, of 255
-FEW_VALUES, INNER_SHARE = 4, 0.7  # of more labels, at least this share is not only at edges
+FEW_VALUES, INNER_SHARE = 4, 0.7  # of more labels, the minimum share that is not only at edges
 
 
 HIGHEST_ID = 2**31 - 1  # largest int32
@@ -203,7 +203,7 @@ def _edge_steps_share(values: np.ndarray) -> float:
 
 
 def _is_flat(values: np.ndarray) -> np.ndarray:
-    """Where a pixel equals its four neighbours."""
+    """The pixels that equal their four neighbours."""
     rows, columns = (
         [_reduce_axes(reduce, values, axes) for reduce in (np.minimum, np.maximum)] for axes in ((0,), (1,))
     )

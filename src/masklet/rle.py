@@ -128,7 +128,7 @@ def encode_at(mask: Bool[np.ndarray, "h w"], corner: tuple[int, int], size: tupl
     edges = np.flatnonzero(np.diff(framed.ravel(order="F"), prepend=0))
     columns, offsets = np.divmod(edges, rows)
     ends = (x + columns) * height + y + offsets
-    touching = np.flatnonzero(ends[1:] == ends[:-1])  # of runs that continue in the next column
+    touching = np.flatnonzero(ends[1:] == ends[:-1])  # indices of runs that continue in the next column
     ends = np.delete(ends, np.concatenate([touching, touching + 1]))
     counts = np.diff(ends, prepend=0, append=height * width).tolist()
     counts = counts[:-1] if counts[-1] == 0 and len(counts) > 1 else counts

@@ -19,9 +19,9 @@ from torch import Generator, Tensor
 
 from masklet.types import ImageCandidates, Prompt, tight_boxes
 
-FROM_OBJECT = 0.1  # in training, the fraction of corrections that are clicks anywhere on the object
+FROM_OBJECT = 0.1  # fraction of corrections in training that are clicks anywhere on the object
 BOX_NOISE = 0.1  # of a side
-BOX_NOISE_LIMIT = 20 / 1024  # of the image
+BOX_NOISE_LIMIT = 20 / 1024  # relative to the image's side
 
 
 # Takes candidates and the ground truth, returns the rank of one candidate.

@@ -20,7 +20,7 @@ from masklet.masks import EDGE, Masks, enlarge, with_sides
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 
-MIN_AREA = 1 / 2000  # of the image; smaller components are added to a neighbour
+MIN_AREA = 1 / 2000  # share of the image; smaller components are added to a neighbour
 
 
 @dataclass(frozen=True, eq=False)

@@ -90,7 +90,7 @@ def generate_in_tiles(
     size = image.shape[0], image.shape[1]
     tiles, of_tile = split_into_tiles(size, side), replace(grid, max_area=1.0)
     fragments: list[Fragment] = []
-    rows: list[range] = []  # of each tile's fragments
+    rows: list[range] = []  # rows of each tile's fragments
     pairs: list[Pair] = []
     for number, tile in enumerate(tiles):
         part = np.ascontiguousarray(image[tile.y0 : tile.y1, tile.x0 : tile.x1])
@@ -190,7 +190,7 @@ def _unite(fragments: Sequence[Fragment], pairs: Sequence[Pair]) -> list[list[Fr
 
     Two fragments of one tile that overlap, such as a part and the whole, never become one object.
     """
-    groups = [{row} for row in range(len(fragments))]  # by row; united ones share the set
+    groups = [{row} for row in range(len(fragments))]  # by row; united fragments share a set
     for pair in sorted(pairs, key=lambda pair: -pair.iou):
         first, second = groups[pair.first], groups[pair.second]
         if first is second or _conflict(first, second, fragments):

@@ -80,7 +80,7 @@ class AutoTracker:
         self._tracker = Tracker(model, policy=policy, cuts=cuts)
         self._cache = cache
         self._encoded: tuple[int, FrameFeatures | None] = -1, None  # the frame that was encoded last
-        self._masks: Masks | None = None  # of the frame before
+        self._masks: Masks | None = None  # masks of the previous frame
         self._next_id = 1
 
     def step(self, image: UInt8[np.ndarray, "H W 3"]) -> Masks:

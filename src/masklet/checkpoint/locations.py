@@ -1,4 +1,4 @@
-"""Where a model's file is: inside the package, on this machine, or on the hub, from which it is fetched."""
+"""Finds a model's file: inside the package, on this machine, or on the hub, from which it is downloaded."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def _reach_hub(repo: str) -> None:
         get_hf_file_metadata(hf_hub_url(repo, _hub_files(repo)[0]))
     except HfHubHTTPError:  # it answered: the download reports the error
         pass
-    except Exception as error:  # of requests, httpx or httpx2, by the release
+    except Exception as error:  # from requests, httpx or httpx2, depending on the release
         raise OSError(str(error)) from error
 
 

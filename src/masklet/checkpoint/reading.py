@@ -28,7 +28,7 @@ MAX_PICKLE = 32 << 20  # bytes of a pickle without its tensors
 MAX_OPERATIONS = 1_000_000  # operations operations of a pickle: a thousand tensors need 40,000
 LEGACY_PICKLES = 5  # pickles in torch's format before zip files: magic number, version, system, content, keys
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
-MAX_COPIES = 4  # of the file's size: all tensors together
+MAX_COPIES = 4  # maximum size of all tensors, as a multiple of the file's size
 MAX_NAME = 100  # characters of a tensor's name in a message
 
 

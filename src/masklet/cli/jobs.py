@@ -227,7 +227,7 @@ def _run(manifest: str, out: str, settings: JobSettings, cluster: Cluster) -> No
 
 
 def describe_status(status: JobStatus) -> Iterator[str]:
-    """How far a job is, in a few lines."""
+    """The progress of a job, in a few lines."""
     yield (
         f"{status.done} of {status.total} items are done, {status.failed} failed, "
         f"{len(status.running)} at work, {status.waiting} waiting"

@@ -12,7 +12,7 @@ from jaxtyping import Bool, UInt8
 
 from masklet.media import Frames
 
-UNDECIDED = 255  # in label maps of data sets: undecided pixels, as on the outlines of PASCAL VOC
+UNDECIDED = 255  # undecided pixels in label maps of data sets, such as the outlines of PASCAL VOC
 
 
 class LabelledFrames(Protocol):

@@ -165,7 +165,7 @@ class Surroundings:
         self._flows = [flow.calc(*pair, None) for pair in pairwise(greys)]  # type: ignore[call-overload]
 
     def contrast(self, masks: Sequence[np.ndarray]) -> float:
-        """How colours inside the outlines differ from those around them; 0 if nothing can be measured."""
+        """The contrast of colours inside the outlines with those around them; 0 if it cannot be measured."""
         values = []
         for image, mask in zip(self._colours, map(self._reduce, masks), strict=True):
             if (contrast := measure_contrast(image, mask)) is not None:

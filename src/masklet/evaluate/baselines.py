@@ -17,7 +17,7 @@ from masklet.types import ImageCandidates, Masks, Prompt
 CERTAIN = 1.0  # object score of masks without a network
 GRABCUT_SIDE = 512  # longer images are cut out at this size
 GRABCUT_ROUNDS = 1  # more take longer and are no better: 0.72 after 1 and after 5, from boxes on photos
-CLICK_REACH = 0.3  # of the shorter side: radius around a positive click that may be the object
+CLICK_REACH = 0.3  # radius around a positive click that may be the object, relative to the shorter side
 CLICK_CORE = 0.05  # the same: radius around any click that is certain
 # (frame, next frame, mask) -> the next frame's mask; masks are float32 (H, W), 0 to 1.
 MaskStep = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
@@ -145,7 +145,7 @@ class GrabCutImage:
         guess = _first_guess(prompt, scale, small.shape[:2])
         bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
         if 0 < np.count_nonzero(guess & 1) < guess.size:  # both object and background have colours
-            cv2.setRNGSeed(0)  # of its colour clusters
+            cv2.setRNGSeed(0)  # the seed of its colour clusters
             whole, colours = (0, 0, 0, 0), (np.zeros((1, 65)), np.zeros((1, 65)))
             cv2.grabCut(bgr, guess, whole, colours[0], colours[1], GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
         mask = guess & 1  # GC_FGD and GC_PR_FGD are the odd labels

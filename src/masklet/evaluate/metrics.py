@@ -25,7 +25,7 @@ TOLERANCE = 0.008  # maximum distance of matching boundaries, as a fraction of t
 SAME_OBJECT_J = 0.5  # J from which an answer is on an object
 RETURN_FRAMES = 10  # number of annotated frames within which a returning object must be found
 
-HOTA_THRESHOLDS = np.arange(1, 20) / 20  # of IoU
+HOTA_THRESHOLDS = np.arange(1, 20) / 20  # thresholds of IoU
 EPSILON = 1e-12
 
 ScoredFrames = Literal["inner", "all"]
@@ -135,7 +135,7 @@ class ObjectScore:
     """
 
     frames: dict[int, Agreement] = field(default_factory=dict)
-    exists: bool = False  # in the truth on a scored frame
+    exists: bool = False  # whether the object is in the truth on a scored frame
 
     def add(self, frame: int, truth: np.ndarray, mask: np.ndarray) -> Agreement | None:
         """Score a frame; None if it is not scored."""

@@ -180,7 +180,7 @@ def worst_frames(results: Sequence[ObjectResult]) -> list[tuple[ObjectResult, Wo
 @dataclass(frozen=True)
 class CaptionedImage:
     caption: str
-    data: str  # of a data: URL
+    data: str  # data of a data: URL
 
 
 def _paint_worst(

@@ -34,7 +34,7 @@ from masklet.tracking.policies import find_policy
 
 S = TypeVar("S", bound=Sample)
 S_contra = TypeVar("S_contra", bound=Sample, contravariant=True)
-FORMAT = 3  # of result files
+FORMAT = 3  # version of result files
 ITEMS = "items"  # the folder of these files
 EARLIER_MANIFEST = "settings.json"  # in place of run.json, in folders of earlier versions
 STALE = 60.0  # seconds after which an unfinished file is from a killed process

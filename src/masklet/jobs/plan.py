@@ -110,7 +110,7 @@ def remove_outdated(store: Store, plan: Plan, entries: list[Entry]) -> None:
     These are errors of removed entries, and results of its sources with other prompts, if those with the
     current prompts are done. Results of removed sources are kept.
     """
-    length = len(entries[0].id)  # that of a part is longer
+    length = len(entries[0].id)  # the ids of parts are longer
     ids, failed = {entry.id for entry in entries}, {id[:length] for id in plan.failed}
     sources = {entry.source for entry in entries if entry.id not in failed}
     for name in store.names(ERRORS):

@@ -21,7 +21,7 @@ from masklet.jobs.settings import Cluster, JobSettings
 from masklet.jobs.worker import Item, Worker
 
 STATUS_SECONDS = 2.0  # seconds between statuses
-START_FAILURES = 5  # of actors in a row, after which the job stops
+START_FAILURES = 5  # successive failures of actors after which the job stops
 RAY_STARTS = 4  # attempts to start Ray
 # Of Ray on this machine, where tasks are few and long: its processes wake up once a second, not ten times,
 # and collect no events and metrics, which nobody reads here.
@@ -136,7 +136,7 @@ class _Driver:
     def __init__(self, progress: Progress, settings: JobSettings, cluster: Cluster, report: Report) -> None:
         self._progress = progress
         self._settings, self._cluster, self._report = settings, cluster, report
-        self._workers: dict[Any, _WorkerState] = {}  # by the reference to what each is doing
+        self._workers: dict[Any, _WorkerState] = {}  # by the reference to its running call
         self._start_failures = 0
 
     def run(self) -> None:
@@ -179,7 +179,7 @@ class _Driver:
             "num_cpus": cluster.cpus_per_actor,
             "num_gpus": gpus,
             "max_restarts": 0,
-            "max_concurrency": 2,  # so that it can tell its progress
+            "max_concurrency": 2,  # so that it can report progress while it works
             "scheduling_strategy": "SPREAD",
         }
         return cluster.actors or max(1, int(actors)), options

@@ -18,7 +18,7 @@ LATER_SETTINGS = frozenset(  # than the first jobs
 
 @dataclass(frozen=True)
 class JobSettings:
-    """What decides the results.
+    """The settings that determine the results.
 
     Attributes:
         model: A name, path or hub id that every machine can load.

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 Value = TypeVar("Value")
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of red, green and blue from 0 to 1, for normalisation
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # means of red, green and blue, from 0 to 1, for normalisation
 IMAGENET_STD = (0.229, 0.224, 0.225)
-FEW_KEYS = 32  # for example those of a prompt
+FEW_KEYS = 32  # for example the keys of a prompt
 
 
 class WeightCache(Generic[Value]):

@@ -319,7 +319,7 @@ def _as_rgb(image: Image.Image) -> np.ndarray:
 
 
 def stored_mode(image: Image.Image) -> str:
-    """How an image's pixels are stored, such as `RGB;16B`: opened, it has mode RGB and 8 bits."""
+    """The storage of an image's pixels, such as `RGB;16B`, which Pillow opens in mode RGB with 8 bits."""
     tiles = getattr(image, "tile", [])  # none once it is loaded
     raw = tiles[0][3] if tiles else image.mode
     mode = raw[0] if isinstance(raw, tuple) and raw else raw

@@ -155,6 +155,6 @@ def make_api(lifespan: Lifespan[FastAPI] | None = None) -> FastAPI:
     return app
 
 
-def _operation_id(route: Any) -> str:  # FastAPI declares APIRoute, and may pass what only looks like one
+def _operation_id(route: Any) -> str:  # FastAPI declares APIRoute, but may pass other classes
     """The name of an operation in generated clients."""
     return "_".join([*map(str, route.tags), route.name]).replace(" ", "_")

@@ -33,11 +33,11 @@ Mask = Bool[np.ndarray, "H W"]
 
 # Fraction of a mask: the default size of the largest hole or island, and of the smallest component.
 SHARE = 0.01
-MAX_FRAMES = 5_000  # of one edit
+MAX_FRAMES = 5_000  # maximum number of frames per edit
 MAX_COPIES = 100
 MAX_RADIUS = 100  # pixels
 MAX_NEIGHBOURS = 10  # frames to either side
-COMMIT_SECONDS = 0.25  # of work in one transaction, so that other people's steps are not delayed
+COMMIT_SECONDS = 0.25  # maximum work per transaction, so that other people's steps are not delayed
 EDITED_LOGIT = 1.0  # the low-res logit of cells that an edit changed
 VERBS = {
     "fill": "fill holes of",
@@ -91,7 +91,7 @@ class MaskEditor:
             edit: The operation, the objects and the frames.
 
         Returns:
-            What changed. Masks in its `prompts` are left for the model.
+            The change. The model still has to compute the masks in its `prompts`.
 
         Raises:
             ApiError: The edit does not fit the video, or is larger than the limits.
@@ -125,7 +125,7 @@ class MaskEditor:
         """An edit of several objects as edits of one; merges have one other object each.
 
         Raises:
-            ApiError: There is no such object, or a merge does not say with which.
+            ApiError: There is no such object, or a merge has no other object.
         """
         for id in (edit.object, *edit.others):
             self._history.state.object(id)
@@ -439,7 +439,7 @@ def match_components(
 
 
 def _logits(tensors: ResultTensors, mask: Mask) -> torch.Tensor:
-    """The low-res logits, changed where the edit changed the mask: clicks then start from the edited mask."""
+    """The low-res logits, changed where the edit changed the mask, so that clicks start from that mask."""
     logits = tensors.answer.logits
     height, width = logits.shape[-2:]
     cells = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0.5

@@ -24,7 +24,7 @@ FOREIGN_KEY_VIOLATION = "23503"  # PostgreSQL's code
 PLAIN_WORD = re.compile(r"[a-z]+([ ,;]|: )")
 # A part of a path. It may have spaces, but no word with a suffix before one: there a file's name ends.
 PART = r"(?=\S)(?:(?!\.[A-Za-z]\w*\s|[,;.]\s)[^/\\'\":\n])+(?<!\s)"
-# A path from the root, its last part apart; not what follows a host's name or another part.
+# An absolute path, with its last part as a group; not the path of a URL or of a relative path.
 ABSOLUTE_PATH = re.compile(rf"(?<![\w:/.~])/(?:{PART}/)+([^\s/'\":]*)")
 QUOTED_PATH = re.compile(r"(?<=')/(?:[^/'\n]+/)+([^/'\n]*)(?=')|(?<=\")/(?:[^/\"\n]+/)+([^/\"\n]*)(?=\")")
 WINDOWS_PATH = re.compile(rf"(?<!\w)(?:[A-Za-z]:|\\)(?:\\+{PART})*\\+([^\s\\'\":]*)")
@@ -46,7 +46,7 @@ class ApiError(MaskletError):
 
 
 class FileGone(ApiError):
-    """The file of a video is not where it was."""
+    """The file of a video was moved or deleted."""
 
     def __init__(self, message: str) -> None:
         super().__init__(404, "missing", message)
@@ -120,7 +120,7 @@ def failure_message(error: BaseException, task: str) -> str:
 
     Args:
         error: Any error.
-        task: What failed, for the log.
+        task: The failed task, for the log.
     """
     expected = as_api_error(error)
     if expected is None:
@@ -175,7 +175,7 @@ def _handle_http_exception(request: Request, error: Exception) -> Response:
 
 
 def _handle_disconnect(request: Request, error: Exception) -> Response:
-    return Response(status_code=400)  # nobody reads it
+    return Response(status_code=400)  # the client has gone
 
 
 def _handle_exception(request: Request, error: Exception) -> Response:

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 SCRIPT = "script"
 PROGRESS_FRAMES = 16  # between two progress messages
-ATTEMPTS = 3  # to write a file, if the server is killed each time: the file itself may be the cause
+ATTEMPTS = 3  # attempts to write a file if the server is killed each time, because the file may be the cause
 UNFINISHED = ("waiting", "running")
 
 
@@ -57,7 +57,7 @@ class ExportJob:
     format: str
     state: State
     objects: tuple[int, ...]
-    hidden: tuple[int, ...] = ()  # that are left out
+    hidden: tuple[int, ...] = ()  # left-out objects
     start: int = 0
     stop: int | None = None
     frames: Literal["all", "tracked"] = "all"
@@ -92,7 +92,7 @@ class Exports:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="export")
         self._cache = ResultCache(0, torch.device("cpu"))
         self._is_closing = False
-        self._failures: dict[str, str] = {}  # that the database had no place for, by export
+        self._failures: dict[str, str] = {}  # messages that could not be written to the database, by export
 
     def resume(self) -> None:
         """Restart exports that waited or ran when the studio was stopped or killed, oldest first."""
@@ -188,7 +188,7 @@ class Exports:
         self._pool.shutdown(cancel_futures=True)
 
     def _add(self, export: Export) -> schemas.Export:
-        """Queue an export, if not too many wait."""
+        """Queue an export, unless too many are queued."""
         self._quota.check()
         self._save_failures()
         export.state = "waiting"
@@ -225,7 +225,7 @@ class Exports:
         """Record that an export has started.
 
         Raises:
-            ApiError: It was deleted, or cannot be begun once more.
+            ApiError: It was deleted, or its attempts are used up.
         """
         with self._database.begin() as session:
             export = session.get(Export, id)
@@ -390,7 +390,7 @@ class Exports:
 
 
 def _zip(folder: Path) -> Path:
-    """Pack a folder into a ZIP beside it, which takes its place."""
+    """Pack a folder into a ZIP file beside it, and delete the folder."""
     zipped = folder.with_name(f"{folder.name}.zip")
     with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):

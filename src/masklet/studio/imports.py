@@ -1,7 +1,8 @@
 """Annotations of other tools in a project: masks and outlines become masks, boxes become box prompts.
 
 A file is read when it is sent. Its annotations are then passed to the model one at a time; users' clicks have
-priority. Skipped entries are reported with a reason. What one file adds to a video is one step of undo.
+priority. Skipped entries are reported with a reason. All additions of one file to a video are one step of
+undo.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ from masklet.studio.store.project_files import find_project_videos
 from masklet.studio.store.storage import Quota
 from masklet.studio.store.tables import Project, Video
 
-MAX_IMPORTS = 4  # that run at once
-KEPT_IMPORTS = 100  # that can be asked about
-NAMED_ENTRIES = 1_000  # that were skipped and are listed; all are counted
+MAX_IMPORTS = 4  # maximum number of concurrent imports
+KEPT_IMPORTS = 100  # number of imports whose results are kept
+NAMED_ENTRIES = 1_000  # maximum number of listed skipped entries; all are counted
 MAX_CLASSES = 200
-MAX_ATTRIBUTES = 20  # of a class
-MAX_CHOICES = 100  # of an attribute
-MAX_IMAGES = 20_000  # of a folder whose file names are looked at
-STUDIO_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # that Label Studio puts before the names of uploads
-EXPORTED_FRAME = re.compile(r"^(.+)_(\d{6,})$")  # of a video in masklet's exports of projects
+MAX_ATTRIBUTES = 20  # per class
+MAX_CHOICES = 100  # per attribute
+MAX_IMAGES = 20_000  # maximum number of file names that are searched in a folder
+STUDIO_PREFIX = re.compile(r"^[0-9a-f]{8}-")  # Label Studio's prefix of the names of uploads
+EXPORTED_FRAME = re.compile(r"^(.+)_(\d{6,})$")  # names of a video's frames in masklet's exports of projects
 LAST_NUMBER = re.compile(r"(\d+)\D*$")
 
 
@@ -343,15 +344,15 @@ class FileMatcher:
         self._by_stem = _by_key(videos, lambda video: _comparable(PurePosixPath(video.name).stem))
         self._chosen = next((video for video in videos if video.id == chosen), None)
         self._images: dict[str, dict[str, int]] = {}  # frames by file name, of folders of images
-        self.notes: dict[str, str] = {}  # by video, on frames that only a number in a name tells
+        self.notes: dict[str, str] = {}  # by video, on frames that were identified only by a number in a name
 
     def find(self, source: str, frame: int | None, title: str = "") -> tuple[Video, int]:
         """The video and frame of an annotation.
 
         Args:
             source: The file's name, as the annotation file has it.
-            frame: The frame, where it has one.
-            title: What the annotation file calls its video.
+            frame: The frame, if it has one.
+            title: The video's name in the annotation file.
 
         Raises:
             MediaError: No file of the project, or more than one, matches.
@@ -455,7 +456,7 @@ def read_import(path: Path, name: str) -> list[AnnotationFile]:
 
 
 def _comparable(name: str) -> str:
-    """A file's name without what differs between disks: capitals, and accents as letters of their own."""
+    """Normalise a file's name, which file systems may store in other case and Unicode forms."""
     return unicodedata.normalize("NFC", name).casefold()
 
 

@@ -12,16 +12,16 @@ from masklet.studio.schemas import Export, FrameMasks, Mask, Propagation, Schema
 
 
 class Viewer(Schema):
-    """Somebody who has a video open."""
+    """A person who has a video open."""
 
     id: str
     name: str
     frame: int | None
-    """The frame in view; null until the page said which."""
+    """The current frame; null until the page has sent it."""
 
 
 class HelloEvent(Schema):
-    """The first message. A page that reconnects compares `head`, and fetches the video anew if it differs."""
+    """The first message. A page that reconnects fetches the video again if its `head` differs."""
 
     type: Literal["hello"] = "hello"
     head: int
@@ -134,12 +134,12 @@ Event = (
 )
 
 
-MAX_PENDING = 512  # messages that a tab may be behind before it is disconnected
+MAX_PENDING = 512  # unsent messages after which a tab is disconnected
 
 
 @dataclass(eq=False)
 class Subscriber:
-    """One open WebSocket: the frame in its view, and the JSON messages to send. None: it fell behind."""
+    """An open WebSocket: its current frame, and the JSON messages to send. None disconnects it."""
 
     person: str
     name: str
@@ -178,7 +178,7 @@ class Hub:
             del self._subscribers[video]
 
     def show_frame(self, video: str, subscriber: Subscriber, frame: int) -> None:
-        """Note which frame somebody looks at, and publish it."""
+        """Store and publish a person's current frame."""
         subscriber.frame_in_view = frame
         subscribers = self._subscribers.get(video, {})
         if subscriber in subscribers:

@@ -19,7 +19,7 @@ from masklet.studio.store.video_history import State, holds_at
 DOUBTFUL = 0.5  # confidence below which a mask is doubtful
 JUMP = 1.0  # sizes of an object that it moves in one frame
 GROWTH = 2.5  # times that an object grows or shrinks in one frame
-OVERLAP = 0.1  # share of the smaller mask that may lie in another one
+OVERLAP = 0.1  # allowed share of the smaller mask inside another one
 MAX_COMPARISONS = 5_000  # pairs of masks that are compared pixel by pixel
 MAX_PROBLEMS = 1_000
 
@@ -28,7 +28,7 @@ Quad = Sequence[float]
 
 @dataclass(frozen=True)
 class ResultRow:
-    """What a result's row says of an object on a frame, without its mask."""
+    """A result's row for an object on a frame, without its mask."""
 
     id: int
     object: int
@@ -106,7 +106,7 @@ def _in_objects(rows: Sequence[ResultRow]) -> Iterator[Finding]:
 
 
 def _jump(before: Quad, box: Quad) -> float | None:
-    """How far an object moved in its own sizes, or how many times it grew or shrank; None if little."""
+    """An object's motion relative to its size, or the factor of its growth or shrinking; None if small."""
     sides = [math.sqrt((x1 - x0) * (y1 - y0)) for x0, y0, x1, y1 in (before, box)]
     if not all(sides):
         return None

@@ -36,14 +36,14 @@ from masklet.studio.views import unfinished_plan
 Split = Literal["train", "val"]
 ProjectFormat = Literal["coco", "yolo", "cvat-images", "measures"]
 TOLERANCE = 0.5  # pixels between a mask's edge and its outline
-MAX_SIDE = 8192  # of an exported image
+MAX_SIDE = 8192  # maximum side of an exported image
 MAX_STEM = 120  # bytes of a file's name
-FRAME_NUMBER = re.compile(r"_\d{6,}$")  # behind a video's name
+FRAME_NUMBER = re.compile(r"_\d{6,}$")  # after a video's name
 
 
 @dataclass(frozen=True)
 class ProjectExportJob:
-    """What to write of a project.
+    """The options of an export of a project.
 
     Attributes:
         validation: The share of the files that goes to val, 0 to 1.
@@ -62,7 +62,7 @@ class ProjectExportJob:
 
 @dataclass
 class Dataset:
-    """What is collected of one split."""
+    """The collected data of one split."""
 
     images: list[dict[str, Any]] = field(default_factory=list)
     annotations: list[dict[str, Any]] = field(default_factory=list)
@@ -102,12 +102,12 @@ class ProjectWriter:
         self._attributes: dict[str, list[dict[str, Any]]] = {}  # by class
         self._labels: set[str] = set()  # classes of exported objects
         self._hidden: Counter[str] = Counter()  # objects that are left out, by file
-        self._has_values = False  # of attributes, and the format has no place for them
-        self._validation_files: int | None = None  # of how many files; None where no part was asked for
+        self._has_values = False  # whether attributes have values that the format cannot hold
+        self._validation_files: int | None = None  # number of files in val; None without a split
         self._name = ""
         self._empty: list[str] = []
         self._partial: list[str] = []  # files whose tracking was under way, or stopped
-        self._counts: Counter[str] = Counter()  # of what was written: masks, frames, files
+        self._counts: Counter[str] = Counter()  # numbers of written masks, frames and files
 
     def write(self, path: Path) -> Iterator[tuple[int, int]]:
         """Write the file.
@@ -245,7 +245,7 @@ class ProjectWriter:
         return lambda frame: {"time": frame // axes.depth, "depth": frame % axes.depth, **known}
 
     def _is_partly_tracked(self, video: str) -> bool:
-        """Whether tracking waits, is under way, or was stopped before its end."""
+        """Whether tracking is waiting, running, or was stopped before its end."""
         if self._tracking(video) is not None:
             return True
         with self._live.history(video).read() as (session, state):
@@ -446,7 +446,7 @@ def split_note(validation: int, files: int) -> str:
 
 
 def unique_stems(files: Sequence[tuple[str, int]]) -> list[str]:
-    """Names of files without suffix, each only once, also where a disk takes capitals for small letters.
+    """Unique names of files without suffix, also on file systems that ignore case.
 
     Frames of a video are called after it, with their number: no other file has such a name.
 

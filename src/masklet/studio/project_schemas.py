@@ -51,7 +51,7 @@ class Neighbours(Schema):
     previous: str | None
     next: str | None
     position: int
-    """From 1; 0 where the file itself does not match."""
+    """From 1; 0 if the file itself does not match."""
     total: int
 
 
@@ -75,7 +75,7 @@ class AuditEntry(Schema):
     at: str
     person: str
     video: str | None
-    """The file's id; null where it is not about a file, or the file was deleted."""
+    """The file's id; null if it is not about a file, or the file was deleted."""
     file: str
     title: str
 
@@ -106,13 +106,13 @@ class Model(Schema):
     name: str
     parameters: int | None
     image_size: int | None
-    """The side of the square that it sees, in pixels; null where it is not loaded and not known."""
+    """The side of the network's square, in pixels; null if it is not loaded and unknown."""
     bytes: int | None
     loaded: bool
     default: bool
     """Whether it is the one that the studio was started with."""
     milliseconds: ModelSpeed | None
-    """null until somebody measures it."""
+    """null until it is measured."""
     note: str | None
     """A remark on it."""
 

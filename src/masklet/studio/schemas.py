@@ -1,4 +1,4 @@
-"""What the API sends: the form of each response. WebSocket messages are in `messages`.
+"""The responses of the API. WebSocket messages are in `messages`.
 
 OpenAPI, the page's `types.js` and the reference in docs/api.md are generated from these classes and those in
 `requests` and `messages`, by `dev/studio_api.py`.
@@ -278,9 +278,9 @@ class Video(Schema):
     can_undo: bool
     can_redo: bool
     undo: str | None
-    """What undo would take back, and who did it if several people worked."""
+    """The title of the step that undo reverts, and its author if several people worked."""
     redo: str | None
-    """What redo would do."""
+    """The title of the step that redo repeats."""
     objects: list[Object]
     prompts: list[FramePrompt]
     reviewed: list[Span]
@@ -289,9 +289,9 @@ class Video(Schema):
     affected: ChangedObjects | None
     """Objects that were prompted or cleared since they were last tracked."""
     propagation: Propagation | None
-    """What runs now."""
+    """Tracking that is running."""
     unfinished: UnfinishedPropagation | None
-    """What was stopped, also by a crash, and can be resumed."""
+    """Tracking that was interrupted, also by a crash, and can be resumed."""
 
 
 class Channels(Schema):
@@ -470,7 +470,7 @@ class Export(Schema):
     message: str | None
     """Why it failed."""
     notes: list[str]
-    """Sentences on what the file contains, and what it does not."""
+    """Notes on the contents of the file, and on missing contents."""
 
 
 class ImageMask(Schema):

@@ -162,10 +162,10 @@ def _same_origin(headers: Headers) -> bool:
 
 
 def _parse_host(host: str) -> str | None:
-    """The name in a Host header, without its port; None where it is malformed."""
+    """The name in a Host header, without its port; None if it is malformed."""
     try:
         parts = urlsplit(f"//{host}")
-        parts.port  # noqa: B018  raises where it is no number
+        parts.port  # noqa: B018  raises an error if it is not a number
     except ValueError:
         return None
     return parts.hostname or ""

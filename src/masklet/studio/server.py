@@ -29,12 +29,12 @@ from masklet.studio.inference.models import LoadModel
 from masklet.studio.settings import Settings, is_loopback
 from masklet.studio.studio import Studio
 
-MESSAGE_BYTES = 64 * 2**10  # of one WebSocket message
-HEADER_SECONDS = 10.0  # until the header of a request must be complete
-TRANSFER_SECONDS = 30.0  # in which a body must go on to come, or a response to be read
+MESSAGE_BYTES = 64 * 2**10  # maximum size of a WebSocket message
+HEADER_SECONDS = 10.0  # maximum time for the header of a request
+TRANSFER_SECONDS = 30.0  # maximum pause of a body's or a response's transfer
 HEADER_BYTES = 64 * 2**10
 HALF_OPEN_PER_ADDRESS = 64
-HALF_OPEN = 256  # of all addresses together
+HALF_OPEN = 256  # for all addresses together
 
 
 def address(settings: Settings) -> str:
@@ -65,10 +65,10 @@ def token_for(host: str, token: str | None) -> str | None:
 
     Args:
         host: The address that the server listens on.
-        token: A token of 16 characters or more; by default a new one is made where others can reach the host.
+        token: A token of 16 characters or more; by default a new one is created if others can reach the host.
 
     Returns:
-        None on loopback, where no token was given.
+        None on loopback if no token was given.
 
     Raises:
         MaskletError: The token is too short.
@@ -79,7 +79,7 @@ def token_for(host: str, token: str | None) -> str | None:
 
 
 def server_config(app: FastAPI, host: str, port: int) -> uvicorn.Config:
-    """How uvicorn serves the application: with bounded messages and connections."""
+    """uvicorn's configuration, with bounded messages and connections."""
     return uvicorn.Config(
         app,
         host=host,
@@ -114,7 +114,7 @@ def serve(
     Args:
         settings: Host, port, folders and limits.
         model: The model of the start.
-        model_name: What people call it.
+        model_name: The model's name for users.
         announce: Called when the server listens.
         load_model: Loads a checkpoint that a project chooses.
 

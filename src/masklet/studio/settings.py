@@ -21,10 +21,10 @@ class Limits:
         videos: In all projects together.
         queue: Prompts and images that wait for the model.
         live: Videos whose decoder and features are in memory; the least recently used is closed first.
-        idle: Seconds after which a video that nobody uses is closed.
+        idle: Seconds after which an unused video is closed.
         features: Bytes of encoded frames, of all live videos together.
         decode_seconds: For one answer of a decoder.
-        decode_bytes: Memory of a decoder above what it starts with.
+        decode_bytes: Memory of a decoder in addition to that at its start.
     """
 
     upload_bytes: int = 4 * GIB
@@ -55,7 +55,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Settings:
-    """How a studio runs.
+    """The settings of a studio.
 
     Attributes:
         folder: The folder of videos to choose from; None for uploads only.

@@ -33,8 +33,8 @@ from masklet.studio.store.tables import AuditEntry, Project, Video
 from masklet.studio.store.uploads import Uploads
 from masklet.studio.views import find_video, unfinished_plan, video_view
 
-TASK_IMAGE_BYTES = 256 * MIB  # of images of Label Studio's tasks, which stay decoded between clicks
-TASK_IMAGES = 4  # of them that are fetched and decoded at a time
+TASK_IMAGE_BYTES = 256 * MIB  # maximum size of the decoded images of Label Studio's tasks
+TASK_IMAGES = 4  # number of them that are fetched and decoded concurrently
 STEP_CLIENTS = 10_000  # steps of which it is known from which tab they came
 
 
@@ -147,14 +147,14 @@ class Studio:
         Args:
             project: Its id.
             who: Who did it.
-            title: What it was, as people read it.
+            title: The action, as shown to users.
             video: The name of the file that it is about.
         """
         with self.database.begin() as session:
             session.add(AuditEntry(project=project, person=who.id, title=title[:300], video=video[:255]))
 
     def unfinished(self, id: str, who: Requester) -> PropagationPlan | None:
-        """What was stopped, by whomever, for this person to go on with."""
+        """The interrupted tracking that this person can resume, whoever stopped it."""
         with self.live.history(id).read() as (session, state):
             return unfinished_plan(find_video(session, id), state, who.id)
 
@@ -178,10 +178,10 @@ class Studio:
             ApiError: There is no such project.
         """
         for video in self.videos_of(id):
-            with suppress(ApiError):  # somebody else deletes it just now
+            with suppress(ApiError):  # somebody else is deleting it
                 self.delete_video(video)
         with self.database.begin() as session:
-            # Videos that were added meanwhile go too.
+            # Videos that have just been added are deleted, too.
             late = session.execute(delete(Video).where(Video.project == id).returning(Video.id, Video.place))
             videos = [(video, place) for video, place in late]
             gone = session.scalar(delete(Project).where(Project.id == id).returning(Project.id))

@@ -76,7 +76,7 @@ def prompt_with_mask(prompt: Prompt) -> schemas.PromptWithMask:
 
 
 def _step_title(session: Session, state: State, record: EventRecord) -> str:
-    """What a step did; where several people worked, also who did it."""
+    """A step's title, and its author if several people worked on the video."""
     if len({step.person for step in (*state.records, *state.redo)}) < 2:
         return record.title
     names = person_names(session, {record.person})
@@ -124,7 +124,7 @@ def prompted_frames(state: State, id: int) -> list[int]:
 
 
 def changed_objects(state: State) -> schemas.ChangedObjects | None:
-    """Objects that were prompted or cleared since they were last tracked, and from where on."""
+    """Objects that were prompted or cleared since they were last tracked, and the first of these frames."""
     changed = {id: obj.changed for id, obj in state.session.objects.items() if obj.changed}
     if not changed:
         return None
@@ -169,7 +169,7 @@ def export_view(export: tables.Export, size: int | None) -> schemas.Export:
 def history_view(
     state: State, names: dict[str, str], client_of: Callable[[str], str | None], limit: int
 ) -> schemas.History:
-    """What was done, newest first.
+    """The history, newest first.
 
     Args:
         state: Of the video.
@@ -212,7 +212,7 @@ def mask_page(
         video: Its id.
         state: Of the video.
         start: The first frame.
-        stop: The frame behind the last; None for the end of the video.
+        stop: The frame after the last; None for the end of the video.
         objects: Ids; None for all objects.
         most: The number of frames of one page.
     """
@@ -239,12 +239,12 @@ def strips_view(
         video: Its id.
         state: Of the video.
         start: The first frame.
-        stop: The frame behind the last.
+        stop: The frame after the last.
         bins: The number of stretches, at most one for each frame.
     """
     length = stop - start
     bins = max(1, min(bins, length))
-    # The last bin whose first frame, start + floor(bin * length / bins), is not behind this one.
+    # The last bin whose first frame, start + floor(bin * length / bins), is not after this one.
     bin_of_frame = ((Result.frame - start + 1) * bins - 1) // length
     rows = session.execute(
         select(
@@ -331,7 +331,7 @@ def find_project(session: Session, id: str) -> tables.Project:
 
 
 def unfinished_plan(video: tables.Video, state: State, person: str) -> PropagationPlan | None:
-    """What was stopped, as far as what was tracked before it is not undone."""
+    """The rest of the interrupted tracking, without parts that were undone; None if nothing is left."""
     if not video.unfinished:
         return None
     batches = {record.batch for record in state.records}

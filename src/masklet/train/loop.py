@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 BEST, LAST = "best.safetensors", "model.safetensors"
 SAVE_EVERY = 200  # steps
-MAX_SKIPPED_STEPS = 50  # in a row
+MAX_SKIPPED_STEPS = 50  # maximum number of successive skipped steps
 VALIDATION = "validation, "  # prefix of the names of validation scores in the log
 
 LogRow = dict[str, float]

@@ -173,7 +173,7 @@ def _describe_run(name: str, options: TrainingOptions, recipe: Recipe | Pretrain
 def _circumstances(
     name: str, options: TrainingOptions, recipe: Recipe | PretrainingRecipe
 ) -> dict[str, str | int]:
-    """What may change when a run is resumed, and then changes its results."""
+    """The inputs that change a resumed run's results if they are changed."""
     batches = recipe.accumulate if isinstance(recipe, Recipe) else 1
     found: dict[str, str | int] = {"batches a step": batches * int(os.environ.get("WORLD_SIZE", "1"))}
     if name not in RECIPES:

@@ -36,10 +36,10 @@ from masklet.types import Candidates, FrameFeatures, ImageCandidates, MemorySele
 log = logging.getLogger(__name__)
 
 CLICKS = 3
-OBJECTS = 4  # of an image
-CLIP_OBJECTS = 8  # of a clip
-LONGEST_SIDE = 1536  # of an image, in pixels; larger ones are scaled down to limit memory
-TRACKED_CLIPS = 8  # in each validation
+OBJECTS = 4  # maximum number of objects of an image
+CLIP_OBJECTS = 8  # maximum number of objects of a clip
+LONGEST_SIDE = 1536  # maximum side of an image in pixels; larger ones are scaled down to limit memory
+TRACKED_CLIPS = 8  # number of tracked clips in each validation
 BEST_OF_THREE, IOU_ERROR, IOU_BIAS = "1 click, best of 3", "predicted IoU, error", "predicted IoU, bias"
 NOT_IN_MEAN = {BEST_OF_THREE, IOU_ERROR, IOU_BIAS}
 NO_CHANGE = (0.0, 0.0, 0.0)

@@ -36,7 +36,7 @@ HEADERS = """/*
   Cross-Origin-Opener-Policy: same-origin
   Cross-Origin-Embedder-Policy: require-corp
 """
-ATTRIBUTE = 'data-theme="dark"'  # in index.html, before the example's address
+ATTRIBUTE = 'data-theme="dark"'  # in index.html, followed by the example's address
 
 
 def export_web(

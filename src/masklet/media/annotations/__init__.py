@@ -20,7 +20,7 @@ from masklet.media.annotations.label_studio import is_label_studio, read_label_s
 from masklet.media.annotations.types import AnnotationFile
 from masklet.media.annotations.yolo import read_yolo
 
-MAX_BYTES = 256 * 2**20  # of a file, and of all files in a zip together
+MAX_BYTES = 256 * 2**20  # maximum size of a file, and of all files in a zip
 MAX_MEMBERS = 200_000
 KINDS = "COCO or Label Studio (.json), CVAT (.xml), YOLO (.txt), or a .zip of such files"
 

@@ -54,7 +54,7 @@ from masklet.media.readers.source import (
 from masklet.media.readers.videos import Video
 
 CACHED_FRAMES = 32
-FRAMES_AHEAD = 2  # that are decoded while the caller works
+FRAMES_AHEAD = 2  # number of frames that are decoded while the caller works
 SLOWEST, FASTEST = 0.0001, 1000  # rates at which videos are sampled
 CACHED_BYTES = 256 * 2**20
 
@@ -115,7 +115,7 @@ class Frames:
 
     @property
     def metadata(self) -> Metadata:
-        """What the source says of its frames, with the pixel size that was passed to `open_frames`."""
+        """The source's metadata, with the pixel size that was passed to `open_frames`."""
         metadata = self._reader.metadata()
         return metadata if self._given_size is None else replace(metadata, pixel_size=self._given_size)
 

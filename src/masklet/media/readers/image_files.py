@@ -47,8 +47,8 @@ _ORIENTATION = 0x0112  # EXIF
 # Tags of TIFF. In a page's type, bit 0 marks a smaller copy of another page, bit 2 a transparency mask.
 _SUBFILE, _BITS, PHOTOMETRIC = 254, 258, 262
 _SAMPLES, _PLANES, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 277, 284, 339, 338
-WHITE_IS_ZERO, _SIGNED = 0, 2  # of PHOTOMETRIC, of _SAMPLE_FORMAT
-_GREY, _ALPHA = (WHITE_IS_ZERO, 1), (1, 2)  # of PHOTOMETRIC, of _EXTRA_SAMPLES
+WHITE_IS_ZERO, _SIGNED = 0, 2  # values of PHOTOMETRIC and of _SAMPLE_FORMAT
+_GREY, _ALPHA = (WHITE_IS_ZERO, 1), (1, 2)  # values of PHOTOMETRIC and of _EXTRA_SAMPLES
 
 File = Path | bytes  # a path, or the whole file in memory
 
@@ -167,7 +167,7 @@ class ImageFile:
         return list(pages[self.first_page :])
 
     def axes(self) -> StackAxes | None:
-        """What the pages are, if a TIFF says so; None if it does not, or has one page."""
+        """The axes of a TIFF's pages; None if they are not stated, or there is one page."""
         if self._decoded or self._image.format != "TIFF":
             return None
         pages = self.pages()

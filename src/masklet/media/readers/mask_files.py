@@ -16,7 +16,7 @@ from masklet.media.readers.image_files import PHOTOMETRIC, WHITE_IS_ZERO, ImageF
 from masklet.media.readers.images import find_file, find_images
 from masklet.media.readers.source import printable
 
-SAME_COLOUR = 8  # by how much the channels of a grey pixel may differ after JPEG compression
+SAME_COLOUR = 8  # maximum difference of a grey pixel's channels after JPEG compression
 LABEL_MAP_KEY = "masklet-label-map"  # the PNG text chunk that marks values as ids
 _LOSSY = {"JPEG", "MPO", "AVIF"}
 _SOFTWARE = 305  # the tag of a TIFF

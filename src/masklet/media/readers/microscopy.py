@@ -21,7 +21,7 @@ from masklet.errors import MediaError
 Channel = int | str | Sequence[int | str] | Mapping[int | str, str]
 Color = tuple[int, int, int]
 
-USUAL = ("red", "lime", "blue", "white", "cyan", "magenta", "yellow")  # as Fiji shows channels
+USUAL = ("red", "lime", "blue", "white", "cyan", "magenta", "yellow")  # Fiji's colours of channels
 OPTICAL = ("red", "green", "blue")  # the channels of an image in colours
 
 X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT, DESCRIPTION = 282, 283, 296, 270  # tags of a TIFF
@@ -52,7 +52,7 @@ LENGTH = re.compile(r"\s*([\d.]+(?:e[+-]?\d+)?)\s*([^\d\s]*)\s*", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class StackAxes:
-    """What the pages of a TIFF are.
+    """The axes of a TIFF's pages.
 
     Attributes:
         channels: The channels' names; an empty string for a channel without one.

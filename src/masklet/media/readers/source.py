@@ -18,7 +18,7 @@ from masklet.media.readers.microscopy import Channel, PixelSize, StackAxes
 Image = UInt8[np.ndarray, "H W 3"]  # RGB
 IntensityRange = tuple[float, float]  # the intensities that become black and white
 
-STILLS_FPS = 24.0  # for images without times: the rate of SA-V and DAVIS
+STILLS_FPS = 24.0  # frame rate of images without times, as in SA-V and DAVIS
 SQUARE = Fraction(1)  # square pixels
 
 
@@ -37,7 +37,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a source says of its frames besides their size, rate and times.
+    """A source's statements on its frames, besides their size, rate and times.
 
     Attributes:
         has_times: Whether the times are the source's own. Images without times play at 24 a second.
@@ -142,7 +142,7 @@ class TimedReader(Reader, Protocol):
 
 
 def metadata_of(source: Source) -> Metadata:
-    """What a source says of its frames; the defaults for a source that has no `metadata`."""
+    """A source's metadata; defaults for a source without the method `metadata`."""
     metadata: Metadata = getattr(source, "metadata", Metadata())
     return metadata
 

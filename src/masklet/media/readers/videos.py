@@ -221,7 +221,7 @@ class Video:
 
     def _decode_once(self, target: int) -> Iterator[Decoded]:
         key, container, packets = self._packets(target)
-        # Where packets are damaged, frames are numbered by their times: their order alone would skip some.
+        # If packets are damaged, frames are numbered by their times, because their order would skip some.
         is_timed = key is not None or (self._threading == "SLICE" and self._is_indexed)
         frame, last_decoded = -1, None
         with container:

@@ -188,11 +188,11 @@ class DecoderProcess:
         return bytes(self._request("jpeg", urgency, frame=frame, width=width, height=height)[1])
 
     def sound(self, start: int, stop: int, length: float) -> bytes | None:
-        """The sound of some frames as Matroska, from second 0 on; None where the file has none.
+        """The sound of some frames as Matroska, starting at second 0; None if the file has no sound.
 
         Args:
             start: The first frame.
-            stop: The frame just behind the last.
+            stop: The frame after the last.
             length: Seconds for which the last frame is shown.
         """
         head, body = self._request("sound", start=start, stop=stop, length=length)
@@ -291,7 +291,7 @@ class OpenFile:
     def stack(self) -> Response:
         axes, size = self.model_frames.axes, self.model_frames.pixel_size
         if axes is None and Path(self._path).suffix.lower() in (".tif", ".tiff"):
-            axes = StackAxes(("",), len(self.model_frames), 1, {})  # also where people call it otherwise
+            axes = StackAxes(("",), len(self.model_frames), 1, {})  # also if users have renamed the file
         names = ("channels", "depth", "time", "seconds")
         known = {name: getattr(axes, name) for name in names} if axes else None
         lengths = None if size is None else [size.x, size.y, size.z]
@@ -333,7 +333,7 @@ def _copy_sound(path: Path, start: float, stop: float) -> bytes | None:
     """Copy the first audio stream from one second of a file to another, without encoding it again.
 
     Returns:
-        A Matroska file of the stream, whose times count from `start`. None where there is no sound.
+        A Matroska file of the stream, whose times are relative to `start`; None if there is no sound.
     """
     buffer = BytesIO()
     packets = 0

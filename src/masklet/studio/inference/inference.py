@@ -82,8 +82,8 @@ class Inference:
             id: The object.
             prompt: It is added to the object's prompts on the frame.
             offer: Whether the person may choose another candidate afterwards.
-            label: The class of the object, where this prompt makes it; both are undone together.
-            batch: Of the events that are undone together; by default this one stands alone.
+            label: The class of the object, if this prompt creates it; both are undone together.
+            batch: The batch of events that are undone together; by default only this event.
             new: Whether it is for a new object, which gets the next number where `id` is one's already.
 
         Raises:

@@ -49,7 +49,7 @@ class OfferedCandidates:
 
 
 def upload_name(video: Video) -> str | None:
-    """The file name of an upload, as people know it; None for a file of the folder, which has its own.
+    """The user's name of an uploaded file; None for a file of the folder, which keeps its own name.
 
     >>> [upload_name(Video(name=name, place="upload:x1.png")) for name in ("a/cat", "b.PNG")]
     ['a_cat.png', 'b.PNG']
@@ -76,7 +76,7 @@ class Live:
     Attributes:
         model: The name of the project's model; None for the one that the studio was started with.
         channel: The one that is shown of a TIFF; None for all.
-        offered: What the last single click of each person may have meant.
+        offered: The candidates of each person's last single click.
         held: The number of current users.
         dropped: Whether the last user must close it.
     """
@@ -95,7 +95,7 @@ class Live:
     dropped: bool = False
 
     def offer(self, person: str, candidates: OfferedCandidates) -> None:
-        """Keep what a person can choose from, in place of what they could choose from before."""
+        """Store a person's candidates, which replace earlier ones."""
         self.offered.pop(person, None)
         self.offered[person] = candidates
         if len(self.offered) > MAX_OFFERS:
@@ -116,7 +116,7 @@ class LiveVideos:
 
     @contextmanager
     def using(self, id: str) -> Iterator[Live]:
-        """A video to work with; it is not closed meanwhile."""
+        """An open video, which is not closed while the context is active."""
         with self._lock:
             live = self._live.get(id) or self._open(id)
             self._live.move_to_end(id)
@@ -174,7 +174,9 @@ class LiveVideos:
             pixel_size = None if video.pixel_size is None else PixelSize.parse(video.pixel_size)
         expected = (video.height, video.width, video.frames)
         self._make_room()
-        locate = partial(self._paths.resolve, video.place)  # masks go on to be exported where it is gone
+        locate = partial(
+            self._paths.resolve, video.place
+        )  # masks can still be exported if the file is missing
         decoder = DecoderProcess(locate, self._limits, name=video.name, expected=expected, channel=channel)
         reader = RemoteReader(
             decoder,

@@ -41,7 +41,7 @@ class Models:
         model: The one that the studio was started with.
         name: Its name.
         folder: Checkpoints that can be chosen by their file names; None for none.
-        load: Loads a checkpoint; None where no other model can be chosen.
+        load: Loads a checkpoint; None if no other model can be selected.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Models:
         self._milliseconds: dict[str, project_schemas.ModelSpeed] = {}
 
     def get(self, name: str | None) -> Sam2:
-        """A model, loaded now where it was not. None stands for the one that the studio was started with.
+        """A model, which is loaded if necessary. None is the model that the studio was started with.
 
         Raises:
             ApiError: There is no such model, or it cannot be loaded.

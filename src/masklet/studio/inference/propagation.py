@@ -26,7 +26,7 @@ class RunningPropagation:
     """One propagation.
 
     Attributes:
-        began: When its first frame was begun, on the monotonic clock.
+        began: The time of its first frame's start, on the monotonic clock.
         doubt: It stops if an object's confidence falls below this; None to never stop.
         doubtful: Objects that were below on the frame before.
     """
@@ -160,7 +160,7 @@ class Propagations:
     def _frames(self, propagation: RunningPropagation) -> Iterator[None]:
         propagation.state, propagation.began = "running", time.monotonic()
         plan = propagation.plan
-        if plan.done:  # where it was stopped before, people know of the doubt
+        if plan.done:  # if it was stopped before, users know of the doubtful mask
             leg = plan.leg
             self._find_doubt(propagation, leg.frame + (1 if leg.reverse else -1), None)
         while True:
@@ -182,12 +182,12 @@ class Propagations:
         """The reason to stop after a frame: a sentence on the least certain mask that became doubtful there.
 
         Args:
-            propagation: What runs.
+            propagation: The running propagation.
             frame: The frame.
             ids: The objects that were tracked on it; None for all.
 
         Returns:
-            None to go on.
+            None to continue.
         """
         if propagation.doubt is None or ids == []:
             return None

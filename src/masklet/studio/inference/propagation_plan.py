@@ -16,7 +16,7 @@ class Leg:
 
     Attributes:
         frame: The next one.
-        stop: The frame just behind the last.
+        stop: The frame after the last.
         objects: Their ids; None for all that there are.
         batch: Of the events that it makes; they are undone together.
         reverse: Whether they are tracked backwards.
@@ -46,10 +46,10 @@ class Leg:
 
 @dataclass
 class PropagationPlan:
-    """A propagation, or what is left of it.
+    """A propagation, or the rest of it.
 
     Attributes:
-        legs: One after the other; the first is what is tracked now.
+        legs: Successive legs, of which the first is being tracked.
         later: Remaining legs of earlier propagations, for resuming.
         total: Frames, with those that were tracked already.
     """
@@ -106,14 +106,14 @@ class PropagationPlan:
 
     @classmethod
     def from_json(cls, plan: dict[str, Any], person: str, batches: Collection[str]) -> PropagationPlan | None:
-        """What is left of a plan, as far as the events of these batches were not undone."""
+        """The rest of a plan, without legs whose batches were undone; None if nothing is left."""
         legs = [Leg(**leg) for leg in (plan["legs"] if "legs" in plan else _older(plan))]
         legs = [leg for leg in legs if leg.batch in batches and leg.left]
         return cls(person, plan["direction"], plan["total"], legs, []) if legs else None
 
 
 def _older(plan: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """The legs of a plan as studios before 2 wrote them: one in another."""
+    """The legs of a plan in the nested form of studios before version 2."""
     legs: list[dict[str, Any]] = []
     while plan is not None:
         legs.append({name: plan[name] for name in ("frame", "stop", "reverse", "objects", "batch")})
@@ -130,12 +130,12 @@ def missing_legs(
 ) -> list[Leg]:
     """Legs through those frames of a span on which objects have no mask yet.
 
-    Forward behind an object's first prompt, backward before its last; both ways, each frame once.
+    Forward after an object's first prompt, backward before its last; in both directions, each frame once.
 
     Args:
         objects: Objects with prompts.
         masks: Frames with masks by object: tracking knows nothing of those that edits gave to another object.
-        span: The first frame, and the frame behind the last.
+        span: The first frame, and the frame after the last.
         direction: forward, backward or both.
         batch: Of the events that the legs make.
     """

@@ -13,15 +13,15 @@ from masklet.media.readers.microscopy import PixelSize, StackAxes
 from masklet.media.readers.source import Metadata, Recording
 from masklet.studio.inference.decoder import DecoderProcess
 
-KEPT_BYTES = 8 * 2**20  # of the image that the server keeps of a video; 1080p has 6 MB
+KEPT_BYTES = 8 * 2**20  # maximum size of the image that the server keeps of a video; 1080p needs 6 MB
 
 
 class RemoteReader:
     """A `DecoderProcess` as `masklet.media.Frames` reads it.
 
     Args:
-        file_name: Of a frame's image; by default what the file says.
-        pixel_size: As a person gave it; by default what the file says.
+        file_name: The name of a frame's image; by default from the file.
+        pixel_size: Set by a user; by default from the file.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class RemoteReader:
     def pixel_aspect(self) -> Fraction:
         try:
             return Fraction(self._decoder.describe()["pixel_aspect"])
-        except MaskletError:  # reading a frame says what is wrong with the file
+        except MaskletError:  # reading a frame reports the error of the file
             return Fraction(1)
 
     def metadata(self) -> Metadata:
-        """What the file says. Which page of a TIFF is which is known where they are decoded."""
+        """The file's metadata. Only the decoder knows the axes of a TIFF's pages."""
         stack = self._stack
         axes, size = stack["axes"], stack["pixel_size"]
         return Metadata(
@@ -68,7 +68,7 @@ class RemoteReader:
         return self._decoder.stack()
 
     def with_sound(self, sound: bytes, start: float) -> RemoteReader:
-        """The same frames with a sound that begins at a second of the file."""
+        """The same frames with sound that starts at a second of the file."""
         recording = Recording(sound, -start)
         return RemoteReader(self._decoder, self.name, self.size, self.fps, self._count, recording)
 
@@ -90,7 +90,7 @@ class RemoteReader:
         return {frame: self._decoder.read(frame)}
 
     def decode(self, frame: int) -> None:
-        """Decode a frame where it is cached."""
+        """Let the decoder process decode and cache a frame."""
         self._decoder.decode(frame)
 
     def play(self, start: int) -> Iterator[Image]:
@@ -98,7 +98,7 @@ class RemoteReader:
 
 
 class RemoteFrames(Frames):
-    """Frames that are cached where they are decoded. The server keeps the last one: it is asked for again."""
+    """Frames that the decoder process caches. The server keeps the last one, which is often needed again."""
 
     def __init__(self, reader: RemoteReader) -> None:
         super().__init__(reader)
@@ -115,7 +115,7 @@ class RemoteFrames(Frames):
         return image
 
     def prepare(self, frame: int) -> None:
-        """Have a frame decoded, so that the model's thread does not wait for it."""
+        """Start to decode a frame, so that the model's thread does not wait for it."""
         height, width = self.size
         if 3 * height * width <= KEPT_BYTES:
             self[frame]
@@ -123,5 +123,5 @@ class RemoteFrames(Frames):
             self._remote.decode(frame)
 
     def with_sound(self, sound: bytes, first: int) -> RemoteFrames:
-        """The same frames, for a video that begins with frame `first` and has this sound."""
+        """The same frames, for a video that starts with frame `first` and has this sound."""
         return RemoteFrames(self._remote.with_sound(sound, self.time(first)))

@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 
 PROMPTS_IN_A_ROW = 8  # after which the lowest priority gets a turn
-REST = 0.06  # seconds without a request, after which work ahead begins
+REST = 0.06  # seconds without a request after which work ahead starts
 
 
 class Priority(IntEnum):
@@ -78,7 +78,7 @@ class FairQueue(Generic[Value]):
         item = items.popleft()
         del self._waiting[person]
         if items:
-            self._waiting[person] = items  # behind all others
+            self._waiting[person] = items  # after all others
         return person, item
 
     def count(self, person: str | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The REST calls and the WebSocket, a file for every group of calls; and what they depend on."""
+"""The REST calls and the WebSocket, with a module for each group of calls, and their dependencies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from masklet.studio.requests import parse_json
 from masklet.studio.security import Requester
 from masklet.studio.studio import Studio
 
-ANSWER_SECONDS = 120  # that a request waits for the model at most
+ANSWER_SECONDS = 120  # maximum time that a request waits for the model
 
 
 def get_studio(request: HTTPConnection) -> Studio:

@@ -1,4 +1,4 @@
-"""What the server is, who sends the request, and what lies in the folder."""
+"""Information on the server, the requester, and the server's folder."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ async def _serve(
         asyncio.create_task(_receive(socket, studio, video, length, requester, subscriber)),
     ]
     for task in tasks:
-        task.add_done_callback(_retrieve_exception)  # also of the one whose end nobody waits for
+        task.add_done_callback(_retrieve_exception)  # also of the task that is not awaited
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -58,7 +58,7 @@ def _segment(studio: Studio, requester: Requester, form: Form) -> schemas.ImageM
 
 
 def decode_image(studio: Studio, content: bytes, suffix: str) -> Image:
-    """The pixels of an image's bytes; a process of its own decodes them."""
+    """Decode an image's bytes in a separate process."""
     file = studio.settings.spool / f"{new_id()}{suffix}"
     try:
         file.write_bytes(content)

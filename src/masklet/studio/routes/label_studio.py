@@ -39,17 +39,19 @@ from masklet.types import Prompt
 router = APIRouter(tags=["label studio"])
 
 URL_VARIABLE, KEY_VARIABLE = "LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY"
-FETCH_SECONDS = 10.0  # for a whole image, however slowly it comes
-WAIT_SECONDS = 10.0  # for images that others fetch
+FETCH_SECONDS = 10.0  # maximum time to fetch an image
+WAIT_SECONDS = 10.0  # maximum time to wait for an image that another request fetches
 READ_BYTES = 2**18  # at a time
 DATA_URL = re.compile(r"data:image/([a-z0-9.+-]+);base64,", re.IGNORECASE)
 
 Percent = Annotated[float, Field(ge=-100, le=200, allow_inf_nan=False)]
-Extent = Annotated[float, Field(ge=-200, le=200, allow_inf_nan=False)]  # below 0: drawn to the left, or up
+Extent = Annotated[
+    float, Field(ge=-200, le=200, allow_inf_nan=False)
+]  # negative if drawn to the left or upwards
 
 
 class ToolArea(BaseModel):
-    """Where a smart tool was used, in percent of the image's sides; turned clockwise around x and y."""
+    """The position of a smart tool's use, in percent of the image's sides; rotated clockwise around x, y."""
 
     x: Percent
     y: Percent
@@ -136,14 +138,14 @@ def _upright_box(x: float, y: float, width: float, height: float, degrees: float
 
 
 def find_label(uses: list[ToolUse], brush: Brush) -> str:
-    """The label under which the tool was used; where the brush has no such label, its first."""
+    """The label with which the tool was used; if the brush does not have it, the brush's first label."""
     used = [name for use in uses for name in (use.value.keypointlabels or use.value.rectanglelabels)]
     offered = [name for name in used if name in brush.labels]
     return (offered or list(brush.labels) or used or ["object"])[0]
 
 
 def path_in_folder(address: str) -> str | None:
-    """The path in the studio's folder that an image's address means; None where it means none.
+    """The path in the studio's folder for an image's address; None if there is none.
 
     >>> path_in_folder("/data/local-files/?d=cats/1.jpg"), path_in_folder("http://host/1.jpg")
     ('cats/1.jpg', None)
@@ -199,7 +201,7 @@ def _download(url: str, max_bytes: int) -> bytes:
 
 
 def _read(response: HTTPResponse, max_bytes: int) -> bytes:
-    """The body of an answer, refused as soon as it is too long or too slow."""
+    """Read the body of a response. Raises an error as soon as it is too long or too slow."""
     parts: list[bytes] = []
     count, end = 0, time.monotonic() + FETCH_SECONDS
     while part := response.read1(READ_BYTES):
@@ -234,7 +236,7 @@ class Task(BaseModel):
 
 
 class PredictRequest(BaseModel):
-    """What Label Studio sends to `/predict`."""
+    """Label Studio's request to `/predict`."""
 
     tasks: Annotated[list[Task], Field(max_length=1000)]
     label_config: Annotated[str, Field(max_length=1_000_000)]
@@ -269,7 +271,7 @@ def metrics() -> dict[str, Any]:
 
 @router.post("/predict")
 def predict(studio: StudioDep, requester: RequesterDep, body: PredictRequest) -> dict[str, Any]:
-    """A mask for what the smart tools were used on. Without a use of them there is no answer."""
+    """A mask for the uses of smart tools. Without any, the result is empty."""
     uses = _tool_uses(body)
     if not uses or not body.tasks:
         return {"results": []}

@@ -99,7 +99,7 @@ def delete_project(studio: StudioDep, project: str) -> None:
 async def upload(request: Request, studio: StudioDep, project: str) -> schemas.Video:
     """Send a video or image, as the field `file` of a multipart form.
 
-    If there is no such project or no space, it is refused before it is read.
+    If there is no such project or no space, the upload is refused before it is read.
     """
     await run_in_threadpool(studio.uploads.check_room, project)
     async with receive_form(request, "file", studio.settings.spool, studio.quota) as form:
@@ -161,7 +161,7 @@ def find_renamed_classes(classes: Sequence[ClassChange], existing: Collection[st
     """New names of classes by those that they had.
 
     Raises:
-        ApiError: Two classes say that they had the same name.
+        ApiError: Two classes have the same earlier name.
     """
     pairs = [(entry.was, clean_name(entry.name)) for entry in classes if entry.was in existing]
     pairs = [(was, name) for was, name in pairs if was != name]
@@ -175,7 +175,7 @@ def find_renamed_classes(classes: Sequence[ClassChange], existing: Collection[st
 def merge_classes(
     classes: Sequence[ClassChange], before: Sequence[dict[str, Any]], seen: Sequence[schemas.Class]
 ) -> list[ClassChange]:
-    """Classes as a person edited them, with what others changed meanwhile.
+    """The classes edited by a person, merged with changes by others.
 
     Args:
         classes: As they were edited.
@@ -204,7 +204,7 @@ def merge_classes(
 
 
 def _newer_fields(entry: schemas.Class, shown: schemas.Class, stored: schemas.Class) -> dict[str, Any]:
-    """The fields of a class that somebody else changed and this edit did not.
+    """The fields of a class that were changed by others and not by this edit.
 
     Raises:
         ApiError: Both changed one of them.
@@ -231,7 +231,7 @@ def _plain(value: Any) -> Any:
 def keep_added_classes(
     classes: list[dict[str, Any]], before: Sequence[dict[str, Any]], known: Sequence[str] | None
 ) -> list[dict[str, Any]]:
-    """Classes with those that somebody else added while they were edited.
+    """The classes with those that others added during the edit.
 
     Args:
         classes: As they were edited.
@@ -289,7 +289,7 @@ def _check_not_tracked(session: Session, project: str) -> None:
 
 
 def _check_not_prompted(session: Session, project: str) -> None:
-    """What one model remembers of objects says nothing to another."""
+    """Raise an error if objects were prompted, because another model cannot use their memories."""
     prompted = select(Step.video).join(Video, Video.id == Step.video)
     if session.scalar(prompted.where(Video.project == project, Step.do == "prompt").limit(1)) is not None:
         raise ApiError(

@@ -90,7 +90,7 @@ def change_object(
 
 
 def _change_verb(fields: Mapping[str, object]) -> str:
-    """What a change of an object is called in the list of changes, before the object's name.
+    """The beginning of a step's title for a change of an object, before the object's name.
 
     >>> _change_verb({"attributes": {"mood": "good"}}), _change_verb({"hidden": True})
     ('mood of', 'hide or show')
@@ -238,7 +238,7 @@ def clear_prompt(
     """Remove all prompts of an object on a frame."""
     with studio.live.using(video) as live:
         _run(studio, requester, lambda: studio.inference.clear(live, requester.id, frame, id))
-        is_prompted = id in live.history.state.session.objects  # else all its masks are gone
+        is_prompted = id in live.history.state.session.objects  # otherwise all its masks were removed
         changed = (frame, frame + 1) if is_prompted else (0, len(live.frames))
         return _publish(studio, requester, live, frame, id, changed)
 

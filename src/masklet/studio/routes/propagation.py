@@ -31,7 +31,7 @@ def propagation(studio: StudioDep, video: str) -> schemas.Propagation | None:
 def start(
     studio: StudioDep, requester: RequesterDep, video: str, body: NewPropagation
 ) -> schemas.Propagation:
-    """Start to track, or resume what was stopped.
+    """Start tracking, or resume stopped tracking.
 
     Prompts, renamings and review marks are allowed while it runs. A prompt has priority, and tracking
     continues with it. Earlier prompts of the same person are answered first.

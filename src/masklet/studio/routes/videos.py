@@ -1,4 +1,4 @@
-"""One video: what it is, how it looks, what was done with it, undo, and files to take away."""
+"""The calls for a video: metadata, frames, history, undo, and exports."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def change(studio: StudioDep, requester: RequesterDep, video: str, body: VideoCh
 
 
 def _check_seen(row: Video, body: VideoChange, seen: SeenVideo) -> None:
-    """Refuse to replace what somebody else set since a person saw it."""
+    """Refuse to replace values that others have set since a person saw them."""
     for field in ("name", "assignee", "reviewer"):
         now, wanted, shown = getattr(row, field), getattr(body, field), getattr(seen, field)
         if wanted is not None and shown is not None and now not in (shown, wanted.strip()):
@@ -132,7 +132,7 @@ def _publish_setting(studio: Studio, requester: RequesterDep, video: str, do: st
 
 @router.get("/channels", tags=["videos"])
 def channels(studio: StudioDep, video: str) -> schemas.Channels:
-    """What the pages of a TIFF are: channels to choose one of, slices and points in time."""
+    """The axes of a TIFF's pages: channels, slices and time points."""
     with studio.database.begin() as session:
         row = find_video(session, video)
         is_tiff = row.place.lower().endswith((".tif", ".tiff"))
@@ -192,7 +192,7 @@ def thumbnail(studio: StudioDep, video: str, frame: Frame, channel: ChannelNumbe
 
 
 def _jpeg(studio: Studio, video: str, frame: int, width: int, height: int, channel: int | None) -> Response:
-    """An image of the channel that is shown; to be kept where the request names that channel."""
+    """An image of the shown channel, with a cache header if the request names that channel."""
     with studio.database.begin() as session:
         shown = find_video(session, video).channel
     key = (video, frame, width, height, shown)
@@ -201,7 +201,7 @@ def _jpeg(studio: Studio, video: str, frame: int, width: int, height: int, chann
         with studio.live.using(video) as live:
             jpeg = live.decoder.jpeg(frame, width, height)
             is_current = live.channel == shown
-        if is_current:  # else somebody chose another channel meanwhile
+        if is_current:  # otherwise somebody has selected another channel
             studio.jpegs.put(key, jpeg)
     headers = IMMUTABLE if is_current and shown == channel else {"cache-control": "no-store"}
     return Response(jpeg, media_type="image/jpeg", headers=headers)
@@ -277,7 +277,7 @@ def strips(
 
 @router.get("/doubtful", tags=["confidence and review"])
 def doubtful(studio: StudioDep, video: str, skip: str = "") -> schemas.DoubtfulFrame | None:
-    """The least certain frame that is neither prompted nor reviewed; null where there is none.
+    """The least certain frame that is neither prompted nor reviewed; null if there is none.
 
     `skip=41,87` leaves out the neighbourhood (up to 12 frames) of frames that were already checked.
     """

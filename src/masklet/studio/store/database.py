@@ -27,12 +27,12 @@ from masklet.errors import MaskletError
 from masklet.studio.store.tables import Table
 
 MIGRATIONS = Path(__file__).with_name("migrations")
-LOCK_SECONDS = 30  # that a writer waits for another
+LOCK_SECONDS = 30  # maximum time that a writer waits for another
 ID_LETTERS = string.ascii_lowercase + string.digits
-DAILY_BACKUPS = 3  # that are kept
+DAILY_BACKUPS = 3  # number of kept daily backups
 MIGRATION_BACKUPS = 3
 FORMER_TABLES = ("knowledge",)  # names of tables in earlier schemas
-ADVISORY_LOCK = 0x6D61736B  # PostgreSQL's lock that says that a studio uses the database
+ADVISORY_LOCK = 0x6D61736B  # PostgreSQL's lock of the studio that uses the database
 HOW_TO_RESTORE = "docs/studio.md says how to restore a backup"
 
 log = logging.getLogger(__name__)
@@ -176,7 +176,9 @@ def migrate(engine: Engine, revision: str = "head") -> None:
     config = _alembic_config()
     with engine.begin() as connection:
         if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # Python's driver begins none for CREATE TABLE
+            connection.exec_driver_sql(
+                "BEGIN IMMEDIATE"
+            )  # Python's driver starts no transaction for CREATE TABLE
             _remove_half_made_tables(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, revision)

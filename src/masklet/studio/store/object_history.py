@@ -40,13 +40,13 @@ class EventRecord:
 
     @property
     def event(self) -> SessionEvent | None:
-        """The session's event; None for what only the studio knows."""
+        """The session's event; None for changes that only the studio stores."""
         fields = {name: value for name, value in self.fields.items() if name != CANDIDATE}
         return event_from_json({"do": self.do, **fields}) if self.do in KINDS else None
 
     @property
     def candidate(self) -> dict[str, Any] | None:
-        """The click whose candidate a person chose, where the event's mask is one; and its quality."""
+        """The click whose selected candidate is the event's mask, if it is one, and its quality."""
         candidate: dict[str, Any] | None = self.fields.get(CANDIDATE)
         return candidate
 
@@ -84,7 +84,7 @@ def history_of(records: Iterable[EventRecord]) -> History:
 
 
 def find_prompt(records: Iterable[EventRecord], frame: int, id: int) -> Prompt | None:
-    """The prompt of an object on a frame, with drawn masks; None where it has none.
+    """The prompt of an object on a frame, with drawn masks; None if there is none.
 
     Args:
         records: Of the video, in order.
@@ -159,7 +159,7 @@ class FieldChange:
 
 
 def flatten_fields(fields: Mapping[str, Any]) -> dict[str, object]:
-    """An object's fields with each attribute as a field of its own.
+    """An object's fields, with each attribute as a separate field.
 
     >>> flatten_fields({"id": 1, "name": "a", "attributes": {"mood": "good"}})
     {'name': 'a', 'attribute mood': 'good'}

@@ -33,17 +33,17 @@ def natural_key(name: str) -> tuple[tuple[int, str], ...]:
 
 @dataclass(frozen=True)
 class FileFacts:
-    """What a file's steps come to."""
+    """A summary of a file's steps."""
 
     objects: int
     reviewed: int
 
 
 class ProjectFiles:
-    """Reads lists of files. What a file's steps come to is kept until there is another step.
+    """Reads lists of files, and caches the summary of each file until its next step.
 
     Args:
-        tracking: How much of what is being tracked of a video is done; None for nothing.
+        tracking: The progress of a video's tracking; None if nothing is tracked.
     """
 
     def __init__(self, tracking: Callable[[str], float | None]) -> None:
@@ -104,7 +104,7 @@ class ProjectFiles:
 
 
 def file_state(video: Video, reviewed: int) -> FileState:
-    """New without a step, reviewed where all frames are; a person may decide otherwise."""
+    """New without a step, reviewed if all frames are reviewed, unless a person has set a state."""
     if video.review is not None:
         return video.review  # type: ignore[return-value]
     if reviewed >= video.frames:

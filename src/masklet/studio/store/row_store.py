@@ -35,7 +35,7 @@ GOOD_IOU = 0.5  # the highest demand of any policy on a memory
 
 @dataclass(frozen=True)
 class ChosenCandidate:
-    """Where a mask comes from that a person chose among the candidates of a click, and how good it is."""
+    """The origin and quality of a mask that a user selected among the candidates of a click."""
 
     iou: float
     score: float
@@ -50,7 +50,7 @@ class RowStore:
     Args:
         change: The transaction to read and write in; another one may take its place between two frames.
         size: (H, W) of the frames.
-        batch: Of the events that are undone together; by default each stands alone.
+        batch: The batch of events that are undone together; by default each event alone.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class RowStore:
         self.change = change
         self._model, self._cache, self._size, self._batch = model, cache, size, batch
         self._newest: dict[tuple[int, int], MemoryRecord] = {}  # by object and frame
-        self.candidate: ChosenCandidate | None = None  # of which the next mask is
+        self.candidate: ChosenCandidate | None = None  # the candidate of the next mask
 
     @property
     def history(self) -> History:
@@ -176,13 +176,13 @@ class RowStore:
         return policy
 
     def save_policy(self, obj: TrackedObject) -> None:
-        """Each row has what the policy knew behind its frame."""
+        """Each row has the policy's state after its frame."""
 
     def refill(self, obj: ObjectState, bank: MemoryBank, frames: Iterable[int], rebuild: Rebuild) -> None:
         """Nothing is missing: rows are never compacted."""
 
     def make_room(self, objects: Mapping[int, TrackedObject], frame: int) -> None:
-        """Remove what tracking from a frame on does not need; it is in the database."""
+        """Remove data that tracking from a frame on does not need. It stays in the database."""
         for obj in objects.values():
             tracked, anchors = obj.bank.tracked, obj.bank.anchors
             if len(tracked) <= 2 * KEPT:
@@ -202,7 +202,7 @@ class RowStore:
     @staticmethod
     def _record(obj: ObjectState, row: Result, tensors: ResultTensors) -> MemoryRecord:
         prompt = obj.prompts.get(row.frame) if row.prompted else None
-        is_drawn = prompt is not None and prompt.is_mask_only  # older rows do not say that they are exact
+        is_drawn = prompt is not None and prompt.is_mask_only  # older rows are not marked as exact
         exact = row.counts if tensors.is_exact or is_drawn else None
         memory = tensors.memory(row.frame, prompted=row.prompted)
         return MemoryRecord(tensors.answer, memory, exact, row.anchor, tensors.policy_state)
@@ -239,17 +239,17 @@ def _title(event: SessionEvent) -> str:
     return f"clear frame {event.frame}" if hasattr(event, "frame") else "change"
 
 
-POLICY = "policy."  # before the names of what a policy knew
-EXACT = "close"  # the part that says that a mask is exact
+POLICY = "policy."  # prefix of the names of a policy's state
+EXACT = "close"  # name of the mark of an exact mask
 
 
 @dataclass(frozen=True)
 class ResultTensors:
-    """What the model must have of a result to go on from it.
+    """The parts of a result from which the model can continue.
 
     Attributes:
-        tokens: Of the memory; None where the policy kept none.
-        policy_state: What the policy knew behind the frame.
+        tokens: The memory's tokens; None if the policy stored no memory.
+        policy_state: The policy's state after the frame.
         is_exact: Whether the mask of the result is finer than the answer: a person's, or refined by zoom.
     """
 

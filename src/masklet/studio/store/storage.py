@@ -28,14 +28,14 @@ VIDEO_SUFFIXES = frozenset(
 )
 LOCK_FILE = "studio.lock"
 OWNER_FILE = "studio.pid"  # the number of the process that holds the lock
-QUOTA_SECONDS = 5.0  # after which the data folder is measured anew
+QUOTA_SECONDS = 5.0  # after which the data folder is measured again
 
 
 class MediaPaths:
     """Resolves names from clients to paths in the folder that the studio serves, or among the uploads.
 
     Args:
-        folder: None where the studio was started without one.
+        folder: None if the studio was started without one.
         uploads: Files that came over the network, under names made here.
     """
 
@@ -106,7 +106,7 @@ class MediaPaths:
         return real.relative_to(os.path.realpath(self.folder or real)).as_posix()
 
     def list_folder(self, path: str, search: str = "") -> list[FolderEntry]:
-        """What can be chosen in a folder, folders first, numbers in names by their value.
+        """The entries of a folder: folders first, then in natural order of names.
 
         Args:
             path: Relative to the folder, with / between its parts.
@@ -226,7 +226,7 @@ def _kind(path: Path) -> FolderEntryKind | None:
 
 
 def _size(path: Path) -> int:
-    """The bytes of a file; 0 where it is a folder, or was removed meanwhile."""
+    """The bytes of a file; 0 if it is a folder, or was just removed."""
     try:
         return path.stat().st_size if path.is_file() else 0
     except OSError:

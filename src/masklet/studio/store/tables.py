@@ -58,12 +58,12 @@ class Video(Table):
     Attributes:
         place: "upload:NAME" in the data folder, or "folder:PATH" in the folder that the studio serves.
         head: The last step that is not undone.
-        unfinished: What is left of a propagation, as JSON.
-        review: A state that a person chose: working or reviewed; None where it follows from the steps.
-        assignee: The name of who works on it; empty for nobody.
-        reviewer: The name of who reviews it; empty for nobody.
+        unfinished: The rest of a propagation, as JSON.
+        review: A state that a person has set: working or reviewed; None if it is determined by the steps.
+        assignee: The name of the person who works on it; may be empty.
+        reviewer: The name of the person who reviews it; may be empty.
         channel: The number of the one channel that is shown of a TIFF; None for all, in colours.
-        pixel_size: In the sample, as `PixelSize.parse` takes it; None for what the file says.
+        pixel_size: In the sample, as text for `PixelSize.parse`; None for that of the file.
     """
 
     __tablename__ = "videos"
@@ -115,11 +115,11 @@ class Result(Table):
         since: It holds at heads h with since <= h < until.
         until: None while no newer result replaced it.
         anchor: Whether the policy selects its memory even when it is old.
-        box: x0, y0, x1, y1; None where the mask is empty.
+        box: x0, y0, x1, y1; None if the mask is empty.
     """
 
     __tablename__ = "results"
-    # Numbers are never used again: what is kept in memory goes by them.
+    # Numbers are never reused, because caches in memory use them as keys.
     __table_args__ = (Index("results_by_frame", "video", "frame"), {"sqlite_autoincrement": True})
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -138,7 +138,7 @@ class Result(Table):
 
 
 class ResultParts(Table):
-    """What the model must know again of a result to go on from it: logits, pointer, memory tokens."""
+    """The parts of a result from which the model can continue: logits, pointer, memory tokens."""
 
     __tablename__ = "result_parts"
 
@@ -149,7 +149,7 @@ class ResultParts(Table):
 
 
 class Comment(Table):
-    """What somebody wrote about a frame.
+    """A comment on a frame.
 
     Attributes:
         object: The object that it is about; None for the frame.
@@ -185,9 +185,9 @@ class Export(Table):
     """A file that was requested, of a video or of a whole project.
 
     Attributes:
-        notes: Sentences on what is in the file, and what is not.
-        request: What was asked for, to go on with after a restart; None for exports of earlier versions.
-        attempts: How often writing it was begun.
+        notes: Notes on the contents of the file, and on missing contents.
+        request: The requested options, to continue after a restart; None for exports of earlier versions.
+        attempts: How often writing it was started.
     """
 
     __tablename__ = "exports"

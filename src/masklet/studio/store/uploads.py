@@ -26,7 +26,7 @@ from masklet.studio.store.tables import Project, Video
 
 Value = TypeVar("Value")
 
-MAX_FIELD_BYTES = 8 * MIB  # of all parts of a form that are no files, and of part headers
+MAX_FIELD_BYTES = 8 * MIB  # maximum size of a form's fields and part headers, without files
 WRITE_BYTES = MIB  # handed to the disk at once
 QUOTA_BYTES = 64 * MIB  # received between two looks at the quota
 
@@ -96,7 +96,9 @@ class Form:
         self._name = options.get(b"name", b"").decode("utf-8", "replace")
         file_name = options.get(b"filename")
         if self._name == self._field and file_name is not None and self.path is None:
-            self.file_name = file_name.decode("utf-8", "replace").replace("%22", '"')  # as browsers write it
+            self.file_name = file_name.decode("utf-8", "replace").replace(
+                "%22", '"'
+            )  # browsers encode it this way
             self.path = self._folder / f"{new_id()}{_suffix(self.file_name)}"
             self._file = self.path.open("xb")
 
@@ -167,7 +169,7 @@ def file_form(**fields: str) -> dict[str, Any]:
     """A form's description for OpenAPI, which FastAPI cannot derive from `receive_form`.
 
     Args:
-        fields: "file" or "text", by the name of the part; with "?" behind it where it may be left out.
+        fields: "file" or "text", by the name of the part; with a trailing "?" if it may be left out.
     """
     kinds = {"file": {"type": "string", "format": "binary"}, "text": {"type": "string"}}
     properties = {name: kinds[kind.rstrip("?")] for name, kind in fields.items()}
@@ -186,7 +188,7 @@ class Uploads:
         self._limits = settings.limits
         self._slots = BoundedSemaphore(self._limits.uploads)
         self._adding = Lock()
-        for left in settings.spool.iterdir():  # by a server that was killed
+        for left in settings.spool.iterdir():  # left by a killed server
             with suppress(OSError):
                 left.unlink()
 
@@ -236,7 +238,7 @@ class Uploads:
         return id
 
     def add_from_folder(self, project: str, path: str) -> str:
-        """Open a file or folder of images that lies in the folder.
+        """Open a file or a folder of images in the server's folder.
 
         A file that is open in the project already is not opened again.
 
@@ -248,7 +250,7 @@ class Uploads:
             The video's id.
 
         Raises:
-            ApiError: The path is refused, or there is no room.
+            ApiError: The path is refused, or there is no space.
             MediaError: The file cannot be read.
         """
         real = self._paths.resolve_in_folder(path)
@@ -258,7 +260,7 @@ class Uploads:
             return opened
         self.check_room(project)
         info = read_once(real, real.name, self._limits, DecoderProcess.describe)
-        with self._adding:  # somebody may have clicked twice
+        with self._adding:  # two requests may add the same file
             opened = self._find(project, {place})
             if opened is None:
                 opened = new_id()
@@ -286,7 +288,7 @@ class Uploads:
             with self._database.begin() as session:
                 video = Video(id=id, project=project, name=_short(name), place=place, kind=kind, **size)
                 session.add(video)
-                session.flush()  # fails where the project was deleted meanwhile
+                session.flush()  # fails if the project was just deleted
                 if move_to is not None:
                     file.rename(move_to)
         except BaseException:
@@ -300,7 +302,7 @@ def read_once(path: Path, name: str, limits: Limits, read: Callable[[DecoderProc
 
     Args:
         path: The file.
-        name: What people call the file.
+        name: The file's name for users.
         limits: Of the decoder.
         read: Asks the decoder.
     """

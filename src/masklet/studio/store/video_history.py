@@ -35,7 +35,7 @@ from masklet.studio.store.tables import Person, Project, Result, ResultParts, St
 
 @dataclass(frozen=True)
 class NewResult:
-    """What the model made of one object on one frame, as a row has it.
+    """The row of the model's result for one object on one frame.
 
     Attributes:
         anchor: The policy wants to look at its memory when that is old.
@@ -57,8 +57,8 @@ class State:
     """A video at its head.
 
     Attributes:
-        records: What was done, oldest first.
-        redo: What was undone and can be done again.
+        records: The steps, oldest first.
+        redo: The undone steps, which can be redone.
         history: The session's events among the records, and the state after each.
     """
 
@@ -99,12 +99,12 @@ class State:
         return self.objects[id]
 
     def at(self, head: int) -> State:
-        """The state as it was behind an earlier step, or is behind one that was undone."""
+        """The state after an earlier step, or after an undone one."""
         records = (*self.records, *self.redo)
         return State.of(tuple(record for record in records if record.number <= head), ())
 
     def added(self, record: EventRecord) -> State:
-        """The state with one more record. What could be redone is lost."""
+        """The state with one more record, and without steps to redo."""
         history, event = self.history, record.outline
         history = history if event is None else history.after(event, record.number)
         return State((*self.records, record), (), history)
@@ -128,13 +128,13 @@ class Change:
         self._person = person
 
     def add(self, do: str, fields: dict[str, Any], title: str, *, batch: str | None = None) -> EventRecord:
-        """Add a record. What could be redone is lost.
+        """Add a record. Undone steps can no longer be redone.
 
         Args:
             do: Its kind, such as prompt.
             fields: Of its event.
             title: As people read it.
-            batch: Of the steps that are undone together; by default this one stands alone.
+            batch: The batch of steps that are undone together; by default only this step.
         """
         number = self.state.head + 1
         if self.state.redo:
@@ -175,7 +175,7 @@ class Change:
             head: The head at which the person saw the object; None for the newest.
 
         Returns:
-            The record, and what others had set the same fields to since that head.
+            The record, and the values of the same fields that others have set since that head.
 
         Raises:
             ApiError: There is no such object, or the project has no such class.
@@ -191,7 +191,7 @@ class Change:
             fields = {**fields, "attributes": merge_attributes(before.attributes, fields["attributes"])}
         if fields.get("label"):
             of_class = self.set_class(before, str(fields["label"]))
-            if "color" in others:  # somebody chose one meanwhile
+            if "color" in others:  # somebody has just chosen one
                 del of_class["color"]
             fields = {**of_class, **fields}
         return self.add("object", {"id": id, **fields}, title), conflicts
@@ -224,7 +224,7 @@ class Change:
         return chosen
 
     def extend(self, number: int, fields: dict[str, Any]) -> None:
-        """Replace the fields of the session's last event. What could be redone is lost."""
+        """Replace the fields of the session's last event. Undone steps can no longer be redone."""
         if self.state.redo:
             self._forget_undone(self.state.head + 1)
         which = Step.video == self.video, Step.number == number
@@ -237,7 +237,7 @@ class Change:
         Args:
             number: The step from which on the new one holds.
             row: The new result.
-            tensors: What tracking needs of it.
+            tensors: The tensors that tracking needs.
 
         Returns:
             The id of the new result.
@@ -274,7 +274,7 @@ class Change:
 
 
 class VideoHistory:
-    """The record of one video. Its state is kept in memory, and is what the database holds."""
+    """The history of one video. Its state is cached in memory, and equals that of the database."""
 
     def __init__(self, database: Database, video: str) -> None:
         self.video = video
@@ -299,7 +299,7 @@ class VideoHistory:
             person: The id of who changes it.
 
         Raises:
-            ApiError: The video was deleted meanwhile.
+            ApiError: The video has been deleted.
         """
         with self.lock:
             try:
@@ -344,7 +344,7 @@ class VideoHistory:
         return last
 
     def redo(self, person: str) -> EventRecord:
-        """Do again what was undone last.
+        """Redo the step that was undone last.
 
         Returns:
             The first step that was undone.
@@ -378,7 +378,7 @@ def results(
         video: Its id.
         head: The video's last step.
         start: The first frame.
-        stop: The frame behind the last.
+        stop: The frame after the last.
         objects: Ids; by default all objects.
     """
     which = [holds_at(video, head), Result.frame >= start, Result.frame < stop]

@@ -21,7 +21,7 @@ from masklet.train.validation_split import MAX_VALIDATION_ITEMS
 
 log = logging.getLogger(__name__)
 
-VALIDATION_IMAGES = 16  # that are shown, and on which the loss is measured
+VALIDATION_IMAGES = 16  # number of images in the report, on which the loss is measured
 VALIDATION_FRACTION = 0.05
 SMALLEST_CROP = 0.2  # minimum area of a crop, as in Hiera and MAE
 ASPECT = 4 / 3  # the largest ratio of a crop's sides

@@ -24,8 +24,8 @@ VALIDATION_SIZE = 384
 # Fraction of an image; smaller objects are left out of validation, which does not zoom.
 MIN_VALIDATION_AREA = 0.003
 VALIDATION_STILLS = 48  # approximate number
-SEED = 41  # of the clips
-SPEED = 0.5  # of cameras and objects in composed clips
+SEED = 41  # seed of the clips
+SPEED = 0.5  # factor of the speed of cameras and objects in composed clips
 CACHE = Path(".cache")
 # Sets that repeat one scene are drawn less often, those with many kinds of objects more often.
 WEIGHTS = {
@@ -43,7 +43,7 @@ WEIGHTS = {
 STILLS = ClipMix(still=0.85, moved=0.0, pasted=0.1, procedural=0.02, pasted_on_video=0.03)
 CLIPS = ClipMix(still=0.0, moved=0.4, pasted=0.32, procedural=0.05, pasted_on_video=0.23)
 REAL_SHARE = 0.2  # fraction of real clips, if there are labelled videos
-REAL_SHARE_PER_VIDEO = 0.02  # so that a few videos are not repeated too often
+REAL_SHARE_PER_VIDEO = 0.02  # limits the repetitions of few videos
 
 
 def recipe(options: TrainingOptions) -> Recipe:

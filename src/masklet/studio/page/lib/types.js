@@ -22,7 +22,7 @@
  * @typedef {object} AuditEntry  Something that a person did in a project.
  * @property {string} at
  * @property {string} person
- * @property {string | null} video  The file's id; null where it is not about a file, or the file was deleted.
+ * @property {string | null} video  The file's id; null if it is not about a file, or the file was deleted.
  * @property {string} file
  * @property {string} title
  *
@@ -142,7 +142,7 @@
  * @property {string | null} file  The name for the download.
  * @property {number | null} bytes
  * @property {string | null} message  Why it failed.
- * @property {string[]} notes  Sentences on what the file contains, and what it does not.
+ * @property {string[]} notes  Notes on the contents of the file, and on missing contents.
  *
  * @typedef {object} ExportEvent  An export made progress.
  * @property {"export"} type
@@ -204,7 +204,7 @@
  * @typedef {object} GoneEvent  The video was deleted.
  * @property {"gone"} type
  *
- * @typedef {object} HelloEvent  The first message. A page that reconnects compares `head`, and fetches the video anew if it differs.
+ * @typedef {object} HelloEvent  The first message. A page that reconnects fetches the video again if its `head` differs.
  * @property {"hello"} type
  * @property {number} head
  * @property {Viewer[]} people
@@ -284,11 +284,11 @@
  * @typedef {object} Model  A model that a project can use.
  * @property {string} name
  * @property {number | null} parameters
- * @property {number | null} image_size  The side of the square that it sees, in pixels; null where it is not loaded and not known.
+ * @property {number | null} image_size  The side of the network's square, in pixels; null if it is not loaded and unknown.
  * @property {number | null} bytes
  * @property {boolean} loaded
  * @property {boolean} default  Whether it is the one that the studio was started with.
- * @property {ModelSpeed | null} milliseconds  null until somebody measures it.
+ * @property {ModelSpeed | null} milliseconds  null until it is measured.
  * @property {string | null} note  A remark on it.
  *
  * @typedef {object} ModelList
@@ -304,7 +304,7 @@
  * @typedef {object} Neighbours  The files before and after one in its project's list.
  * @property {string | null} previous
  * @property {string | null} next
- * @property {number} position  From 1; 0 where the file itself does not match.
+ * @property {number} position  From 1; 0 if the file itself does not match.
  * @property {number} total
  *
  * @typedef {object} NewComment
@@ -561,15 +561,15 @@
  * @property {number} head  Increases with every change, and decreases with undo.
  * @property {boolean} can_undo
  * @property {boolean} can_redo
- * @property {string | null} undo  What undo would take back, and who did it if several people worked.
- * @property {string | null} redo  What redo would do.
+ * @property {string | null} undo  The title of the step that undo reverts, and its author if several people worked.
+ * @property {string | null} redo  The title of the step that redo repeats.
  * @property {Object[]} objects
  * @property {FramePrompt[]} prompts
  * @property {Span[]} reviewed
  * @property {Record<string, Span[]>} tracked  Frames with masks, by object.
  * @property {ChangedObjects | null} affected  Objects that were prompted or cleared since they were last tracked.
- * @property {Propagation | null} propagation  What runs now.
- * @property {UnfinishedPropagation | null} unfinished  What was stopped, also by a crash, and can be resumed.
+ * @property {Propagation | null} propagation  Tracking that is running.
+ * @property {UnfinishedPropagation | null} unfinished  Tracking that was interrupted, also by a crash, and can be resumed.
  *
  * @typedef {object} VideoChange  Omitted fields are not changed.
  * @property {string | null} [name]
@@ -598,10 +598,10 @@
  * @property {number | null} channel  The selected channel of a TIFF; null for all.
  * @property {number} comments  Number of unresolved comments.
  *
- * @typedef {object} Viewer  Somebody who has a video open.
+ * @typedef {object} Viewer  A person who has a video open.
  * @property {string} id
  * @property {string} name
- * @property {number | null} frame  The frame in view; null until the page said which.
+ * @property {number | null} frame  The current frame; null until the page has sent it.
  *
  * @typedef {HelloEvent | ChangedEvent | MasksEvent | FrameEvent | PropagationEvent | ExportEvent | PeopleEvent | CommentsEvent | ReadyEvent | GoneEvent | ErrorEvent | PongEvent} ServerEvent
  * @typedef {LookEvent | PingEvent} ClientEvent
