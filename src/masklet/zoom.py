@@ -2,8 +2,8 @@
 
 If a network resizes an image to 256 x 256 pixels, an object of 1/25 of the image's side is ten pixels
 wide. In a window of twice the object's side, it is over a hundred pixels wide. An object that is too large
-for a window is also segmented in the mirrored image, and the answer is the mean of both. Sessions pass the
-segmenter; this module does not need torch.
+for a window is segmented in the mirrored image too. The best answer is then the mean over windows of several
+sizes, since each has errors of its own. Sessions pass the segmenter; this module does not need torch.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ SHARED = 0.5  # IoU of windows above which one is used for both
 TEMPER = 0.45  # chosen on validation images: the predicted IoU of a first click is then not biased
 FAR = 2.0  # factor of the area of a mask's box: clicks that enlarge it further are on another object
 MOVED = 0.5  # IoU of windows below which the best answer is segmented again
+ON_FRAMES: dict[str, Any] = {"mirrored": False, "views": ()}  # what videos and streams set
+BROADEST = 0.8  # the largest window that is averaged, as a part of the image
 
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1 exclusive
 
@@ -87,6 +89,8 @@ class Zoom:
             the first shows that the object's position or size differs from the answer in the whole image.
         mirrored: Segment an object that is too large for a window in the mirrored image too. Sessions of
             videos and streams do not.
+        views: The margins of further windows; the logits of the best mask are the mean over all of them.
+            Sessions of videos and streams have none.
         tile: For large images: a prompt is first answered in a window of this side in pixels around it,
             instead of the whole image. A window whose edge cuts the best mask is doubled, up to the whole
             image. Small objects in it are then refined in their own windows, as above.
@@ -103,12 +107,17 @@ class Zoom:
     largest: float = 0.3
     rounds: int = 2
     mirrored: bool = True
+    views: tuple[float, ...] = (1.5, 3.0)
     tile: int | None = None
 
     def __post_init__(self) -> None:
         check_count(self.narrowest, "narrowest")
         check_count(self.rounds, "rounds", 0)
         _check_share(self.margin, "margin", 1.0)
+        if not isinstance(self.views, tuple | list):
+            raise OptionError(f"views must be a list of margins. Got {type(self.views).__name__}.")
+        for view in self.views:
+            _check_share(view, "views", 1.0)
         _check_share(self.largest, "largest", 0.0)
         if self.tile is not None and check_count(self.tile, "tile", 0) < self.narrowest:
             raise OptionError(
@@ -142,19 +151,23 @@ class Zoom:
         self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int, pauses: bool
     ) -> Generator[None, None, Answers]:
         box = box_of_prompt(prompt, hint)
+        if self.tile is None and box is not None:
+            answers = self._segment_around(segmenter, box, prompt, hint, candidates)
+            return (yield from self._average(segmenter, answers, box, prompt, hint, pauses))
         if self.tile is not None:
             around = box or _box_of_clicks(prompt)
             answers = self._segment_in_tile(segmenter, prompt, hint, candidates, around)
-        elif box is not None:
-            return self._segment_around(segmenter, box, prompt, hint, candidates)
         else:
             answers = segmenter.segment_in(None, prompt, hint, candidates)
-        box = box_of_mask(answers[0], prompt)
-        if self.tile is None and self.mirrored and (box is None or self.window(box, segmenter.size) is None):
-            answers = segmenter.segment_both_ways(prompt, hint, candidates)
+            box = box_of_mask(answers[0], prompt)
+            if self.mirrored and (box is None or self.window(box, segmenter.size) is None):
+                answers = segmenter.segment_both_ways(prompt, hint, candidates)
         for _ in range(self.rounds):
             answers = yield from self.refine(segmenter, answers, prompt, pauses=pauses)
-        return answers
+        box = box_of_mask(answers[0], prompt)
+        if box is None:
+            return answers
+        return (yield from self._average(segmenter, answers, box, prompt, answers.select(0), pauses))
 
     def _segment_around(
         self, segmenter: Segmenter[Answers], box: Box, prompt: Prompt, hint: Any, candidates: int
@@ -166,6 +179,24 @@ class Zoom:
         if window is not None and before is not None:
             window = share_window(window, box, [before])  # so that the hint is the network's own mask there
         return segmenter.segment_in(window, prompt, hint, candidates)
+
+    def _average(
+        self,
+        segmenter: Segmenter[Answers],
+        answers: Answers,
+        box: Box,
+        prompt: Prompt,
+        hint: Any,
+        pauses: bool,
+    ) -> Generator[None, None, Answers]:
+        """The answers, of which the best is the mean of its logits and of those in windows of other sizes."""
+        best, *others = answers.ranked
+        around = (_window_around(box, segmenter.size, margin, self.narrowest) for margin in self.views)
+        limit = BROADEST * segmenter.size[0] * segmenter.size[1]
+        windows = [window for window in around if window != best.window and box_area(window) <= limit]
+        yield from _encode(segmenter, windows, pauses)
+        views = [segmenter.segment_in(window, prompt, hint, 1).ranked[0] for window in windows]
+        return answers.rank(answers.size, [best.mean_with(views, answers.size), *others])
 
     def _segment_in_tile(
         self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int, box: Box
@@ -200,11 +231,7 @@ class Zoom:
                 continue
             by_rank[rank] = share_window(window, box, windows)
             windows.append(by_rank[rank])
-        distinct = list(dict.fromkeys(windows))
-        for together in [[window] for window in distinct] if pauses else [distinct]:
-            if pauses:
-                yield
-            segmenter.encode_windows(together)
+        yield from _encode(segmenter, list(dict.fromkeys(windows)), pauses)
         refined: list[Any] = []
         for rank, candidate in enumerate(answers.ranked):
             if rank in by_rank:
@@ -218,13 +245,8 @@ class Zoom:
 
     def window(self, box: Box, size: tuple[int, int]) -> Window | None:
         """The window around a box in an image of `size` (H, W); None if it would not help."""
-        height, width = size
-        wide, high = (max(self.margin * (box[i + 2] - box[i]), self.narrowest) for i in (0, 1))
-        wide, high = max(wide, high / 2), max(high, wide / 2)  # an object distorted more is not recognised
-        x0, x1 = _centred(box[0] + box[2], wide, width)
-        y0, y1 = _centred(box[1] + box[3], high, height)
-        window = x0, y0, x1, y1
-        return window if box_area(window) <= self.largest * width * height else None
+        window = _window_around(box, size, self.margin, self.narrowest)
+        return window if box_area(window) <= self.largest * size[0] * size[1] else None
 
 
 def finish(steps: Generator[None, None, Answer]) -> Answer:
@@ -235,6 +257,16 @@ def finish(steps: Generator[None, None, Answer]) -> Answer:
         except StopIteration as end:
             answer: Answer = end.value
             return answer
+
+
+def _encode(
+    segmenter: Segmenter[Any], windows: Sequence[Window], pauses: bool
+) -> Generator[None, None, None]:
+    """Encode windows in one call, or with a pause before each."""
+    for together in [[window] for window in windows] if pauses else [windows]:
+        if pauses:
+            yield
+        segmenter.encode_windows(together)
 
 
 def remove_candidates_specks(answers: Answers, prompt: Prompt) -> Answers:
@@ -264,13 +296,13 @@ def find_zoom(zoom: Zoom | bool | None, *, default: bool, frames: bool = False) 
     """The zoom that a caller requests; None is the network's default.
 
     Args:
-        frames: Whether it is for frames of a video, which are not mirrored: it did not help there.
+        frames: Whether it is for frames of a video, which are not mirrored and have no further views.
     """
     if zoom is not None and not isinstance(zoom, bool | Zoom):
         raise OptionError(f"zoom must be a Zoom, True, False or None. Got {type(zoom).__name__}.")
     if not isinstance(zoom, Zoom):
         zoom = Zoom() if (default if zoom is None else zoom) else None
-    return replace(zoom, mirrored=False) if zoom is not None and frames else zoom
+    return replace(zoom, **ON_FRAMES) if zoom is not None and frames else zoom
 
 
 def box_of_prompt(prompt: Prompt, hint: Any) -> Box | None:
@@ -340,6 +372,15 @@ def _is_cut(mask: np.ndarray, window: Window) -> bool:
     return any(box[i] == window[i] != ends[i] for i in range(4))
 
 
+def _window_around(box: Box, size: tuple[int, int], margin: float, narrowest: int) -> Window:
+    """The window around a box whose sides are `margin` times the box's, inside an image of `size` (H, W)."""
+    wide, high = (max(margin * (box[i + 2] - box[i]), narrowest) for i in (0, 1))
+    wide, high = max(wide, high / 2), max(high, wide / 2)  # an object distorted more is not recognised
+    x0, x1 = _centred(box[0] + box[2], wide, size[1])
+    y0, y1 = _centred(box[1] + box[3], high, size[0])
+    return x0, y0, x1, y1
+
+
 def share_window(window: Window, box: Box, others: Iterable[Window]) -> Window:
     """The first of other windows that shows the box about as well; otherwise the window itself."""
     serving = (
@@ -389,6 +430,47 @@ def mirror_prompt(prompt: Prompt, width: int) -> Prompt:
         None if box is None else (width - box[2], box[1], width - box[0], box[3]),
         None if mask is None else mask[:, ::-1].copy(),
     )
+
+
+def view_weights(
+    seen: Window | None, other: Window | None, size: tuple[int, int], cells: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The weights by which the cells of one window are read from those of another, in rows and in columns.
+
+    Args:
+        seen, other: Windows; None for the whole image.
+        size: (H, W) of the image.
+        cells: Of a window, (rows, columns).
+
+    Returns:
+        Two float32 arrays, (rows, rows) and (columns, columns): `rows @ logits @ columns.T` are the other
+        window's logits at the cells of the seen one, and zeros at those outside it.
+    """
+    whole = (0, 0, size[1], size[0])
+    target, source = seen or whole, other or whole
+    columns, rows = (
+        _interpolation_weights((source[i], source[i + 2]), (target[i], target[i + 2]), cells[1 - i])
+        for i in (0, 1)
+    )
+    return rows, columns
+
+
+def _interpolation_weights(source: tuple[int, int], target: tuple[int, int], cells: int) -> np.ndarray:
+    """How the cells of one interval are read from those of another, by linear interpolation.
+
+    Returns:
+        For each cell of the target the weights of the source's cells: their sum is 1 if its centre is inside
+        the source, otherwise 0.
+
+    Example:
+        >>> _interpolation_weights((0, 4), (1, 5), 4).tolist()[::3]
+        [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
+    """
+    centres = (np.arange(cells) + 0.5) / cells * (target[1] - target[0]) + target[0]
+    places = (centres - source[0]) / (source[1] - source[0]) * cells - 0.5
+    inside = (places > -0.5) & (places < cells - 0.5)
+    distances = np.abs(np.clip(places, 0, cells - 1)[:, None] - np.arange(cells)[None, :])
+    return (np.maximum(0, 1 - distances) * inside[:, None]).astype(np.float32)
 
 
 def grid_cells(start: float, end: float, grid: int) -> tuple[int, int]:

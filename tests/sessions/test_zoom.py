@@ -1,4 +1,4 @@
-"""A second look: small objects in a window around them, large ones in the mirrored image."""
+"""Zoom: objects segmented again in windows around them."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from masklet.zoom import (
     has_moved,
     mirror_prompt,
     share_window,
+    view_weights,
 )
 from sessions.candidates import assert_same, unlike
 from sessions.propagated import all_masks, assert_all_equal, propagate
@@ -121,7 +122,7 @@ def test_a_candidate_in_a_window_is_there_and_nowhere_else() -> None:
 
 @pytest.mark.usefixtures("specks_stay")
 def test_zoom_segments_the_window_as_an_image(zooming: Sam2, images: np.ndarray) -> None:
-    candidates = ImageSession(zooming, images[0]).segment(SMALL)
+    candidates = ImageSession(zooming, images[0], zoom=Zoom(views=())).segment(SMALL)
     window = candidates.ranked[0].window
     assert window is not None
     x0, y0, x1, y1 = window
@@ -150,7 +151,7 @@ def test_an_answer_has_no_specks_but_for_those_that_are_clicked() -> None:
             return answer
 
     on_object, on_speck, on_pinhole = (30, 30), (126, 84), (34, 34)
-    zoom = Zoom(largest=0)
+    zoom = Zoom(largest=0, views=())
     (tidied,) = zoom.segment(Answers(), Prompt(positive=[on_object]), None, 1).ranked
     assert tidied.inside.sum() == 100 and tidied.inside[8, 8] and not tidied.inside[20:].any()
     (asked,) = zoom.segment(Answers(), Prompt([on_object, on_speck], [on_pinhole]), None, 1).ranked
@@ -303,6 +304,90 @@ def test_a_prompt_in_the_mirrored_image() -> None:
 
 
 @pytest.mark.usefixtures("specks_stay")
+@pytest.mark.parametrize(
+    ("prompt", "others"),
+    [
+        (SMALL, [(34, 24, 66, 56), (20, 10, 80, 70)]),
+        (Prompt(box=(50, 30, 120, 100)), [(32, 12, 137, 117)]),  # three times its sides is all of the image
+        (LARGE, []),
+    ],
+)
+def test_a_mask_is_the_mean_over_windows_of_several_sizes(
+    zooming: Sam2, images: np.ndarray, prompt: Prompt, others: list[Window]
+) -> None:
+    """Counted here pixel by pixel, where the network's own cells are as large as pixels."""
+    plain = ImageSession(zooming, images[0], zoom=Zoom(views=(), mirrored=False))
+    seen = [plain.segment(prompt), *(plain.segment_in(window, prompt, None, 1) for window in others)]
+    candidates = ImageSession(zooming, images[0], zoom=Zoom(mirrored=False)).segment(prompt)
+    window = seen[0].ranked[0].window
+    assert candidates.ranked[0].window == window and torch.equal(candidates.iou, seen[0].iou)
+    x0, y0, x1, y1 = window or (0, 0, WIDE[1], WIDE[0])
+    side = zooming.config.mask_size
+    rows = (np.arange(side) + 0.5) / side * (y1 - y0) + y0
+    columns = (np.arange(side) + 0.5) / side * (x1 - x0) + x0
+    total, count = np.zeros((side, side)), np.zeros((side, side))
+    for answer in seen:
+        candidate = answer.ranked[0]
+        left, top, right, bottom = candidate.window or (0, 0, WIDE[1], WIDE[0])
+        across = (columns - left) / (right - left) * side - 0.5
+        down = (rows - top) / (bottom - top) * side - 0.5
+        grid = np.meshgrid(np.float32(across), np.float32(down))
+        inside = (np.abs(grid[0] + 0.5 - side / 2) < side / 2) & (np.abs(grid[1] + 0.5 - side / 2) < side / 2)
+        read = cv2.remap(candidate.logits.numpy(), *grid, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        total += np.where(inside, read, 0)
+        count += inside
+    mean = total / count
+    spread = np.abs(candidate.logits.numpy()).max()
+    assert np.abs(candidates.ranked[0].logits.numpy() - mean).max() < 0.02 * spread  # remap's fixed point
+    assert unlike(candidates, seen[0]) is bool(others)
+
+
+def test_only_the_best_answer_to_a_click_is_averaged_with_itself_as_the_hint() -> None:
+    size, logits = (120, 160), torch.full((30, 40), -1.0)
+    logits[10:14, 10:14] = 1.0
+    one, hints = torch.tensor(1.0), []
+    answers = ImageCandidates.rank(
+        size, [Candidate(logits, one * iou, one, (0, 0, 160, 120)) for iou in (0.9, 0.5, 0.4)]
+    )
+
+    class Windows:
+        def __init__(self) -> None:
+            self.size = size
+
+        def encode_windows(self, windows: Sequence[Window]) -> None: ...
+
+        def segment_in(
+            self, window: Window | None, prompt: Prompt, hint: object, candidates: int
+        ) -> ImageCandidates:
+            hints.append(hint)
+            return answers if hint is None else answers.rank(size, [Candidate(3 * logits, one, one, window)])
+
+        def segment_both_ways(self, prompt: Prompt, hint: object, candidates: int) -> ImageCandidates:
+            raise AssertionError
+
+    averaged = Zoom(largest=0, mirrored=False, views=(1.0, 2.0)).segment(
+        Windows(), Prompt(positive=[(48, 48)]), None, 3
+    )
+    assert averaged.iou.tolist() == answers.iou.tolist()
+    best, *others = averaged.ranked
+    assert (best.logits < logits).any() and all(torch.equal(other.logits, logits) for other in others)
+    assert len(hints) == 3 and hints[0] is None
+    assert all(isinstance(hint, ImageCandidates) and len(hint) == 1 for hint in hints[1:])
+
+
+def test_how_one_window_is_read_from_another() -> None:
+    cells = 4, 4
+    rows, columns = view_weights((10, 10, 20, 30), None, (40, 40), cells)
+    assert rows.sum(axis=1).tolist() == columns.sum(axis=1).tolist() == [1, 1, 1, 1]
+    slope = np.arange(4, dtype=np.float32)  # the column's number: centres lie at 5, 15, 25 and 35 pixels
+    assert (columns @ slope).tolist() == [(x - 5) / 10 for x in (11.25, 13.75, 16.25, 18.75)]
+    outside, _ = view_weights((0, 0, 40, 40), (0, 10, 40, 30), (40, 40), cells)
+    assert outside.sum(axis=1).tolist() == [0, 1, 1, 0]
+    same, across = view_weights((3, 5, 17, 29), (3, 5, 17, 29), (40, 40), (4, 6))
+    assert np.allclose(same, np.eye(4), atol=1e-6) and np.allclose(across, np.eye(6), atol=1e-6)
+
+
+@pytest.mark.usefixtures("specks_stay")
 def test_a_correction_is_answered_in_the_window_of_what_it_corrects(
     zooming: Sam2, images: np.ndarray
 ) -> None:
@@ -319,7 +404,7 @@ def test_a_correction_is_answered_in_the_window_of_what_it_corrects(
     assert other is not None and other != window and other[2] > 75
 
 
-def test_frames_of_videos_are_not_mirrored(
+def test_frames_of_videos_have_no_further_views(
     zooming: Sam2, images: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode, encoded = Sam2.encode, []
@@ -329,13 +414,13 @@ def test_frames_of_videos_are_not_mirrored(
         return encode(model, squares)
 
     monkeypatch.setattr(Sam2, "encode", counted)
-    ImageSession(zooming, images[0]).segment(LARGE)
-    assert sum(encoded) == 2, "the image and its mirror image"
+    ImageSession(zooming, images[0]).segment(SMALL)
+    assert sum(encoded) == 4, "the image and three windows"
     for zoom in (None, True, Zoom()):
         encoded.clear()
-        VideoSession(zooming, images, zoom=zoom).prompt(0, 1, LARGE)
-        Tracker(zooming, zoom=zoom).step(images[0], {1: LARGE})
-        assert sum(encoded) == 2, "one frame each"
+        VideoSession(zooming, images, zoom=zoom).prompt(0, 1, SMALL)
+        Tracker(zooming, zoom=zoom).step(images[0], {1: SMALL})
+        assert sum(encoded) == 4, "one frame and one window each"
 
 
 def test_the_caller_decides(zooming: Sam2, network: Sam2, images: np.ndarray) -> None:
@@ -368,7 +453,7 @@ def test_corrections_start_from_the_zoomed_answer(zooming: Sam2, images: np.ndar
 def test_in_a_video_its_answer_is_kept_to_the_pixel(zooming: Sam2, images: np.ndarray) -> None:
     session = VideoSession(zooming, images)
     answer = session.answer(1, 1, SMALL)
-    expected = ImageSession(zooming, images[1], features=session.features(1)).segment(SMALL)
+    expected = ImageSession(zooming, images[1], zoom=Zoom(views=())).segment(SMALL)
     masks = session.masks(1)
     assert np.array_equal(masks[1], expected[0]) and torch.equal(masks.iou, expected.iou)
     assert answer.candidates.zoomed and answer.chosen == 0
@@ -597,7 +682,7 @@ def test_a_tile_grows_until_it_holds_the_object(radius: int) -> None:
     image = np.zeros((760, 780, 3), dtype=np.uint8)
     cv2.circle(image, (400, 380), radius, (255, 0, 0), -1)
     truth = image[..., 0] > 0
-    session = ImageSession(Connected(), image, zoom=Zoom(tile=256))
+    session = ImageSession(Connected(), image, zoom=Zoom(tile=256, views=()))
     mask = session.segment(Prompt(positive=[(400, 380)])).best
     assert (mask & truth).sum() / (mask | truth).sum() > 0.93
 
@@ -610,7 +695,7 @@ def test_what_is_small_in_a_tile_is_refined_in_a_window_of_its_own(prompt: Promp
     truth = image[..., 0] > 0
     overlaps = []
     for rounds in (0, 2):
-        zoom = Zoom(tile=512, rounds=rounds)
+        zoom = Zoom(tile=512, rounds=rounds, views=())
         mask = ImageSession(Connected(), image, zoom=zoom).segment(prompt).best
         overlaps.append((mask & truth).sum() / (mask | truth).sum())
     assert overlaps[0] < 0.8 and overlaps[1] > 0.93, overlaps
@@ -641,6 +726,9 @@ def test_what_is_drawn_into_the_image_later_changes_no_answer(zooming: Sam2) -> 
         {"rounds": 1.5},
         {"rounds": -1},
         {"narrowest": 0},
+        {"views": 2.0},
+        {"views": (0.5,)},
+        {"views": ("2",)},
         {"tile": "64"},
         {"tile": 0},
     ],

@@ -17,7 +17,7 @@ from masklet.media.readers.microscopy import Channel
 from masklet.media.readers.source import IntensityRange
 from masklet.sessions.events import Script
 from masklet.tracking.policies import Policy
-from masklet.zoom import Zoom
+from masklet.zoom import ON_FRAMES, Zoom
 
 FORMAT = 1
 LATER = frozenset(("channel", "intensity_range", "length", "zoom"))  # set in later versions of this format
@@ -182,9 +182,9 @@ def _words(intensity_range: IntensityRange | None) -> str:
 
 def saved_zoom(zoom: Zoom | None) -> bool | dict[str, Any]:
     """A session's zoom in the form for `SavedSession`."""
-    if zoom is None or zoom == Zoom(mirrored=zoom.mirrored):
+    if zoom is None or zoom == Zoom(**ON_FRAMES):
         return zoom is not None
-    return {name: value for name, value in asdict(zoom).items() if name != "mirrored"}  # no frame is
+    return {name: value for name, value in asdict(zoom).items() if name not in ON_FRAMES}
 
 
 def _is_zoom(value: object) -> bool:
@@ -192,8 +192,7 @@ def _is_zoom(value: object) -> bool:
     if isinstance(value, bool | None):
         return True
     try:
-        # Frames are not mirrored, and files omit the field.
-        Zoom(**value, mirrored=False)  # type: ignore[arg-type]
+        Zoom(**value, **ON_FRAMES)  # type: ignore[arg-type]  # files omit what no frame has
     except (TypeError, OptionError):
         return False
     return True

@@ -1,6 +1,6 @@
 /**
  * An encoded image, and zoom: a small object is segmented again in a window around it, an object that is too large for a
- * window also in the mirrored image.
+ * window also in the mirrored image. The best mask of a still image is the mean over windows of several sizes.
  */
 
 import { removeSpecks } from "./components.js";
@@ -32,6 +32,8 @@ const MOVED = 0.5; // if the windows of two rounds have a lower IoU, the best ca
 const MARGIN = 2; // side of a window, relative to that of the object
 const NARROWEST = 32; // minimum side of a window, in pixels
 const LARGEST = 0.3; // area of the largest window, relative to the image
+const VIEWS = [1.5, 3]; // sides of further windows, over which the best mask is averaged
+const BROADEST = 0.8; // area of the largest of these, relative to the image
 const FAR = 2; // clicks that enlarge a mask's box to more than this multiple of its area mean another object
 const ROUNDS = 2; // maximum rounds for the best candidate of a first click; others have one
 
@@ -67,37 +69,44 @@ export class View {
      *
      * @param {Prompt} prompt
      * @param {Hint | null} hint
-     * @param {boolean} mirrored  whether to segment larger objects in the mirrored image, too
+     * @param {boolean} still  an image, not a frame: use the mirrored image and the mean over windows
      * @returns {Promise<Candidate[]>}
      */
-    async zoom(prompt, hint, mirrored) {
-        return this.#withoutSpecks(await this.#zoom(prompt, hint, mirrored), prompt);
+    async zoom(prompt, hint, still) {
+        return this.#withoutSpecks(await this.#zoom(prompt, hint, still), prompt);
     }
 
     /**
      * @param {Prompt} prompt
      * @param {Hint | null} hint
-     * @param {boolean} mirrored
+     * @param {boolean} still
      * @returns {Promise<Candidate[]>}
      */
-    async #zoom(prompt, hint, mirrored) {
+    async #zoom(prompt, hint, still) {
         const count = countCandidates(prompt);
         const box = prompt.box ?? (hint && tightBox(toMask(hint.logits), this.image.width));
         if (box) {
             const around = withClicks(box, prompt);
             const window = this.window(around);
-            if (!window && mirrored) return this.#segmentBothWays(prompt, hint, count);
             // so that the hint is the network's own answer in the window
             const before = window && hint?.window && serves(hint.window, around, window) ? hint.window : null;
-            return this.segment(before ?? window, prompt, hint, count);
+            const answers = window || !still
+                ? await this.segment(before ?? window, prompt, hint, count)
+                : await this.#segmentBothWays(prompt, hint, count);
+            return still ? this.#average(answers, around, prompt, hint) : answers;
         }
         let candidates = await this.segment(null, prompt, hint, count);
-        const tight = tightBox(toMask(this.full(candidates[0])), this.image.width);
-        if (mirrored && !(tight && this.window(withClicks(tight, prompt)))) {
+        const first = tightBox(toMask(this.full(candidates[0])), this.image.width);
+        if (still && !(first && this.window(withClicks(first, prompt)))) {
             candidates = await this.#segmentBothWays(prompt, hint, count);
         }
         for (let round = 0; round < ROUNDS; round++) candidates = await this.#refine(candidates, prompt);
-        return candidates;
+        const logits = this.full(candidates[0]);
+        const tight = tightBox(toMask(logits), this.image.width);
+        if (!still || !tight) return candidates;
+        const { prediction, window } = candidates[0];
+        const best = { logits, lowRes: window ? null : prediction.logits, window };
+        return this.#average(candidates, withClicks(tight, prompt), prompt, best);
     }
 
     /**
@@ -147,6 +156,31 @@ export class View {
             return { ...prediction, logits, iou: (prediction.iou + mirrored[row].iou) / 2 };
         });
         return ranked(means.slice(...rowsOf(count)).map((prediction) => ({ prediction, window: null })));
+    }
+
+    /**
+     * The candidates, of which the best is the mean of its logits and of those in windows of other sizes.
+     *
+     * @param {Candidate[]} candidates
+     * @param {Window} box  around the object
+     * @param {Prompt} prompt
+     * @param {Hint | null} hint
+     * @returns {Promise<Candidate[]>}
+     */
+    async #average([best, ...others], box, prompt, hint) {
+        const { width, height } = this.image;
+        const cells = this.network.manifest.mask_size;
+        const seen = best.window ?? wholeOf(this.image);
+        const total = best.prediction.logits.slice();
+        const count = new Float32Array(total.length).fill(1);
+        for (const margin of VIEWS) {
+            const window = this.#around(box, margin);
+            if (window.join() === seen.join() || area(window) > BROADEST * width * height) continue;
+            const [view] = await this.segment(window, prompt, hint, 1);
+            addView(total, count, view.prediction.logits, window, seen, cells);
+        }
+        const logits = total.map((sum, cell) => sum / count[cell]);
+        return ranked([{ ...best, prediction: { ...best.prediction, logits } }, ...others]);
     }
 
     /**
@@ -212,14 +246,26 @@ export class View {
      * @returns {Window | null}
      */
     window(box) {
+        const window = this.#around(box, MARGIN);
+        return area(window) <= LARGEST * this.image.width * this.image.height ? window : null;
+    }
+
+    /**
+     * The window around a box, with sides of `margin` times the box's.
+     *
+     * @param {Window} box
+     * @param {number} margin
+     * @returns {Window}
+     */
+    #around(box, margin) {
         const { width, height } = this.image;
-        let wide = Math.max(MARGIN * (box[2] - box[0]), NARROWEST);
-        let high = Math.max(MARGIN * (box[3] - box[1]), NARROWEST);
+        let wide = Math.max(margin * (box[2] - box[0]), NARROWEST);
+        let high = Math.max(margin * (box[3] - box[1]), NARROWEST);
         // objects are not recognised with a stronger distortion
         [wide, high] = [Math.max(wide, high / 2), Math.max(high, wide / 2)];
         const [x0, x1] = centred(box[0] + box[2], wide, width);
         const [y0, y1] = centred(box[1] + box[3], high, height);
-        return area([x0, y0, x1, y1]) <= LARGEST * width * height ? [x0, y0, x1, y1] : null;
+        return [x0, y0, x1, y1];
     }
 
     /**
@@ -325,6 +371,40 @@ function flipped(planes, width) {
         turned.set(planes.slice(row, row + width).reverse(), row);
     }
     return turned;
+}
+
+/**
+ * Add a view's logits to sums over the cells of another window, by linear interpolation, and count them.
+ *
+ * @param {Float32Array} total
+ * @param {Float32Array} count
+ * @param {Float32Array} logits  of the view, cells x cells
+ * @param {Window} window  of the view
+ * @param {Window} seen  the window of `total` and `count`
+ * @param {number} cells
+ */
+function addView(total, count, logits, window, seen, cells) {
+    const [columns, rows] = [0, 1].map((axis) =>
+        Array.from({ length: cells }, (_, cell) => {
+            const centre = ((cell + 0.5) / cells) * (seen[axis + 2] - seen[axis]) + seen[axis];
+            const place = ((centre - window[axis]) / (window[axis + 2] - window[axis])) * cells - 0.5;
+            if (place <= -0.5 || place >= cells - 0.5) return null; // outside the view
+            const inside = Math.min(Math.max(place, 0), cells - 1);
+            const first = Math.min(Math.floor(inside), cells - 2);
+            return { first, share: inside - first }; // the weight of the next cell
+        }),
+    );
+    for (const [y, row] of rows.entries()) {
+        if (!row) continue;
+        for (const [x, column] of columns.entries()) {
+            if (!column) continue;
+            const start = row.first * cells + column.first;
+            const upper = logits[start] * (1 - column.share) + logits[start + 1] * column.share;
+            const lower = logits[start + cells] * (1 - column.share) + logits[start + cells + 1] * column.share;
+            total[y * cells + x] += upper * (1 - row.share) + lower * row.share;
+            count[y * cells + x] += 1;
+        }
+    }
 }
 
 /**
