@@ -22,7 +22,7 @@ from masklet.label_maps import HIGHEST_ID
 from masklet.prompts import check_arrays, check_frame, check_id
 from masklet.results import MaskResult, ReadImage
 from masklet.zoom import Window as Window
-from masklet.zoom import grid_cells, view_weights
+from masklet.zoom import grid_cells
 
 CERTAIN = 10.0  # the logit inside a mask from a user; outside it has the opposite sign
 EDGE = 0.1  # the logit of a pixel for which the exact mask and the low-res logits disagree
@@ -275,21 +275,9 @@ class Candidate(ComparesArrays):
         differs = torch.from_numpy(changed).to(self.logits.device)
         return replace(self, logits=torch.where(differs, -self.logits, self.logits), _computed={})
 
-    def mean_with(self, others: Sequence[Candidate], size: tuple[int, int]) -> Candidate:
-        """The candidate with the mean of its logits and of others', where their windows overlap its own.
-
-        Args:
-            size: (H, W) of the image.
-        """
-        total, count = self.logits, torch.ones_like(self.logits)
-        for other in others:
-            weights = view_weights(
-                self.window, other.window, size, (self.logits.shape[0], self.logits.shape[1])
-            )
-            rows, columns = (torch.from_numpy(part).to(self.logits) for part in weights)
-            total = total + rows @ other.logits @ columns.T
-            count = count + rows.sum(dim=1)[:, None] * columns.sum(dim=1)
-        return replace(self, logits=total / count, _computed={}) if others else self
+    def with_logits(self, logits: Float[np.ndarray, "h4 w4"]) -> Candidate:
+        """The candidate with other logits in the same window."""
+        return replace(self, logits=torch.from_numpy(logits).to(self.logits.device), _computed={})
 
     def full(self, size: tuple[int, int]) -> Float[Tensor, "H W"]:
         """The logits over an image of `size` (H, W)."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
+from masklet.arrays import to_array
 from masklet.boxes import Box, box_area, box_iou, intersect_boxes, tight_box, unite_boxes
 from masklet.components import remove_specks
 from masklet.errors import OptionError, check_count
@@ -196,7 +197,8 @@ class Zoom:
         windows = [window for window in around if window != best.window and box_area(window) <= limit]
         yield from _encode(segmenter, windows, pauses)
         views = [segmenter.segment_in(window, prompt, hint, 1).ranked[0] for window in windows]
-        return answers.rank(answers.size, [best.mean_with(views, answers.size), *others])
+        mean = mean_over_views([best, *views], answers.size)
+        return answers.rank(answers.size, [best.with_logits(mean), *others])
 
     def _segment_in_tile(
         self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int, box: Box
@@ -432,27 +434,29 @@ def mirror_prompt(prompt: Prompt, width: int) -> Prompt:
     )
 
 
-def view_weights(
-    seen: Window | None, other: Window | None, size: tuple[int, int], cells: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The weights by which the cells of one window are read from those of another, in rows and in columns.
+def mean_over_views(views: Sequence[Any], size: tuple[int, int]) -> np.ndarray:
+    """The mean of candidates' logits at the cells of the first, of those whose windows show the cell.
 
     Args:
-        seen, other: Windows; None for the whole image.
+        views: Candidates for one object in several windows.
         size: (H, W) of the image.
-        cells: Of a window, (rows, columns).
 
     Returns:
-        Two float32 arrays, (rows, rows) and (columns, columns): `rows @ logits @ columns.T` are the other
-        window's logits at the cells of the seen one, and zeros at those outside it.
+        Float32 (rows, columns) in the window of the first.
     """
     whole = (0, 0, size[1], size[0])
-    target, source = seen or whole, other or whole
-    columns, rows = (
-        _interpolation_weights((source[i], source[i + 2]), (target[i], target[i + 2]), cells[1 - i])
-        for i in (0, 1)
-    )
-    return rows, columns
+    target = views[0].window or whole
+    total, count = np.zeros((2, *views[0].logits.shape), dtype=np.float32)
+    for view in views:
+        source = view.window or whole
+        columns, rows = (
+            _interpolation_weights((source[i], source[i + 2]), (target[i], target[i + 2]), total.shape[1 - i])
+            for i in (0, 1)
+        )
+        total += rows @ to_array(view.logits) @ columns.T
+        count += rows.sum(axis=1)[:, None] * columns.sum(axis=1)
+    mean: np.ndarray = total / count
+    return mean
 
 
 def _interpolation_weights(source: tuple[int, int], target: tuple[int, int], cells: int) -> np.ndarray:

@@ -33,9 +33,9 @@ from masklet.zoom import (
     crop_prompt,
     finish,
     has_moved,
+    mean_over_views,
     mirror_prompt,
     share_window,
-    view_weights,
 )
 from sessions.candidates import assert_same, unlike
 from sessions.propagated import all_masks, assert_all_equal, propagate
@@ -375,16 +375,18 @@ def test_only_the_best_answer_to_a_click_is_averaged_with_itself_as_the_hint() -
     assert all(isinstance(hint, ImageCandidates) and len(hint) == 1 for hint in hints[1:])
 
 
-def test_how_one_window_is_read_from_another() -> None:
-    cells = 4, 4
-    rows, columns = view_weights((10, 10, 20, 30), None, (40, 40), cells)
-    assert rows.sum(axis=1).tolist() == columns.sum(axis=1).tolist() == [1, 1, 1, 1]
-    slope = np.arange(4, dtype=np.float32)  # the column's number: centres lie at 5, 15, 25 and 35 pixels
-    assert (columns @ slope).tolist() == [(x - 5) / 10 for x in (11.25, 13.75, 16.25, 18.75)]
-    outside, _ = view_weights((0, 0, 40, 40), (0, 10, 40, 30), (40, 40), cells)
-    assert outside.sum(axis=1).tolist() == [0, 1, 1, 0]
-    same, across = view_weights((3, 5, 17, 29), (3, 5, 17, 29), (40, 40), (4, 6))
-    assert np.allclose(same, np.eye(4), atol=1e-6) and np.allclose(across, np.eye(6), atol=1e-6)
+def test_the_mean_over_windows_reads_them_by_linear_interpolation() -> None:
+    """The number of a column, where cells of the image have their centres at 5, 15, 25 and 35 pixels."""
+    size, one = (40, 40), torch.tensor(1.0)
+    slope = torch.arange(4.0).expand(4, 4)
+    inside, whole = (Candidate(slope * 0 + 9, one, one, (10, 10, 20, 30)), Candidate(slope, one, one))
+    mean = mean_over_views([inside, whole], size)
+    assert mean.tolist() == [[(9 + (x - 5) / 10) / 2 for x in (11.25, 13.75, 16.25, 18.75)]] * 4
+    low = Candidate(slope * 0 - 9, one, one, (0, 10, 40, 30))  # shows the two rows in the middle
+    mean = mean_over_views([whole, low], size)
+    assert mean[[0, 3]].tolist() == slope[:2].tolist() and np.allclose(mean[1:3], (slope[1:3] - 9) / 2)
+    assert np.allclose(mean_over_views([inside, inside], size), inside.logits, atol=1e-6)
+    assert mean_over_views([Candidate(torch.ones(4, 6), one, one)] * 2, size).shape == (4, 6)
 
 
 @pytest.mark.usefixtures("specks_stay")

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from masklet.arrays import ComparesArrays
 from masklet.boxes import tight_box
 from masklet.errors import MediaError
-from masklet.zoom import Window, grid_cells, view_weights
+from masklet.zoom import Window, grid_cells
 
 CERTAIN = 10.0  # the logit inside a mask from a user; outside it has the opposite sign
 EDGE = 0.1  # the logit of a pixel for which the exact mask and the low-res logits disagree
@@ -148,18 +148,9 @@ class Candidate(ComparesArrays):
         """The candidate with the cells of another mask; if they differ, logits change their sign."""
         return replace(self, logits=np.where(inside != self.inside, -self.logits, self.logits))
 
-    def mean_with(self, others: Sequence[Candidate], size: tuple[int, int]) -> Candidate:
-        """The candidate with the mean of its logits and of others', where their windows overlap its own.
-
-        Args:
-            size: (H, W) of the image.
-        """
-        total, count = self.logits, np.ones_like(self.logits)
-        for other in others:
-            rows, columns = view_weights(self.window, other.window, size, self.logits.shape)
-            total = total + rows @ other.logits @ columns.T
-            count = count + rows.sum(axis=1)[:, None] * columns.sum(axis=1)
-        return replace(self, logits=total / count) if others else self
+    def with_logits(self, logits: np.ndarray) -> Candidate:
+        """The candidate with other logits in the same window."""
+        return replace(self, logits=logits)
 
     def full(self, size: tuple[int, int]) -> np.ndarray:
         """The logits over an image of `size` (H, W)."""

@@ -3,7 +3,8 @@
 import { encode } from "../lib/rle.js";
 import { MemoryBank } from "./bank.js";
 import { enlarge, maskToSquare, tightBox, toMask } from "./pixels.js";
-import { View, countCandidates, pointsIn, wholeOf, withBox } from "./zoom.js";
+import { wholeOf, withBox } from "./windows.js";
+import { View, countCandidates, pointsIn } from "./zoom.js";
 
 /** @import { Network, Prediction, Selection } from "./network.js" */
 /** @import { RgbaImage, Window } from "./pixels.js" */

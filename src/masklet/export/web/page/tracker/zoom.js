@@ -5,6 +5,7 @@
 
 import { removeSpecks } from "./components.js";
 import { enlarge, resizePlane, tightBox, toMask, toSquare } from "./pixels.js";
+import { addView, area, crop, iou, serves, windowAround, wholeOf, withClicks } from "./windows.js";
 
 /** @import { Features, Network, Points, Prediction } from "./network.js" */
 /** @import { RgbaImage, Window } from "./pixels.js" */
@@ -26,15 +27,12 @@ import { enlarge, resizePlane, tightBox, toMask, toSquare } from "./pixels.js";
  */
 
 const CERTAIN = 10; // the logit outside a window is minus this
-const SHARED = 0.5; // candidates whose windows have a higher IoU share a window
 const TEMPER = 0.45; // chosen on validation images, so that the predicted IoU of a first click has no bias
 const MOVED = 0.5; // if the windows of two rounds have a lower IoU, the best candidate is refined again
 const MARGIN = 2; // side of a window, relative to that of the object
-const NARROWEST = 32; // minimum side of a window, in pixels
 const LARGEST = 0.3; // area of the largest window, relative to the image
 const VIEWS = [1.5, 3]; // sides of further windows, over which the best mask is averaged
 const BROADEST = 0.8; // area of the largest of these, relative to the image
-const FAR = 2; // clicks that enlarge a mask's box to more than this multiple of its area mean another object
 const ROUNDS = 2; // maximum rounds for the best candidate of a first click; others have one
 
 /** An encoded image. Its windows are encoded when they are first used. */
@@ -174,7 +172,7 @@ export class View {
         const total = best.prediction.logits.slice();
         const count = new Float32Array(total.length).fill(1);
         for (const margin of VIEWS) {
-            const window = this.#around(box, margin);
+            const window = windowAround(box, this.image, margin);
             if (window.join() === seen.join() || area(window) > BROADEST * width * height) continue;
             const [view] = await this.segment(window, prompt, hint, 1);
             addView(total, count, view.prediction.logits, window, seen, cells);
@@ -246,26 +244,8 @@ export class View {
      * @returns {Window | null}
      */
     window(box) {
-        const window = this.#around(box, MARGIN);
+        const window = windowAround(box, this.image, MARGIN);
         return area(window) <= LARGEST * this.image.width * this.image.height ? window : null;
-    }
-
-    /**
-     * The window around a box, with sides of `margin` times the box's.
-     *
-     * @param {Window} box
-     * @param {number} margin
-     * @returns {Window}
-     */
-    #around(box, margin) {
-        const { width, height } = this.image;
-        let wide = Math.max(margin * (box[2] - box[0]), NARROWEST);
-        let high = Math.max(margin * (box[3] - box[1]), NARROWEST);
-        // objects are not recognised with a stronger distortion
-        [wide, high] = [Math.max(wide, high / 2), Math.max(high, wide / 2)];
-        const [x0, x1] = centred(box[0] + box[2], wide, width);
-        const [y0, y1] = centred(box[1] + box[3], high, height);
-        return [x0, y0, x1, y1];
     }
 
     /**
@@ -374,40 +354,6 @@ function flipped(planes, width) {
 }
 
 /**
- * Add a view's logits to sums over the cells of another window, by linear interpolation, and count them.
- *
- * @param {Float32Array} total
- * @param {Float32Array} count
- * @param {Float32Array} logits  of the view, cells x cells
- * @param {Window} window  of the view
- * @param {Window} seen  the window of `total` and `count`
- * @param {number} cells
- */
-function addView(total, count, logits, window, seen, cells) {
-    const [columns, rows] = [0, 1].map((axis) =>
-        Array.from({ length: cells }, (_, cell) => {
-            const centre = ((cell + 0.5) / cells) * (seen[axis + 2] - seen[axis]) + seen[axis];
-            const place = ((centre - window[axis]) / (window[axis + 2] - window[axis])) * cells - 0.5;
-            if (place <= -0.5 || place >= cells - 0.5) return null; // outside the view
-            const inside = Math.min(Math.max(place, 0), cells - 1);
-            const first = Math.min(Math.floor(inside), cells - 2);
-            return { first, share: inside - first }; // the weight of the next cell
-        }),
-    );
-    for (const [y, row] of rows.entries()) {
-        if (!row) continue;
-        for (const [x, column] of columns.entries()) {
-            if (!column) continue;
-            const start = row.first * cells + column.first;
-            const upper = logits[start] * (1 - column.share) + logits[start + 1] * column.share;
-            const lower = logits[start + cells] * (1 - column.share) + logits[start + cells + 1] * column.share;
-            total[y * cells + x] += upper * (1 - row.share) + lower * row.share;
-            count[y * cells + x] += 1;
-        }
-    }
-}
-
-/**
  * Convert clicks and box to labelled points of the square. The box's two corners come before the clicks.
  *
  * @param {Prompt} prompt
@@ -437,125 +383,7 @@ export function pointsIn({ positive, negative, box }, window, { image_size, labe
     return points;
 }
 
-/**
- * @param {RgbaImage} image
- * @returns {Window}
- */
-export function wholeOf({ width, height }) {
-    return [0, 0, width, height];
-}
-
 /** @param {Candidate[]} candidates */
 function ranked(candidates) {
     return candidates.toSorted((one, other) => other.prediction.iou - one.prediction.iou);
-}
-
-/**
- * @param {Float32Array} plane
- * @param {number} width
- * @param {Window} window
- */
-function crop(plane, width, [x0, y0, x1, y1]) {
-    const inside = new Float32Array((x1 - x0) * (y1 - y0));
-    for (let y = y0; y < y1; y++) {
-        inside.set(plane.subarray(y * width + x0, y * width + x1), (y - y0) * (x1 - x0));
-    }
-    return inside;
-}
-
-/**
- * @param {Window} box
- * @param {Prompt} prompt
- * @returns {Window}
- */
-function withClicks([x0, y0, x1, y1], { positive }) {
-    for (const [x, y] of positive) {
-        [x0, y0, x1, y1] = [Math.min(x0, x), Math.min(y0, y), Math.max(x1, x), Math.max(y1, y)];
-    }
-    return [x0, y0, x1, y1];
-}
-
-/**
- * Add a box around the tracked mask and its correcting clicks, because a window is segmented without memory, and the
- * box identifies the object.
- *
- * @param {Prompt} prompt
- * @param {Window} tracked  the box around the mask
- * @returns {Prompt}
- */
-export function withBox(prompt, tracked) {
-    const around = withClicks(tracked, prompt);
-    return prompt.box || area(around) > FAR * area(tracked) ? prompt : { ...prompt, box: around };
-}
-
-/** @param {Window} box */
-function area([x0, y0, x1, y1]) {
-    return Math.max(x1 - x0, 0) * Math.max(y1 - y0, 0);
-}
-
-/**
- * @param {Window} one
- * @param {Window} other
- * @returns {Window}
- */
-function shared(one, other) {
-    return [
-        Math.max(one[0], other[0]),
-        Math.max(one[1], other[1]),
-        Math.min(one[2], other[2]),
-        Math.min(one[3], other[3]),
-    ];
-}
-
-/**
- * @param {Window} one
- * @param {Window} other
- */
-function iou(one, other) {
-    const both = area(shared(one, other));
-    return both > 0 ? both / (area(one) + area(other) - both) : 0;
-}
-
-/**
- * Whether another window shows the content of a box about as well as its own window.
- *
- * @param {Window} other
- * @param {Window} box
- * @param {Window} window
- */
-function serves(other, box, window) {
-    return holds(other, box) && iou(other, window) >= SHARED;
-}
-
-/**
- * @param {Window} outer
- * @param {Window} inner
- */
-function holds(outer, inner) {
-    return shared(outer, inner).every((edge, index) => edge === inner[index]);
-}
-
-/**
- * An interval of a length around a centre, moved into 0 to `side`.
- *
- * @param {number} twiceMiddle
- * @param {number} length
- * @param {number} side
- * @returns {[number, number]}
- */
-function centred(twiceMiddle, length, side) {
-    const taken = Math.min(toEven(length), side);
-    const start = Math.min(Math.max(toEven((twiceMiddle - taken) / 2), 0), side - taken);
-    return [start, start + taken];
-}
-
-/**
- * Round to the nearest integer, and halves to the even one, like Python.
- *
- * @param {number} value
- */
-function toEven(value) {
-    const floor = Math.floor(value);
-    if (value - floor !== 0.5) return Math.round(value);
-    return floor % 2 === 0 ? floor : floor + 1;
 }
