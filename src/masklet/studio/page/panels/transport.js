@@ -117,7 +117,7 @@ function trackingControls(studio) {
     studio.store.watch(["propagation", "video", "range"], () => {
         const now = isPropagating(studio.state) ? "running" : JSON.stringify(idleState(studio));
         if (now !== mode) {
-            // Only for keyboard users: with the focus on a button, Space would press it instead of playing.
+            // Restore the focus only for keyboard users: for others, Space should play, not press the button.
             const hadFocus = root.querySelector(":focus-visible") !== null;
             fill(root, ...(now === "running" ? running(studio, bar, words) : idle(studio)));
             if (hadFocus) root.querySelector("button")?.focus();
