@@ -64,7 +64,9 @@ def transformers(weights: Path, image: np.ndarray, point: tuple[float, float]) -
 
 
 if __name__ == "__main__":
+    programs = {"masklet": masklet, "original": original, "transformers": transformers}
+    if len(sys.argv) != 4 or sys.argv[1] not in programs:
+        sys.exit(f"usage: python -m benchmarks.first_mask {'|'.join(programs)} WEIGHTS IMAGE")
     name, file, image = sys.argv[1:]
     array = np.array(Image.open(image).convert("RGB"))
-    start = {"masklet": masklet, "original": original, "transformers": transformers}[name]
-    start(Path(file), array, (array.shape[1] * 0.3, array.shape[0] * 0.4))
+    programs[name](Path(file), array, (array.shape[1] * 0.3, array.shape[0] * 0.4))

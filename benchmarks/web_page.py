@@ -68,7 +68,7 @@ def main() -> None:
             print(f"click {number + 1}: {1000 * (time.perf_counter() - start):.0f} ms")
         page.get_by_role("button", name="Track", exact=True).click()
         page.wait_for_selector(f".stage[data-frame='{options.frames}']")
-        rate = re.search(r"[\d.]+ frames a second", page.locator(".transport").inner_text())
+        rate = re.search(r"[\d.]+ frames per second", page.locator(".transport").inner_text())
         print(rate[0] if rate else "no rate was shown", f"{options.objects} objects", sep=", ")
         browser.close()
         server.shutdown()
