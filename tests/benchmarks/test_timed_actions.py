@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,17 @@ def test_no_row_begins_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) ->
     never, soon = (list(command.measure("tiny", work, keys, 0.0, until)) for until in (0.0, math.inf))
     assert never == [] and {row.row for row in soon} >= keys
     assert fakes["masklet"].calls.count(("open", 1)) == 2, "rows that are measured together are measured once"
+
+
+def test_with_processor_time_no_row_is_timed_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_rows, "_run_module", lambda *arguments: '{"resident": 2, "peak": 3}')
+    frames = np.zeros((2, 4, 4, 3), dtype=np.uint8)
+    rows = []
+    for clock in (time.perf_counter, time.process_time):
+        work = Workload(Path("nano"), frames, CPU, clock)
+        keys = set(process_rows.ROW_NAMES)
+        rows.append({row.row for row in command.measure("nano", work, keys, 0.0, math.inf)})
+    assert rows[0] - rows[1] == {"start", "files"} and rows[1] > {"memory 200", "peak 200"}
 
 
 def test_peers_run_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
