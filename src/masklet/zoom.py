@@ -26,8 +26,8 @@ SHARED = 0.5  # IoU of windows above which one is used for both
 TEMPER = 0.45  # chosen on validation images: the predicted IoU of a first click is then not biased
 FAR = 2.0  # factor of the area of a mask's box: clicks that enlarge it further are on another object
 MOVED = 0.5  # IoU of windows below which the best answer is segmented again
-ON_FRAMES: dict[str, Any] = {"mirrored": False, "views": ()}  # what videos and streams set
 BROADEST = 0.8  # the largest window that is averaged, as a part of the image
+ON_FRAMES: dict[str, Any] = {"mirrored": False, "views": ()}  # options of zoom in videos and streams
 
 Window = tuple[int, int, int, int]  # x0, y0, x1, y1 in source pixels, x1 and y1 exclusive
 
@@ -108,7 +108,7 @@ class Zoom:
     largest: float = 0.3
     rounds: int = 2
     mirrored: bool = True
-    views: tuple[float, ...] = (1.5, 3.0)
+    views: Sequence[float] = (1.5, 3.0)
     tile: int | None = None
 
     def __post_init__(self) -> None:
@@ -119,6 +119,7 @@ class Zoom:
             raise OptionError(f"views must be a list of margins. Got {type(self.views).__name__}.")
         for view in self.views:
             _check_share(view, "views", 1.0)
+        object.__setattr__(self, "views", tuple(self.views))
         _check_share(self.largest, "largest", 0.0)
         if self.tile is not None and check_count(self.tile, "tile", 0) < self.narrowest:
             raise OptionError(
@@ -192,9 +193,13 @@ class Zoom:
     ) -> Generator[None, None, Answers]:
         """The answers, of which the best is the mean of its logits and of those in windows of other sizes."""
         best, *others = answers.ranked
-        around = (_window_around(box, segmenter.size, margin, self.narrowest) for margin in self.views)
+        around = dict.fromkeys(
+            _window_around(box, segmenter.size, view, self.narrowest) for view in self.views
+        )
         limit = BROADEST * segmenter.size[0] * segmenter.size[1]
         windows = [window for window in around if window != best.window and box_area(window) <= limit]
+        if not windows:
+            return answers
         yield from _encode(segmenter, windows, pauses)
         views = [segmenter.segment_in(window, prompt, hint, 1).ranked[0] for window in windows]
         mean = mean_over_views([best, *views], answers.size)

@@ -365,7 +365,7 @@ def test_only_the_best_answer_to_a_click_is_averaged_with_itself_as_the_hint() -
         def segment_both_ways(self, prompt: Prompt, hint: object, candidates: int) -> ImageCandidates:
             raise AssertionError
 
-    averaged = Zoom(largest=0, mirrored=False, views=(1.0, 2.0)).segment(
+    averaged = Zoom(largest=0, mirrored=False, views=(2.0, 4.0)).segment(
         Windows(), Prompt(positive=[(48, 48)]), None, 3
     )
     assert averaged.iou.tolist() == answers.iou.tolist()
@@ -373,6 +373,13 @@ def test_only_the_best_answer_to_a_click_is_averaged_with_itself_as_the_hint() -
     assert (best.logits < logits).any() and all(torch.equal(other.logits, logits) for other in others)
     assert len(hints) == 3 and hints[0] is None
     assert all(isinstance(hint, ImageCandidates) and len(hint) == 1 for hint in hints[1:])
+
+
+def test_views_count_once_and_may_be_a_list(zooming: Sam2, images: np.ndarray) -> None:
+    twice = Zoom(views=[1.5, 3.0, 1.5])
+    assert hash(twice) and twice.views == (1.5, 3.0, 1.5)
+    once = ImageSession(zooming, images[0], zoom=Zoom()).segment(SMALL)
+    assert_same(ImageSession(zooming, images[0], zoom=twice).segment(SMALL), once)
 
 
 def test_the_mean_over_windows_reads_them_by_linear_interpolation() -> None:
