@@ -121,21 +121,24 @@ def draw_plots(results: Results) -> None:
     if not models:
         return
     figure, axes = pyplot.subplots(1, len(models), figsize=(4 * len(models), 3.4), squeeze=False)
-    for axis, model in zip(axes[0], models, strict=True):
-        for implementation in results.implementations(model):
+    shown = [results.implementations(model) for model in models]
+    colors = {name: f"C{row}" for row, name in enumerate(max(shown, key=len))}  # the same in all plots
+    for axis, model, implementations in zip(axes[0], models, shown, strict=True):
+        for implementation in implementations:
             points = [
                 (n, results.median(model, row, implementation)) for row, n in timed_actions.OBJECTS.items()
             ]
             measured = [(n, seconds) for n, seconds in points if seconds is not None]
             if measured:
-                axis.plot(*zip(*measured, strict=True), marker="o", label=implementation)
+                color = colors.get(implementation)
+                axis.plot(*zip(*measured, strict=True), marker="o", label=implementation, color=color)
         axis.set(title=model, xlabel="objects", ylabel="seconds a frame", xscale="log", yscale="log")
         axis.set_xticks([1, 3, 8, 16], ["1", "3", "8", "16"])
         axis.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    axes[0][0].legend(fontsize=8)
+        axis.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(PLOTS / f"performance-{machine_kind(results.machine)}.png", dpi=110)
     pyplot.close(figure)
