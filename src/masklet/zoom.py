@@ -1,4 +1,4 @@
-"""Zoom: segment an object a second time in a window, for one more encoding.
+"""Zoom: segment an object again in windows around it, for one more encoding each.
 
 If a network resizes an image to 256 x 256 pixels, an object of 1/25 of the image's side is ten pixels
 wide. In a window of twice the object's side, it is over a hundred pixels wide. An object that is too large
