@@ -16,6 +16,7 @@ BASE = {
     "arrays",
     "types",
     "masks",
+    "image_candidates",
     "boxes",
     "drawing",
     "results",

@@ -93,7 +93,7 @@ def test_the_pages_about_results_run(place: Path, page: str, package: str) -> No
     names = run(page)
     if page == "results.md":
         tracked, masks = names["tracked"], names["masks"]
-        assert isinstance(tracked, masklet.results.MaskIterator) and len(tracked) == LENGTH
+        assert isinstance(tracked, masklet.MaskIterator) and len(tracked) == LENGTH
         assert isinstance(masks, masklet.Masks) and masks.frame == LENGTH - 1
     else:
         answer = names["answer"]

@@ -24,9 +24,11 @@ import masklet
 from masklet import rle
 from masklet.auto import RleMasks, everything
 from masklet.config import toy
+from masklet.drawing import STRIP
 from masklet.errors import MissingExtra, PromptError
-from masklet.masks import Candidate, ImageCandidates, Masks
-from masklet.results import STRIP, MaskIterator, MaskResult
+from masklet.image_candidates import Candidate, ImageCandidates
+from masklet.masks import MaskIterator, Masks
+from masklet.results import MaskResult
 
 SIZE = (6, 8)
 LEFT = np.zeros(SIZE, dtype=bool)

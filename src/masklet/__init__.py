@@ -20,8 +20,8 @@ if typing.TYPE_CHECKING:
         OptionError,
         PromptError,
     )
+    from masklet.masks import MaskIterator
     from masklet.model import Sam2
-    from masklet.results import MaskIterator
     from masklet.sessions.events import Script
     from masklet.sessions.feature_cache import FeatureCache
     from masklet.sessions.image import ImageSession, segment_many
@@ -94,7 +94,7 @@ _MODULES = {  # where each public name is defined
         "PromptError",
     ),
     "model": ("Sam2",),
-    "results": ("MaskIterator",),
+    "masks": ("MaskIterator",),
     "sessions.events": ("Script",),
     "sessions.feature_cache": ("FeatureCache",),
     "sessions.image": ("ImageSession", "segment_many"),

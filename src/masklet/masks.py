@@ -1,11 +1,11 @@
-"""The masks that a user gets: those of a frame's objects, and the candidates for a prompt in an image."""
+"""The masks of the objects of a frame, and those of a video, frame by frame."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -14,15 +14,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from masklet import rle
-from masklet.arrays import ComparesArrays
 from masklet.boxes import tight_box
-from masklet.drawing import Image, Tile
+from masklet.drawing import STRIP, Image, Tile, as_html, as_strip, plot_image, show_image
 from masklet.errors import OptionError
 from masklet.label_maps import HIGHEST_ID
-from masklet.prompts import check_arrays, check_frame, check_id
+from masklet.prompts import check_arrays, check_frame
 from masklet.results import MaskResult, ReadImage
-from masklet.zoom import Window as Window
-from masklet.zoom import grid_cells
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 CERTAIN = 10.0  # the logit inside a mask from a user; outside it has the opposite sign
 EDGE = 0.1  # the logit of a pixel for which the exact mask and the low-res logits disagree
@@ -238,243 +238,76 @@ class Masks(MaskResult):
         return [rle.encode(mask) for mask in self._arrays]
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate(ComparesArrays):
-    """One candidate mask for a prompt.
+class MaskIterator(Iterator[Masks]):
+    """The masks of a video, frame by frame. Iterate over it once.
 
-    Attributes:
-        logits: Float32 (h, w) within the window.
-        iou: Predicted quality, 0 to 1.
-        score: Object score.
-        window: The part of the image that the network saw; None for the whole. The object is inside it.
-    """
+    `len` is the number of frames if it is known, so that progress bars such as `tqdm` show what is left. A
+    notebook shows a filmstrip of the frames read so far.
 
-    logits: Float[Tensor, "h4 w4"] = field(repr=False)
-    iou: Float[Tensor, ""]
-    score: Float[Tensor, ""]
-    window: Window | None = None
-    _computed: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False, kw_only=True)
-
-    def bare(self) -> Candidate:
-        """The candidate without the masks and logits that were computed in the size of an image."""
-        return replace(self, _computed={})
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_computed": {}}
-
-    @property
-    def inside(self) -> Bool[np.ndarray, "h4 w4"]:
-        """The cells of the mask."""
-        return (self.logits > 0).cpu().numpy()
-
-    def with_sides(self, inside: Bool[np.ndarray, "h4 w4"]) -> Candidate:
-        """The candidate with the cells of another mask; if they differ, logits change their sign."""
-        changed = inside != self.inside
-        if not changed.any():
-            return self
-        differs = torch.from_numpy(changed).to(self.logits.device)
-        return replace(self, logits=torch.where(differs, -self.logits, self.logits), _computed={})
-
-    def with_logits(self, logits: Float[np.ndarray, "h4 w4"]) -> Candidate:
-        """The candidate with other logits in the same window."""
-        return replace(self, logits=torch.from_numpy(logits).to(self.logits.device), _computed={})
-
-    def full(self, size: tuple[int, int]) -> Float[Tensor, "H W"]:
-        """The logits over an image of `size` (H, W)."""
-        if size not in self._computed:
-            whole = (0, 0, size[1], size[0])
-            full = enlarge(self.logits[None], size)[0] if self.window is None else self.part(whole)
-            self._computed[size] = full
-        return cast(Tensor, self._computed[size])
-
-    def mask(self, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
-        """The mask over an image of `size` (H, W)."""
-        if ("mask", size) not in self._computed:
-            if self.window is None:
-                mask = (self.full(size) > 0).cpu().numpy()
-            else:  # the object is inside the window: a large image costs no more than the window
-                x0, y0, x1, y1 = self.window
-                mask = np.zeros(size, dtype=np.bool_)
-                mask[y0:y1, x0:x1] = (self.part(self.window) > 0).cpu().numpy()
-            self._computed["mask", size] = mask
-        return cast(np.ndarray, self._computed["mask", size])
-
-    def part(self, part: Window) -> Float[Tensor, "h w"]:
-        """The logits of a windowed candidate over a part of the image, equal to those of `full`."""
-        assert self.window is not None
-        x0, y0, x1, y1 = self.window
-        inside = enlarge(self.logits[None], (y1 - y0, x1 - x0))[0]
-        if part == self.window:
-            return inside
-        logits = inside.new_full((part[3] - part[1], part[2] - part[0]), -CERTAIN)
-        left, top = max(x0, part[0]), max(y0, part[1])
-        right, bottom = min(x1, part[2]), min(y1, part[3])
-        if left < right and top < bottom:
-            rows = slice(top - part[1], bottom - part[1])
-            columns = slice(left - part[0], right - part[0])
-            logits[rows, columns] = inside[top - y0 : bottom - y0, left - x0 : right - x0]
-        return logits
-
-    def low_res(self, size: tuple[int, int]) -> Float[Tensor, "h4 w4"]:
-        """The logits over an image of `size` (H, W), with the same number of cells as in the window."""
-        if self.window is None:
-            return self.logits
-        x0, y0, x1, y1 = self.window
-        side, (height, width) = self.logits.shape[-1], size
-        grid = 4 * side
-        left, right = grid_cells(x0 / width, x1 / width, grid)
-        top, bottom = grid_cells(y0 / height, y1 / height, grid)
-        inside = F.interpolate(
-            self.logits[None, None], (bottom - top, right - left), mode="bilinear", antialias=True
-        )
-        padded = F.pad(inside, (left, grid - right, top, grid - bottom), value=-CERTAIN)
-        return F.avg_pool2d(padded, 4)[0, 0]
-
-
-@dataclass(frozen=True, eq=False)
-class ImageCandidates(MaskResult):
-    """The candidate masks for a prompt in an image, best first.
-
-    `candidates[0]` is the best mask, bool (H, W). Pass the candidates as the hint for the next prompt to
-    correct the best one, or `candidates.select(2)` to correct another.
-
-    Attributes:
-        size: (H, W) of the image.
-        ranked: The candidates, by predicted IoU, the highest first.
-        image: Reads the image, to show it with its masks.
+    Args:
+        frames: The masks of each frame.
+        length: The number of frames, or None if it is not known, as for a camera.
 
     Example:
-        >>> logits, one = torch.full((2, 2), 3.0), torch.tensor(1.0)
-        >>> worse, better = Candidate(-logits, one / 2, one), Candidate(logits, one, one)
-        >>> candidates = ImageCandidates.rank((4, 6), [worse, better])
-        >>> candidates.iou.tolist(), bool(candidates[0].all()), candidates.label_map().tolist()[0]
-        ([1.0, 0.5], True, [1, 1, 1, 1, 1, 1])
+        >>> video = MaskIterator((Masks.empty(frame, (4, 6)) for frame in range(3)), 3)
+        >>> len(video), [masks.frame for masks in video]
+        (3, [0, 1, 2])
+        >>> video.filmstrip().shape[2]
+        3
     """
 
-    size: tuple[int, int]
-    ranked: tuple[Candidate, ...]
-    image: ReadImage | None = field(default=None, repr=False, compare=False, kw_only=True)
+    def __init__(self, frames: Iterator[Masks], length: int | None = None) -> None:
+        self._frames = frames
+        self._length = length
+        self._sample: list[Masks] = []  # evenly spaced over the frames that were read
+        self._stride = 1
+        self._count = 0
 
-    @classmethod
-    def rank(cls, size: tuple[int, int], candidates: Sequence[Candidate]) -> ImageCandidates:
-        """Sort candidates by predicted IoU.
+    def __iter__(self) -> MaskIterator:
+        return self
 
-        Args:
-            size: (H, W) of the image.
-            candidates: In any order; at least one.
-        """
-        order = torch.stack([candidate.iou for candidate in candidates]).argsort(descending=True, stable=True)
-        return cls(size, tuple(candidates[row] for row in order.tolist()))
-
-    @cached_property
-    def iou(self) -> Float[Tensor, " m"]:
-        """Predicted quality of each mask, 0 to 1."""
-        return torch.stack([candidate.iou for candidate in self.ranked])
-
-    @cached_property
-    def score(self) -> Float[Tensor, " m"]:
-        """Object score of each mask."""
-        return torch.stack([candidate.score for candidate in self.ranked])
-
-    @cached_property
-    def logits(self) -> Float[Tensor, "m H W"]:
-        """Mask logits in source pixels. Above 0 is the object."""
-        return torch.stack([candidate.full(self.size) for candidate in self.ranked])
-
-    @cached_property
-    def low_res(self) -> Float[Tensor, "m h4 w4"]:
-        """Mask logits at stride 4 over the whole image."""
-        return torch.stack([candidate.low_res(self.size) for candidate in self.ranked])
-
-    @property
-    def best(self) -> Bool[np.ndarray, "H W"]:
-        """The mask with the highest predicted IoU."""
-        return self[0]
-
-    @property
-    def zoomed(self) -> bool:
-        """Whether any of the masks was segmented in a window of the image."""
-        return any(candidate.window is not None for candidate in self.ranked)
-
-    @cached_property
-    def best_logits(self) -> Float[Tensor, "H W"]:
-        """Mask logits of the best candidate in source pixels; the others are not enlarged for it."""
-        return self.ranked[0].full(self.size)
-
-    def best_part(self, part: Window) -> Float[Tensor, "h w"]:
-        """Mask logits of the best candidate in a part of the image. Only that part is enlarged.
-
-        Args:
-            part: x0, y0, x1, y1 in pixels of the image, x1 and y1 exclusive.
-        """
-        if self.ranked[0].window is None:
-            x0, y0, x1, y1 = part
-            return self.best_logits[y0:y1, x0:x1]
-        return self.ranked[0].part(part)
-
-    def __getitem__(self, rank: int) -> Bool[np.ndarray, "H W"]:
-        return self.ranked[rank].mask(self.size)
-
-    def numpy(self) -> Bool[np.ndarray, "m H W"]:
-        """All candidates as one new bool array, best first."""
-        return np.stack(list(self))
-
-    def draw(self, image: object = None) -> Image:
-        """The image with the best mask painted in; see `Masks.draw`.
-
-        Args:
-            image: The image, if masklet does not have it.
-        """
-        return self.as_masks().draw(image)
-
-    def _numbered(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
-        return enumerate(self, 1)
-
-    def _tiles(self, image: object) -> list[Tile]:
-        alone = [self.select(rank) for rank in range(len(self))]
-        iou = self.iou.tolist()
-        return [Tile(one.draw(image), f"{rank}: IoU {iou[rank]:.2f}") for rank, one in enumerate(alone)]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"size": self.size, "ranked": self.ranked, "image": None}
+    def __next__(self) -> Masks:
+        masks = next(self._frames)
+        if self._count % self._stride == 0:
+            self._sample.append(masks.select(*masks.ids))  # a copy, which does not keep cached results
+            if len(self._sample) > 2 * STRIP:
+                self._sample, self._stride = self._sample[::2], 2 * self._stride
+        self._count += 1
+        return masks
 
     def __len__(self) -> int:
-        return len(self.ranked)
+        if self._length is None:
+            raise TypeError("the number of frames is not known until the last frame")
+        return self._length
 
-    def __iter__(self) -> Iterator[Bool[np.ndarray, "H W"]]:
-        return (self[rank] for rank in range(len(self)))
+    def __bool__(self) -> bool:
+        return True
 
-    def select(self, *ranks: int) -> ImageCandidates:
-        """Return only the candidates with these ranks, in this order.
+    def close(self) -> None:
+        """Stop reading and close the source. After the last frame, this happens automatically."""
+        if hasattr(self._frames, "close"):
+            self._frames.close()
 
-        Args:
-            *ranks: Places from 0 on; negative ones count from the worst.
-        """
-        return replace(self, ranked=tuple(self.ranked[rank] for rank in ranks))
+    def filmstrip(self) -> Image:
+        """Up to eight of the frames read so far, evenly spaced, side by side: uint8 (H, W, 3) RGB."""
+        return as_strip(self._tiles())
 
-    def as_masks(self, id: int = 1) -> Masks:
-        """The best candidate as the mask of an object, for writers and label maps.
+    def show(self) -> None:
+        """Show the filmstrip: below the cell of a notebook, otherwise in the system's viewer."""
+        show_image(self.filmstrip())
 
-        Args:
-            id: The object's id, from 1 on.
-        """
-        exact = {check_id(id): self[0]} if self.ranked[0].window is not None else {}
-        low_res = self.ranked[0].low_res(self.size)[None]
-        numbers = self.iou[:1], self.score[:1]
-        return Masks(0, (check_id(id),), low_res, self.size, *numbers, exact=exact, image=self.image)
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the filmstrip on Matplotlib axes, by default the current ones."""
+        return plot_image(self.filmstrip(), ax)
 
-    @property
-    def boxes(self) -> Float[np.ndarray, "m 4"]:
-        """Tight boxes (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; zeros where a mask is empty."""
-        return np.array([tight_box(mask) or (0, 0, 0, 0) for mask in self], float).reshape(-1, 4)
+    def _tiles(self) -> list[Tile]:
+        rows = np.linspace(0, len(self._sample) - 1, min(STRIP, len(self._sample))).round().astype(int)
+        chosen = [self._sample[row] for row in rows]
+        return [Tile(masks.draw(), f"frame {masks.frame}") for masks in chosen]
 
-    def label_map(self) -> np.ndarray:
-        """Int32 (H, W): 1 inside the best mask, otherwise 0."""
-        return self.best.astype(np.int32)
-
-    def rle(self) -> list[rle.RLE]:
-        """Every mask as COCO RLE, best first."""
-        return [rle.encode(mask) for mask in self]
+    def _repr_html_(self) -> str:
+        total = "" if self._length is None else f" of {self._length}"
+        return f"<p>{self._count}{total} frames read</p>{as_html(self._tiles())}"
 
 
 def enlarge(logits: Float[Tensor, "n h4 w4"], size: tuple[int, int]) -> Float[Tensor, "n H W"]:

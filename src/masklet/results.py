@@ -1,4 +1,4 @@
-"""Conversions of masks: arrays, polygons, COCO, supervision and images; and the masks of a video in order."""
+"""Conversions of masks: arrays, polygons, COCO, supervision and images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from masklet import rle
 from masklet.arrays import ComparesArrays
 from masklet.drawing import (
     GROUND,
-    STRIP,
     TOLERANCE,
     Image,
     Ring,
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     import supervision
     from matplotlib.axes import Axes
 
-    from masklet.masks import Masks
-
 ReadImage = Callable[[], Image]
 
 
@@ -44,12 +41,14 @@ class MaskResult(ComparesArrays, ABC):
         size: (H, W) of the image.
         iou: (n,) predicted quality, 0 to 1.
         score: (n,) object score.
+        boxes: Float (n, 4), tight boxes (x0, y0, x1, y1) in pixels; zeros where a mask is empty.
         image: Reads the image, if masklet has it.
     """
 
     size: tuple[int, int]
     iou: Any
     score: Any
+    boxes: Any
     image: ReadImage | None
 
     @abstractmethod
@@ -108,11 +107,11 @@ class MaskResult(ComparesArrays, ABC):
             [0.0, 0.0, 3.0, 2.0]
         """
         annotations = []
-        for (number, mask), iou in zip(self._numbered(), self.iou.tolist(), strict=True):
+        rows = zip(self._numbered(), self.boxes.tolist(), self.iou.tolist(), strict=True)
+        for (number, mask), (x0, y0, x1, y1), iou in rows:
             if not mask.any():
                 continue
             code = rle.encode(mask)
-            x0, y0, x1, y1 = rle.boxes([code])[0].tolist()
             annotations.append(
                 {
                     "image_id": _plain_number(image_id),
@@ -145,10 +144,9 @@ class MaskResult(ComparesArrays, ABC):
         rows = [row for row, mask in enumerate(masks) if mask.any()]
         if not rows:
             return supervision.Detections.empty()
-        codes = [rle.encode(masks[row]) for row in rows]
         iou, score = (np.array(values.tolist(), dtype=np.float32)[rows] for values in (self.iou, self.score))
         return supervision.Detections(
-            xyxy=rle.boxes(codes).astype(np.float32),
+            xyxy=self.boxes[rows].astype(np.float32),
             mask=masks[rows],
             confidence=iou,
             tracker_id=np.array(numbers, dtype=int)[rows],
@@ -168,9 +166,7 @@ class MaskResult(ComparesArrays, ABC):
         Raises:
             ValueError: The image has another size than the masks.
         """
-        numbered = list(self._numbered())
-        boxes = rle.boxes([rle.encode(mask) for _, mask in numbered]) if numbered else np.zeros((0, 4))
-        return paint_objects(self._ground(image), numbered, boxes)
+        return paint_objects(self._ground(image), self._numbered(), self.boxes)
 
     def show(self, image: object = None) -> None:
         """Show the image with its masks: below the cell of a notebook, otherwise in the system's viewer.
@@ -217,76 +213,3 @@ def _plain_number(value: int) -> int:
     """A NumPy integer as an int, which `json` can write; anything else unchanged."""
     number = whole_number(value)
     return value if number is None else number
-
-
-class MaskIterator(Iterator["Masks"]):
-    """The masks of a video, frame by frame. Iterate over it once.
-
-    `len` is the number of frames if it is known, so that progress bars such as `tqdm` show what is left. A
-    notebook shows a filmstrip of the frames read so far.
-
-    Args:
-        frames: The masks of each frame.
-        length: The number of frames, or None if it is not known, as for a camera.
-
-    Example:
-        >>> from masklet.masks import Masks
-        >>> video = MaskIterator((Masks.empty(frame, (4, 6)) for frame in range(3)), 3)
-        >>> len(video), [masks.frame for masks in video]
-        (3, [0, 1, 2])
-        >>> video.filmstrip().shape[2]
-        3
-    """
-
-    def __init__(self, frames: Iterator[Masks], length: int | None = None) -> None:
-        self._frames = frames
-        self._length = length
-        self._sample: list[Masks] = []  # evenly spaced over the frames that were read
-        self._stride = 1
-        self._count = 0
-
-    def __iter__(self) -> MaskIterator:
-        return self
-
-    def __next__(self) -> Masks:
-        masks = next(self._frames)
-        if self._count % self._stride == 0:
-            self._sample.append(masks.select(*masks.ids))  # a copy, which does not keep cached results
-            if len(self._sample) > 2 * STRIP:
-                self._sample, self._stride = self._sample[::2], 2 * self._stride
-        self._count += 1
-        return masks
-
-    def __len__(self) -> int:
-        if self._length is None:
-            raise TypeError("the number of frames is not known until the last frame")
-        return self._length
-
-    def __bool__(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        """Stop reading and close the source. After the last frame, this happens automatically."""
-        if hasattr(self._frames, "close"):
-            self._frames.close()
-
-    def filmstrip(self) -> Image:
-        """Up to eight of the frames read so far, evenly spaced, side by side: uint8 (H, W, 3) RGB."""
-        return as_strip(self._tiles())
-
-    def show(self) -> None:
-        """Show the filmstrip: below the cell of a notebook, otherwise in the system's viewer."""
-        show_image(self.filmstrip())
-
-    def plot(self, ax: Axes | None = None) -> Axes:
-        """Draw the filmstrip on Matplotlib axes, by default the current ones."""
-        return plot_image(self.filmstrip(), ax)
-
-    def _tiles(self) -> list[Tile]:
-        rows = np.linspace(0, len(self._sample) - 1, min(STRIP, len(self._sample))).round().astype(int)
-        chosen = [self._sample[row] for row in rows]
-        return [Tile(masks.draw(), f"frame {masks.frame}") for masks in chosen]
-
-    def _repr_html_(self) -> str:
-        total = "" if self._length is None else f" of {self._length}"
-        return f"<p>{self._count}{total} frames read</p>{as_html(self._tiles())}"

@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from masklet.boxes import Box as Box
+from masklet.image_candidates import ImageCandidates as ImageCandidates
 from masklet.masks import CERTAIN as CERTAIN
-from masklet.masks import ImageCandidates as ImageCandidates
 from masklet.masks import Masks as Masks
 from masklet.prompts import Prompt as Prompt
 

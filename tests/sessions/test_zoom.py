@@ -17,7 +17,7 @@ import masklet
 from auto.painted import Connected
 from masklet.config import NANO, TINY, Sam2Config, toy
 from masklet.errors import OptionError
-from masklet.masks import Candidate, Window
+from masklet.image_candidates import Candidate
 from masklet.model import Sam2
 from masklet.sessions.answer import PreparedPrompt
 from masklet.sessions.feature_cache import CACHED_ANSWERS, FeatureCache
@@ -27,6 +27,7 @@ from masklet.sessions.video import VideoSession
 from masklet.simulated_user import mask_iou
 from masklet.types import CERTAIN, FrameFeatures, ImageCandidates, Masks, Prompt
 from masklet.zoom import (
+    Window,
     Zoom,
     box_of_mask,
     box_of_prompt,

@@ -15,9 +15,9 @@ from masklet.auto.grid import Grid, resolve_grid
 from masklet.auto.segments import RleMasks, masks_to_low_res
 from masklet.auto.tracker import SAME, AutoTracker, TrackerLimits, TrackRecord, TrackRecords
 from masklet.errors import OptionError
+from masklet.masks import MaskIterator
 from masklet.media import Frames, open_source
 from masklet.model import Sam2
-from masklet.results import MaskIterator
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.visibility import VisibilityMonitor

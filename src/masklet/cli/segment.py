@@ -16,7 +16,7 @@ from masklet.cli.prompts import NO_PROMPT, Box, Mask, Negatives, Objects, Points
 from masklet.cli.runs import ProgressBar, Runner, print_intensity_range
 
 if TYPE_CHECKING:
-    from masklet.masks import ImageCandidates
+    from masklet.image_candidates import ImageCandidates
     from masklet.media import Frames
     from masklet.media.readers.prompt_files import ObjectPrompts
     from masklet.model import Sam2

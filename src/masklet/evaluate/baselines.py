@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 
-from masklet.masks import Candidate
+from masklet.image_candidates import Candidate
 from masklet.media import Frames
 from masklet.types import ImageCandidates, Masks, Prompt
 

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from masklet.errors import OptionError, PromptError, check_count
-from masklet.masks import Candidate, ImageCandidates, Window
+from masklet.image_candidates import Candidate, ImageCandidates
 from masklet.media import is_still, read_image
 from masklet.model import Sam2, check_features, check_model
 from masklet.prompts import (
@@ -28,7 +28,7 @@ from masklet.prompts import (
 )
 from masklet.tracking.step import EncodedPrompt, batch_alike, decode_prompts, encode_image, encode_images
 from masklet.types import Candidates, FrameFeatures, Masks, MemorySelection, Prompt
-from masklet.zoom import Zoom, crop_prompt, find_zoom, mirror_prompt
+from masklet.zoom import Window, Zoom, crop_prompt, find_zoom, mirror_prompt
 
 Hint = Masks | ImageCandidates  # masks; the first is corrected
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from masklet.errors import OptionError, PromptError, check_count
+from masklet.masks import MaskIterator
 from masklet.media import Frames, ImageReader, NoSuchFrame, Stream, open_source
 from masklet.model import Sam2, check_features, check_model
 from masklet.prompts import check_frame_prompts, check_id, check_prompts
-from masklet.results import MaskIterator
 from masklet.sessions.answer import PreparedPrompt
 from masklet.sessions.image import ImageSession
 from masklet.sessions.scene_cuts import is_cut, thumbnail

@@ -10,10 +10,10 @@ from typing import Self
 
 from masklet import rle
 from masklet.errors import PromptError, check_count
+from masklet.masks import MaskIterator
 from masklet.media import NoSuchFrame, open_frames
 from masklet.model import Sam2, check_model
 from masklet.prompts import check_frame, check_id, check_ids, check_prompt
-from masklet.results import MaskIterator
 from masklet.sessions.answer import Answer, PreparedPrompt
 from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, Script
 from masklet.sessions.feature_cache import GIB, FeatureCache
