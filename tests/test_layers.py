@@ -20,7 +20,7 @@ BASE = {
     "boxes",
     "drawing",
     "results",
-    "byte_cache",
+    "caches",
     "components",
     "config",
     "errors",

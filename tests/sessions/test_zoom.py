@@ -571,7 +571,7 @@ def test_what_is_kept_of_previews_is_small(zooming: Sam2, images: np.ndarray) ->
         preview = session.preview(0, Prompt(positive=[(x, 40)]))
         assert preview.logits.shape == (3, *WIDE) and preview.image is not None
         assert np.array_equal(preview.image(), images[0])
-    kept = list(features.answers._answers.values())
+    kept = list(features.answers._answers._values.values())
     assert len(kept) == CACHED_ANSWERS
     assert all(answer.image is None and "logits" not in vars(answer) for answer in kept)
     assert not any(candidate._computed for answer in kept for candidate in answer.ranked)

@@ -24,7 +24,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from masklet.byte_cache import ByteCache
+from masklet.caches import LruCache
 from masklet.checkpoint import load
 from masklet.drawing import outlines
 from masklet.errors import MaskletError, MediaError, PromptError
@@ -58,7 +58,7 @@ class Interactor:
 
     def __init__(self, model: Sam2 | None = None) -> None:
         self._model = model or load()
-        self._sessions: ByteCache[str, ImageSession] = ByteCache(SESSIONS, size=lambda session: 1)
+        self._sessions: LruCache[str, ImageSession] = LruCache(SESSIONS)
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -76,7 +76,7 @@ class Interactor:
         session = self._sessions.get(key)
         if session is None:
             session = ImageSession(self._model, read_image(data))
-            self._sessions.put(key, session)
+            self._sessions[key] = session
         corners = _read_corners(body)
         prompt = Prompt(
             positive=_read_points(body, "pos_points"),
@@ -105,7 +105,7 @@ class ShapeTracker:
         config = self._model.config
         memory = config.grid**2 * config.memory_channels * self._model.memory_dtype.itemsize
         of_object = 2 * find_policy(policy)().capacity * memory
-        self._states: ByteCache[str, Tracker] = ByteCache(STATE_BYTES, size=lambda tracker: of_object)
+        self._states: LruCache[str, Tracker] = LruCache(STATE_BYTES, size=lambda tracker: of_object)
 
     @classmethod
     def from_environment(cls) -> Self:
@@ -138,7 +138,7 @@ class ShapeTracker:
             points = shape.points if state is None else to_points(shape.type, masks)
             after = shape.move_to(shape.points if points is None else points)
             name = uuid4().hex
-            self._states.put(name, tracker)
+            self._states[name] = tracker
             shapes.append(after.write())
             names.append({"id": name, **after.description()})
         return {"shapes": shapes, "states": names}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from masklet.caches import LruCache
 from masklet.errors import PromptError
 from masklet.onnx.masks import (
     Candidate,
@@ -65,7 +65,7 @@ class ImageSession:
         if self._zoom is not None and self._image is image:
             # A copy: windows are read later, and callers may draw on their array.
             self._image = self._image.copy()
-        self._windows: OrderedDict[Window, Features] = OrderedDict()
+        self._windows: LruCache[Window, Features] = LruCache(WINDOWS)
         self._mirrored: Features | None = None  # encoded when first used
         self.features = self._encode(self._image) if features is None else features
 
@@ -149,9 +149,6 @@ class ImageSession:
         if window not in self._windows:
             x0, y0, x1, y1 = window
             self._windows[window] = self._encode(self._image[y0:y1, x0:x1])
-            if len(self._windows) > WINDOWS:
-                self._windows.popitem(last=False)
-        self._windows.move_to_end(window)
         return self._windows[window]
 
     def _encode(self, image: np.ndarray, *, mirrored: bool = False) -> Features:

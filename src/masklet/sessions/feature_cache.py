@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections import OrderedDict
 from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from masklet.caches import LruCache
 from masklet.files import make_folder
 from masklet.model import Sam2
 from masklet.types import FrameFeatures, ImageCandidates, Prompt
@@ -46,18 +46,16 @@ class FeatureCache:
 
     def __init__(self, budget: int = GIB, *, spill: Path | None = None, disk: int = 32 * GIB) -> None:
         self.budget = budget
-        self.disk = disk
-        self.held = self.spilled = 0  # bytes, in memory and on disk
-        self._kept: OrderedDict[int, FrameFeatures] = OrderedDict()
-        self._spill: Path | None = None
-        self._files: OrderedDict[Path, int] = OrderedDict()
         self.answers = AnswerCache()
-        if spill is not None:
-            self._spill = Path(tempfile.mkdtemp(prefix="features-", dir=make_folder(spill)))
-            weakref.finalize(self, shutil.rmtree, self._spill, ignore_errors=True)
+        self._spilled = None if spill is None else SpilledFeatures(spill, disk)
+        self._kept: LruCache[int, FrameFeatures] = LruCache(
+            budget,
+            size=lambda features: features.nbytes,
+            on_evict=None if self._spilled is None else self._spilled.put,
+        )
 
     def __contains__(self, frame: int) -> bool:
-        return frame in self._kept or self._path(frame) in self._files
+        return frame in self._kept or (self._spilled is not None and frame in self._spilled)
 
     def next_batch(self, model: Sam2, frames: Sequence[int]) -> list[int]:
         """Select the next frames to encode in one call; none if the first one is already cached.
@@ -83,14 +81,9 @@ class FeatureCache:
             dtype: The dtype in which they are needed.
         """
         features = self._kept.get(frame)
-        if features is not None:
-            self._kept.move_to_end(frame)
-            return features.to(device, dtype)
-        path = self._path(frame)
-        if path is None or path not in self._files:
-            return None
-        parts = load_file(path)
-        return FrameFeatures(parts["coarse"], parts["middle"], parts["fine"]).to(device, dtype)
+        if features is None and self._spilled is not None:
+            features = self._spilled.get(frame)
+        return None if features is None else features.to(device, dtype)
 
     def put(self, frame: int, features: FrameFeatures) -> None:
         """Cache a frame's features, and remove others if necessary.
@@ -99,28 +92,39 @@ class FeatureCache:
             frame: From 0.
             features: The features of this one frame.
         """
-        old = self._kept.pop(frame, None)
-        self.held += features.nbytes - (old.nbytes if old is not None else 0)
         self._kept[frame] = features
-        while self.held > self.budget and self._kept:
-            self._give_up(*self._kept.popitem(last=False))
 
-    def _give_up(self, frame: int, features: FrameFeatures) -> None:
-        self.held -= features.nbytes
-        path = self._path(frame)
-        if path is None or path in self._files or features.nbytes > self.disk:
-            return
-        coarse, middle, fine = (part.contiguous().cpu() for part in features)
-        save_file({"coarse": coarse, "middle": middle, "fine": fine}, path)
-        self._files[path] = features.nbytes
-        self.spilled += features.nbytes
-        while self.spilled > self.disk:
-            oldest, size = self._files.popitem(last=False)
-            oldest.unlink()
-            self.spilled -= size
 
-    def _path(self, frame: int) -> Path | None:
-        return None if self._spill is None else self._spill / f"{frame:08d}.safetensors"
+class SpilledFeatures:
+    """Features of frames in files. The oldest are deleted first, and all of them with this object.
+
+    Args:
+        folder: Where to create the folder of the files.
+        max_bytes: The bytes to use.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="features-", dir=make_folder(folder)))
+        self._max_bytes = max_bytes
+        self._files: LruCache[Path, int] = LruCache(
+            max_bytes, size=int, on_evict=lambda path, nbytes: path.unlink()
+        )
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+
+    def __contains__(self, frame: int) -> bool:
+        return self._path(frame) in self._files
+
+    def get(self, frame: int) -> FrameFeatures | None:
+        return FrameFeatures(**load_file(self._path(frame))) if frame in self else None
+
+    def put(self, frame: int, features: FrameFeatures) -> None:
+        if frame not in self and features.nbytes <= self._max_bytes:
+            parts = {name: part.contiguous().cpu() for name, part in vars(features).items()}
+            save_file(parts, self._path(frame))
+            self._files[self._path(frame)] = features.nbytes
+
+    def _path(self, frame: int) -> Path:
+        return self._folder / f"{frame:08d}.safetensors"
 
 
 class AnswerCache:
@@ -131,7 +135,7 @@ class AnswerCache:
     """
 
     def __init__(self) -> None:
-        self._answers: OrderedDict[Hashable, ImageCandidates] = OrderedDict()
+        self._answers: LruCache[Hashable, ImageCandidates] = LruCache(CACHED_ANSWERS)
         self._begun: tuple[Hashable, Generator[None, None, ImageCandidates]] | None = None
 
     def get(
@@ -149,7 +153,7 @@ class AnswerCache:
             return segment()
         key = frame, prompt, zoom
         begun, self._begun = self._begun, None
-        answer = self._answers.pop(key, None)
+        answer = self._answers.get(key)
         if answer is None:
             answer = finish(begun[1]) if begun is not None and begun[0] == key else segment()
         self._put(key, answer)
@@ -188,5 +192,3 @@ class AnswerCache:
     def _put(self, key: Hashable, answer: ImageCandidates) -> None:
         bare = tuple(candidate.bare() for candidate in answer.ranked)  # masks in the image's size are large
         self._answers[key] = replace(answer, ranked=bare, image=None)
-        if len(self._answers) > CACHED_ANSWERS:
-            self._answers.popitem(last=False)

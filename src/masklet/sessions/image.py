@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from masklet.caches import LruCache
 from masklet.errors import OptionError, PromptError, check_count
 from masklet.image_candidates import Candidate, ImageCandidates
 from masklet.media import is_still, read_image
@@ -86,7 +86,7 @@ class ImageSession:
         if self._zoom is not None and not isinstance(image, str | bytes | os.PathLike):
             # A copy: windows are read later, and callers may draw on their array.
             self._image = self._image.copy()
-        self._windows: OrderedDict[Window, View] = OrderedDict()
+        self._windows: LruCache[Window, View] = LruCache(WINDOWS)
         self._mirrored: View | None = None  # encoded when first used
         self._whole = self._as_view(
             encode_image(model, self._image) if features is None else check_features(model, features)
@@ -245,8 +245,6 @@ class ImageSession:
         images = [self._image[y0:y1, x0:x1] for x0, y0, x1, y1 in missing]
         for window, features in zip(missing, encode_images(self.model, images), strict=True):
             self._windows[window] = self._as_view(features)
-        while len(self._windows) > WINDOWS:
-            self._windows.popitem(last=False)
 
     def _encode_prompt(self, window: Window | None, prompt: Prompt, hint: Hint | None) -> EncodedPrompt:
         low_res = None if hint is None else crop_hint(hint, window, self.model.config.mask_size)
@@ -266,7 +264,6 @@ class ImageSession:
         if window is None:
             return self._whole
         self.encode_windows([window])
-        self._windows.move_to_end(window)
         return self._windows[window]
 
     @torch.inference_mode()

@@ -7,7 +7,7 @@ from typing import Literal
 
 from sqlalchemy import delete, select
 
-from masklet.byte_cache import ByteCache, OnceCache
+from masklet.caches import LruCache, OnceCache
 from masklet.files import make_folder
 from masklet.media import Image
 from masklet.model import Sam2
@@ -60,7 +60,7 @@ class Studio:
         self.quota = Quota(self.database, settings)
         self.paths = MediaPaths(settings.folder, settings.uploads)
         self.people = People(self.database)
-        self.step_clients: ByteCache[str, str] = ByteCache(STEP_CLIENTS, size=lambda client: 1)  # by batch
+        self.step_clients: LruCache[str, str] = LruCache(STEP_CLIENTS)  # by batch
         self.hub = Hub(limits.sockets)
         self.live = LiveVideos(self.database, self.paths, limits)
         self.models = Models(model, model_name, settings.models, load_model)
@@ -78,9 +78,7 @@ class Studio:
         )
         self.files = ProjectFiles(self.propagations.share)
         self.imports = Imports(self.database, self.live, self.inference, self.worker, self.hub, self.quota)
-        self.jpegs: ByteCache[tuple[str, int, int, int, int | None], bytes] = ByteCache(
-            limits.jpegs, size=len
-        )
+        self.jpegs: LruCache[tuple[str, int, int, int, int | None], bytes] = LruCache(limits.jpegs, size=len)
         self.task_images: OnceCache[str, Image] = OnceCache(
             TASK_IMAGE_BYTES, size=lambda image: image.nbytes, makers=TASK_IMAGES
         )
@@ -128,7 +126,7 @@ class Studio:
             how: Whether the step is new, was taken back, or was done again.
         """
         if who.client is not None and how == "done":
-            self.step_clients.put(step.batch, who.client)
+            self.step_clients[step.batch] = who.client
         event = ChangedEvent(
             head=self.live.history(id).state.head,
             do=step.do,

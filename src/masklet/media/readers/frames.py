@@ -21,7 +21,7 @@ import numpy as np
 import PIL.Image
 import torch
 
-from masklet.byte_cache import ByteCache
+from masklet.caches import LruCache
 from masklet.errors import MediaError
 from masklet.media.readers.image_files import is_gif, is_image, is_image_data, refuse_unread
 from masklet.media.readers.image_stacks import (
@@ -81,7 +81,7 @@ class Frames:
         self._kept_bytes = kept_bytes
         self.size = height, width = reader.size
         self._cached_frames = max(2, min(CACHED_FRAMES, kept_bytes // (height * width * 3)))
-        self._cache: ByteCache[int, Image] = ByteCache(
+        self._cache: LruCache[int, Image] = LruCache(
             self._cached_frames * height * width * 3, size=lambda image: image.nbytes
         )
         self._last = 0
@@ -209,7 +209,7 @@ class Frames:
         first = max(0, frame + 1 - self._cached_frames) if steps_back else frame
         images = self._reader.read(range(first, frame + 1))
         for number, image in images.items():
-            self._cache.put(number, image)
+            self._cache[number] = image
         return images[frame]
 
 

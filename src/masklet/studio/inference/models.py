@@ -7,13 +7,13 @@ loaded when a project first uses it, on the model's thread.
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from masklet.caches import LruCache
 from masklet.checkpoint.locations import EMBEDDED, PUBLISHED, find_local
 from masklet.config import SIZES
 from masklet.errors import MaskletError
@@ -51,7 +51,7 @@ class Models:
         self.default_name = name
         self._folder = folder
         self._load = load
-        self._loaded: OrderedDict[str, Sam2] = OrderedDict()
+        self._loaded: LruCache[str, Sam2] = LruCache(MAX_LOADED)
         self._milliseconds: dict[str, project_schemas.ModelSpeed] = {}
 
     def get(self, name: str | None) -> Sam2:
@@ -65,11 +65,7 @@ class Models:
         assert name is not None
         model = self._loaded.get(name)
         if model is None:
-            model = self._load_file(name)
-            self._loaded[name] = model
-            while len(self._loaded) > MAX_LOADED:
-                self._loaded.popitem(last=False)
-        self._loaded.move_to_end(name)
+            model = self._loaded[name] = self._load_file(name)
         return model
 
     def check(self, name: str) -> str | None:

@@ -102,5 +102,5 @@ def folder_thumbnail(studio: StudioDep, path: str) -> Response:
     jpeg = studio.jpegs.get(key)
     if jpeg is None:
         jpeg = read_once(file, file.name, studio.limits, lambda decoder: decoder.jpeg(0, *size))
-        studio.jpegs.put(key, jpeg)
+        studio.jpegs[key] = jpeg
     return Response(jpeg, media_type="image/jpeg", headers={"cache-control": "private, max-age=60"})

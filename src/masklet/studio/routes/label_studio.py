@@ -26,7 +26,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, ValidationError
 
 from masklet.boxes import Box
-from masklet.byte_cache import Busy
+from masklet.caches import Busy
 from masklet.media import Image, brush_region
 from masklet.studio.errors import ApiError, limit_exceeded
 from masklet.studio.inference.worker import Priority

@@ -202,7 +202,7 @@ def _jpeg(studio: Studio, video: str, frame: int, width: int, height: int, chann
             jpeg = live.decoder.jpeg(frame, width, height)
             is_current = live.channel == shown
         if is_current:  # otherwise somebody has selected another channel
-            studio.jpegs.put(key, jpeg)
+            studio.jpegs[key] = jpeg
     headers = IMMUTABLE if is_current and shown == channel else {"cache-control": "no-store"}
     return Response(jpeg, media_type="image/jpeg", headers=headers)
 

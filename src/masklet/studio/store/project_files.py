@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
-from masklet.byte_cache import ByteCache
+from masklet.caches import LruCache
 from masklet.studio.schemas import FileState, VideoSummary
 from masklet.studio.store.object_history import history_of, objects_of
 from masklet.studio.store.tables import Comment, Step, Video
@@ -48,9 +48,7 @@ class ProjectFiles:
 
     def __init__(self, tracking: Callable[[str], float | None]) -> None:
         self._tracking = tracking
-        self._facts: ByteCache[tuple[str, int, datetime | None], FileFacts] = ByteCache(
-            CACHED_FACTS, size=lambda facts: 1
-        )
+        self._facts: LruCache[tuple[str, int, datetime | None], FileFacts] = LruCache(CACHED_FACTS)
 
     def summaries(self, session: Session, videos: Sequence[Video]) -> list[VideoSummary]:
         """The files in the form of the API."""
@@ -99,7 +97,7 @@ class ProjectFiles:
             records = [record_of(row) for row in session.scalars(steps.order_by(Step.number))]
             reviewed = sum(stop - start for start, stop in history_of(records).state.reviewed)
             facts = FileFacts(len(objects_of(records)), reviewed)
-            self._facts.put(key, facts)
+            self._facts[key] = facts
         return facts
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from torch import Tensor
 
 from masklet import rle
-from masklet.byte_cache import ByteCache
+from masklet.caches import LruCache
 from masklet.model import Sam2
 from masklet.sessions.events import Prompted, Propagated, SessionEvent, event_to_json, prompts_after
 from masklet.sessions.memory_store import MemoryRecord, Rebuild, fill_bank, to_masks
@@ -294,7 +294,9 @@ class ResultCache:
 
     def __init__(self, max_bytes: int, device: torch.device) -> None:
         self._device = device
-        self._cache: ByteCache[int, ResultTensors] = ByteCache(max_bytes, size=_nbytes, min_items=1)
+        self._cache: LruCache[int, ResultTensors] = LruCache(
+            max_bytes, size=lambda tensors: tensors.nbytes, min_items=1
+        )
 
     def get(self, database: Session, results: Iterable[int]) -> dict[int, ResultTensors]:
         wanted = list(results)
@@ -308,8 +310,4 @@ class ResultCache:
         return cached
 
     def put(self, id: int, tensors: ResultTensors) -> None:
-        self._cache.put(id, tensors)
-
-
-def _nbytes(tensors: ResultTensors) -> int:
-    return tensors.nbytes
+        self._cache[id] = tensors

@@ -1,4 +1,4 @@
-"""A cache of the most recently used values, limited in bytes."""
+"""Caches of the most recently used values."""
 
 from __future__ import annotations
 
@@ -11,26 +11,38 @@ Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
-class ByteCache(Generic[Key, Value]):
-    """A mapping that removes the least recently used values when it exceeds its bytes. Thread-safe.
+class LruCache(Generic[Key, Value]):
+    """A mapping that evicts the least recently used values when it is full. Thread-safe.
 
-    >>> cache = ByteCache(10, size=len)
+    >>> cache = LruCache(10, size=len)
     >>> for key, value in [("a", "12345"), ("b", "1234"), ("c", "123")]:
-    ...     cache.put(key, value)
-    >>> cache.get("a"), cache.get("b"), cache.nbytes
+    ...     cache[key] = value
+    >>> cache.get("a"), cache["b"], cache.held
     (None, '1234', 7)
 
     Args:
-        max_bytes: The maximum total size of the values.
-        size: The bytes of a value.
+        max_size: The maximum total size of the values.
+        size: The size of a value, such as its bytes. By default values are counted.
         min_items: Always keep this many values, however large they are.
+        on_evict: Called with the key and the value that is evicted.
+
+    Attributes:
+        held: The total size of the values.
     """
 
-    def __init__(self, max_bytes: int, size: Callable[[Value], int], *, min_items: int = 0) -> None:
-        self.max_bytes = max_bytes
-        self.nbytes = 0
+    def __init__(
+        self,
+        max_size: int,
+        size: Callable[[Value], int] = lambda value: 1,
+        *,
+        min_items: int = 0,
+        on_evict: Callable[[Key, Value], object] | None = None,
+    ) -> None:
+        self.max_size = max_size
+        self.held = 0
         self._size = size
         self._min_items = min_items
+        self._on_evict = on_evict
         self._values: OrderedDict[Key, Value] = OrderedDict()
         self._lock = RLock()
 
@@ -40,36 +52,40 @@ class ByteCache(Generic[Key, Value]):
     def __contains__(self, key: Key) -> bool:
         return key in self._values
 
-    def get(self, key: Key) -> Value | None:
-        """The value, now the most recently used one; None if it is not in the cache."""
+    def __getitem__(self, key: Key) -> Value:
         with self._lock:
-            value = self._values.get(key)
-            if value is not None:
-                self._values.move_to_end(key)
-            return value
+            self._values.move_to_end(key)
+            return self._values[key]
 
-    def put(self, key: Key, value: Value) -> None:
-        """Add a value, or replace that of this key, and remove old values if the cache is full."""
+    def __setitem__(self, key: Key, value: Value) -> None:
         with self._lock:
             self.pop(key)
             self._values[key] = value
-            self.nbytes += self._size(value)
-            while self.nbytes > self.max_bytes and len(self._values) > self._min_items:
-                self.pop(next(iter(self._values)))
+            self.held += self._size(value)
+            while self.held > self.max_size and len(self._values) > self._min_items:
+                key, evicted = self._values.popitem(last=False)
+                self.held -= self._size(evicted)
+                if self._on_evict is not None:
+                    self._on_evict(key, evicted)
+
+    def get(self, key: Key) -> Value | None:
+        """The value, now the most recently used one; None if it is not in the cache."""
+        with self._lock:
+            return self[key] if key in self._values else None
 
     def pop(self, key: Key) -> Value | None:
         """Remove a value and return it; None if it is not in the cache."""
         with self._lock:
             value = self._values.pop(key, None)
             if value is not None:
-                self.nbytes -= self._size(value)
+                self.held -= self._size(value)
             return value
 
     def clear(self) -> None:
         """Remove all values."""
         with self._lock:
             self._values.clear()
-            self.nbytes = 0
+            self.held = 0
 
 
 class Busy(Exception):
@@ -77,7 +93,7 @@ class Busy(Exception):
 
 
 class OnceCache(Generic[Key, Value]):
-    """A `ByteCache` that makes its values: each only once, even if several threads request it, and only a few
+    """An `LruCache` that makes its values: each only once, even if several threads request it, and only a few
     at a time.
 
     >>> cache = OnceCache(100, size=len, makers=1)
@@ -85,15 +101,15 @@ class OnceCache(Generic[Key, Value]):
     ('made', 'made')
 
     Args:
-        max_bytes: The maximum total size of the values.
-        size: The bytes of a value.
+        max_size: The maximum total size of the values.
+        size: The size of a value.
         makers: The number of values that may be made at the same time.
     """
 
     STRIPES = 64  # number of locks; each key has one of them
 
-    def __init__(self, max_bytes: int, size: Callable[[Value], int], *, makers: int) -> None:
-        self._values: ByteCache[Key, Value] = ByteCache(max_bytes, size)
+    def __init__(self, max_size: int, size: Callable[[Value], int], *, makers: int) -> None:
+        self._values: LruCache[Key, Value] = LruCache(max_size, size)
         self._makers = BoundedSemaphore(makers)
         self._locks = [Lock() for _ in range(self.STRIPES)]
 
@@ -124,7 +140,7 @@ class OnceCache(Generic[Key, Value]):
                 value = make()
             finally:
                 self._makers.release()
-            self._values.put(key, value)
+            self._values[key] = value
             return value
         finally:
             lock.release()
