@@ -30,8 +30,9 @@ class Prompt:
         positive: (x, y) clicks on the object.
         negative: (x, y) clicks on what is not the object.
         box: (x0, y0, x1, y1) with x0 < x1 and y0 < y1.
-        mask: (H, W) of the frame's size: bool, labels, probabilities or logits. A prompt that is only a mask
-            is used as the answer; with clicks, the mask is their starting point.
+        mask: (H, W) of the frame's size: bool, labels, probabilities or logits. On a frame of a video, a
+            prompt that is only a mask is used as the answer. In an image, and with clicks, the network
+            starts from the mask.
 
     Raises:
         PromptError: A click is not a pair of finite numbers, the box has no area, or the mask is not a mask.
@@ -61,7 +62,7 @@ class Prompt:
 
     @property
     def is_mask_only(self) -> bool:
-        """Whether the prompt is only a mask, which is then used as the answer."""
+        """Whether the prompt is only a mask, which on a frame of a video is used as the answer."""
         return self.mask is not None and self.box is None and not self.clicks
 
     def __bool__(self) -> bool:
@@ -278,16 +279,18 @@ def check_candidates(candidates: object) -> None:
         raise OptionError(f"candidates must be 1 or 3. Got {candidates!r:.60}.")
 
 
-def check_hint_size(hint: Sequence[int], size: tuple[int, int]) -> None:
-    """Raise for a hint whose masks have another size than the image, (H, W).
+def check_hint(size_of_hint: Sequence[int], count: int, size: tuple[int, int]) -> None:
+    """Raise for a hint without masks, or with masks of another size than the image, (H, W).
 
     Raises:
-        PromptError: The sizes differ.
+        PromptError: The sizes differ, or `count`, the number of masks, is 0.
     """
-    if tuple(hint) != size:
+    if tuple(size_of_hint) != size:
         raise PromptError(
-            f"hint must be masks of this image, with (H, W) = {size}. Got masks of {tuple(hint)}."
+            f"hint must be masks of this image, with (H, W) = {size}. Got masks of {tuple(size_of_hint)}."
         )
+    if not count:
+        raise PromptError("hint must have a mask to correct. Got masks of no object: leave the hint out.")
 
 
 def count_candidates(prompt: Prompt) -> int:

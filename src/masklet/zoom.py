@@ -152,6 +152,8 @@ class Zoom:
     def _look(
         self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int, pauses: bool
     ) -> Generator[None, None, Answers]:
+        if prompt.is_mask_only and prompt.mask is not None:  # without points, networks find little
+            prompt, hint = replace(prompt, box=tight_box(prompt.mask)), None
         box = box_of_prompt(prompt, hint)
         if self.tile is None and box is not None:
             answers = self._segment_around(segmenter, box, prompt, hint, candidates)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import pytest
 
 import masklet
+from masklet.config import toy
 from masklet.media import read_label_map, write_label_map
-from toy_models import SIZE
+from masklet.zoom import Zoom
+from toy_models import SIZE, toy_network
 
 from .conftest import LENGTH, Run
 
@@ -132,3 +136,20 @@ def test_a_large_image_in_tiles(run: Run, shelf: Path, tmp_path: Path) -> None:
     assert answer.code == 0 and read_label_map(tmp_path / "segment" / "mask.png").shape == (70, 200)
     answer = run("segment", image, "--point", "150,30", *model[:3], 8, "--out", tmp_path / "refused")
     assert answer.code != 0 and "at least 32 pixels" in answer.err
+
+
+@pytest.mark.parametrize("zooms", [False, True])
+def test_only_networks_that_zoom_look_at_more_than_tiles(
+    run: Run, shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zooms: bool
+) -> None:
+    masklet.save(toy_network(replace(toy(), zoom=zooms)), tmp_path / "toy.safetensors")
+    begin, zooms_given = masklet.ImageSession.__init__, []
+
+    def note(session: masklet.ImageSession, *given: Any, zoom: Zoom, **named: Any) -> None:
+        zooms_given.append(zoom)
+        begin(session, *given, zoom=zoom, **named)
+
+    monkeypatch.setattr(masklet.ImageSession, "__init__", note)
+    words = ("--point", "30,30", "--model", tmp_path / "toy.safetensors", "--tiles", 64)
+    assert run("segment", shelf / "frames" / "0.png", *words, "--out", tmp_path / "out").code == 0
+    assert zooms_given == [Zoom(tile=64) if zooms else Zoom(tile=64, rounds=0, views=())]

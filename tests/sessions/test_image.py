@@ -14,7 +14,7 @@ from masklet import rle
 from masklet.errors import MediaError, OptionError, PromptError
 from masklet.model import Sam2
 from masklet.sessions.image import ImageSession, segment_many
-from masklet.types import Prompt
+from masklet.types import Masks, Prompt
 from sessions.candidates import assert_same, unlike
 from toy_models import SIZE, Fake, blob, click
 
@@ -116,6 +116,14 @@ def test_a_hint_of_another_image_s_size_is_refused(session: ImageSession) -> Non
     hint = ImageSession(session.model, np.zeros((30, 40, 3), np.uint8)).segment(click())
     with pytest.raises(PromptError, match=r"Got masks of \(30, 40\)"):
         session.segment(click(), hint=hint)
+
+
+@pytest.mark.parametrize("zoom", [False, True])
+def test_a_hint_without_masks_is_refused(session: ImageSession, frames: np.ndarray, zoom: bool) -> None:
+    session = ImageSession(session.model, frames[0], zoom=zoom)
+    for hint in (Masks.empty(0, SIZE), session.segment(click()).select()):
+        with pytest.raises(PromptError, match="hint must have a mask to correct"):
+            session.segment(click(), hint=hint)
 
 
 def test_what_cannot_be_meant_is_refused(session: ImageSession) -> None:

@@ -147,7 +147,7 @@ class _Segmentation:
             )
         zoom = None
         if self.tiles is not None:
-            zoom = Zoom(tile=self.tiles, rounds=Zoom.rounds if model.config.zoom else 0)
+            zoom = Zoom(tile=self.tiles) if model.config.zoom else Zoom(tile=self.tiles, rounds=0, views=())
         elif max(self.frames.size) > LARGE * model.config.image_size:
             bar.print(
                 f"{self.frames.name} is {max(self.frames.size)} pixels wide or high, and the network's "

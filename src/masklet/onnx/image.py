@@ -22,7 +22,7 @@ from masklet.onnx.network import Decoded, Features, Network, as_network
 from masklet.prompts import (
     Prompt,
     check_candidates,
-    check_hint_size,
+    check_hint,
     check_image_prompt,
     count_candidates,
     label_points,
@@ -91,7 +91,7 @@ class ImageSession:
         if hint is not None and not isinstance(hint, Hint):
             raise PromptError(f"hint must be masks returned by a session. Got {type(hint).__name__}.")
         if hint is not None:
-            check_hint_size(hint.size, self.size)
+            check_hint(hint.size, len(hint), self.size)
         count = candidates or count_candidates(prompt)
         if self._zoom is None:
             return self.segment_in(None, prompt, hint, count)

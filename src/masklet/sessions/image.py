@@ -21,7 +21,7 @@ from masklet.media import is_still, read_image
 from masklet.model import Sam2, check_features, check_model
 from masklet.prompts import (
     check_candidates,
-    check_hint_size,
+    check_hint,
     check_id,
     check_image_prompt,
     count_candidates,
@@ -354,7 +354,7 @@ def _check_hint(hint: object, size: tuple[int, int]) -> Hint | None:
         return None
     if not isinstance(hint, Hint):
         raise PromptError(f"hint must be masks that a session returned. Got {type(hint).__name__}.")
-    check_hint_size(hint.size, size)
+    check_hint(hint.size, len(hint), size)
     return hint
 
 

@@ -18,13 +18,17 @@ LENGTH, SIZE, CORRECTED = 20, (96, 128), 8
 CLICKS = {1: (60, 40), 2: (90, 55)}
 BESIDE = (20, 20)
 
-TRACK = """async ([root, frames, [height, width], clicks, corrected, beside]) => {
+LOAD = """async (root) => {
     const load = (name) => import(`${root}tracker/${name}.js`);
-    const [{ Network, downloadGraphs }, { loadRuntime }, { Session }] =
-        await Promise.all(["network", "runtime", "session"].map(load));
+    const [{ Network, downloadGraphs }, { loadRuntime }, { Session }, { View }] =
+        await Promise.all(["network", "runtime", "session", "zoom"].map(load));
     const { builds } = await (await fetch(`${root}manifest.json`)).json();
     const runtime = await loadRuntime(builds.wasm, `${root}onnxruntime/`, 1, () => {});
     const network = await Network.create(runtime, await downloadGraphs(`${root}model/`, () => {}), "wasm");
+    Object.assign(window, { network, Session, View });
+}"""
+
+TRACK = """async ([frames, [height, width], clicks, corrected, beside]) => {
     const session = new Session(network, "video");
     const look = (frame) => {
         const rgba = Uint8ClampedArray.from(atob(frames[frame]), (byte) => byte.charCodeAt(0));
@@ -51,14 +55,27 @@ TRACK = """async ([root, frames, [height, width], clicks, corrected, beside]) =>
 }"""
 
 
+SEGMENT = """async ([image, [height, width], { positive, negative, box }]) => {
+    const rgba = Uint8ClampedArray.from(atob(image), (byte) => byte.charCodeAt(0));
+    const view = await View.encode(network, { width, height, rgba }, "still");
+    const [{ prediction, window: seen }] = await view.zoom({ positive, negative, box }, null, true);
+    return [Array.from(prediction.logits), seen];
+}"""
+
+
+def as_rgba(image: np.ndarray) -> str:
+    opaque = np.concatenate([image, np.full_like(image[..., :1], 255)], axis=2)
+    return base64.b64encode(opaque.tobytes()).decode()
+
+
 def test_every_logit_of_twenty_frames_agrees_to_a_thousandth(chromium: Browser, address: str) -> None:
     frames = clip(LENGTH, SIZE)
-    opaque = np.concatenate([frames, np.full_like(frames[..., :1], 255)], axis=3)
-    sent = [base64.b64encode(frame.tobytes()).decode() for frame in opaque]
+    sent = [as_rgba(frame) for frame in frames]
     page = chromium.new_page()
     page.goto(f"{address}manifest.json")
     clicks = {str(id): list(click) for id, click in CLICKS.items()}
-    tracked = page.evaluate(TRACK, [address, sent, list(SIZE), clicks, CORRECTED, list(BESIDE)])
+    page.evaluate(LOAD, address)
+    tracked = page.evaluate(TRACK, [sent, list(SIZE), clicks, CORRECTED, list(BESIDE)])
     page.close()
 
     session = masklet.VideoSession(masklet.load("nano", device="cpu", engine="torch"), frames)
@@ -75,3 +92,26 @@ def test_every_logit_of_twenty_frames_agrees_to_a_thousandth(chromium: Browser, 
         found = np.array(logits, dtype=np.float32).reshape(expected.shape)
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-3, err_msg=f"frame {frame}")
     assert seen >= LENGTH // 2, "objects that are there: without them all logits are one number"
+
+
+def test_the_logits_of_images_agree_however_small_they_are(chromium: Browser, address: str) -> None:
+    """Windows have a least side: around an object of a small image, those of several sizes are one."""
+    page = chromium.new_page()
+    page.goto(f"{address}manifest.json")
+    page.evaluate(LOAD, address)
+    network = masklet.load("nano", device="cpu", engine="torch")
+    for size in ((50, 50), (40, 45), (33, 300), (200, 260)):
+        height, width = size
+        image = clip(1, size)[0]
+        image[height // 2 - 4 : height // 2 + 4, width // 2 - 5 : width // 2 + 5] = 250, 30, 30
+        middle = (width // 2, height // 2)
+        around = (middle[0] - 5, middle[1] - 4, middle[0] + 5, middle[1] + 4)
+        for prompt in (Prompt([middle]), Prompt(box=around)):
+            sent = {"positive": prompt.positive, "negative": (), "box": prompt.box}
+            logits, window = page.evaluate(SEGMENT, [as_rgba(image), list(size), sent])
+            best = masklet.ImageSession(network, image).segment(prompt).ranked[0]
+            assert window == (None if best.window is None else list(best.window))
+            found = np.array(logits, dtype=np.float32).reshape(best.logits.shape)
+            message = f"{prompt} in an image of {size}"
+            np.testing.assert_allclose(found, best.logits, rtol=0, atol=1e-3, err_msg=message)
+    page.close()

@@ -171,8 +171,8 @@ export class View {
         const seen = best.window ?? wholeOf(this.image);
         const total = best.prediction.logits.slice();
         const count = new Float32Array(total.length).fill(1);
-        for (const margin of VIEWS) {
-            const window = windowAround(box, this.image, margin);
+        const around = VIEWS.map((margin) => windowAround(box, this.image, margin));
+        for (const window of new Map(around.map((one) => [one.join(), one])).values()) {
             if (window.join() === seen.join() || area(window) > BROADEST * width * height) continue;
             const [view] = await this.segment(window, prompt, hint, 1);
             addView(total, count, view.prediction.logits, window, seen, cells);
