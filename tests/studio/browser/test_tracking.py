@@ -29,6 +29,22 @@ SLOW_FETCH = """([method, end, milliseconds]) => {
     };
 }"""
 
+# Remember the rows of objects, and which share of a strip is cleared whenever one is painted.
+WATCH_ROWS = """() => {
+    window.rows = Array.from(document.querySelectorAll(".strips .lane, .objects .object"));
+    window.cleared = [];
+    const { clearRect } = CanvasRenderingContext2D.prototype;
+    CanvasRenderingContext2D.prototype.clearRect = function (x, y, width, height) {
+        if (this.canvas.matches(".strip")) window.cleared.push(width / this.canvas.width);
+        clearRect.call(this, x, y, width, height);
+    };
+}"""
+SAME_ROWS = """() => {
+    const now = Array.from(document.querySelectorAll(".strips .lane, .objects .object"));
+    return now.length === window.rows.length && now.every((row, at) => row === window.rows[at]);
+}"""
+STRIPS = """() => Array.from(document.querySelectorAll("canvas.strip"), (strip) => strip.toDataURL())"""
+
 
 def slow(screen: Screen, method: str, end: str) -> None:
     screen.page.evaluate(SLOW_FETCH, [method, end, 1500])
@@ -240,3 +256,22 @@ def test_a_click_while_tracking_is_shown_on_the_frame_that_has_it(screen: Screen
     # The view stays on that frame, though tracking went on.
     screen.page.wait_for_selector(f".stage[data-frame='{clicked}']")
     screen.shows_prompt("1 positive")
+
+
+def test_a_tracked_frame_redraws_only_its_part_of_each_strip(screen: Screen) -> None:
+    for point in (RED, YELLOW):
+        screen.click(*point)
+        screen.shows_prompt("1 positive")
+        screen.press("a")
+    screen.quiet()
+    screen.page.evaluate(WATCH_ROWS)
+    screen.press("f")
+    screen.tracked_to(FRAMES)
+    assert screen.page.evaluate(SAME_ROWS)
+    cleared = screen.page.evaluate("window.cleared")
+    assert sum(share < 0.1 for share in cleared) >= 2 * (FRAMES - 2)
+    drawn = screen.page.evaluate(STRIPS)
+    assert len(drawn) == 3
+    screen.page.reload()
+    screen.opened()
+    screen.until(lambda: screen.page.evaluate(STRIPS) == drawn)

@@ -41,6 +41,17 @@ export function fill(element, ...children) {
 }
 
 /**
+ * Make these the element's children. If they are already, nothing moves, so that focus and layout stay.
+ *
+ * @param {Element} element
+ * @param {...Element} children
+ */
+export function arrange(element, ...children) {
+    const isSame = (/** @type {Element} */ child, /** @type {number} */ index) => child === element.children[index];
+    if (children.length !== element.children.length || !children.every(isSame)) element.replaceChildren(...children);
+}
+
+/**
  * An icon of icons.svg, which `loadIcons` has added to the page. It is hidden from screen readers.
  *
  * @param {string} name

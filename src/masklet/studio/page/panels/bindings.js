@@ -141,7 +141,7 @@ export function bindings(studio, stage, help) {
                         if (item) prompting.select(studio, item.id);
                     }),
                 ),
-                key("f2", "F2", "rename", renameSelected),
+                key("f2", "F2", "rename", () => renameSelected(studio)),
                 key("v", "V", "hide or show", ofSelected(hide)),
                 key(
                     "delete",

@@ -1,6 +1,6 @@
 /** The list of objects, with their confidence on this frame: select, rename, colour, hide, delete. */
 
-import { fill, h, icon, iconButton } from "../lib/dom.js";
+import { arrange, fill, h, icon, iconButton } from "../lib/dom.js";
 import { change, newObject, pick, remove, select } from "../lib/prompting.js";
 import { nameOf } from "../lib/state.js";
 import { tone } from "./tone.js";
@@ -21,33 +21,58 @@ export function mountObjects(studio, root) {
         "New object",
     );
     fill(root, h("header", { class: "panel-head" }, h("h2", {}, "Objects")), list, add);
+    /** @type {Rows} */
+    const rows = new Map();
+    const next = nextRow();
     studio.store.watch(["video", "object", "frame", "masksVersion", "changedBy", "picked"], () => {
         if (
             list.contains(document.activeElement) &&
             document.activeElement?.matches("input.name:not(:read-only)")
         )
             return;
-        draw(studio, list);
+        draw(studio, list, rows, next);
         add.classList.toggle("active", studio.state.object === null && studio.state.video.objects.length > 0);
     });
 }
 
+/** @typedef {Map<number, {key: string, mask: T.Mask | undefined, element: HTMLElement}>} Rows  by object */
+
 /**
+ * Draw the rows that differ from those of before.
+ *
  * @param {Studio} studio
  * @param {HTMLElement} list
+ * @param {Rows} rows  the rows of before, which are replaced
+ * @param {HTMLElement} next
  */
-function draw(studio, list) {
-    const { video, frame, object } = studio.state;
+function draw(studio, list, rows, next) {
+    const { video, frame, object, picked, changedBy } = studio.state;
     const focused = /** @type {HTMLElement | null} */ (document.activeElement)?.dataset.key;
     const masks = studio.masks.at(frame);
-    const rows = video.objects.map((item) => row(studio, item, masks.get(item.id), item.id === object));
-    if (object === null || !video.objects.length) rows.push(fresh());
-    fill(list, ...rows);
+    const there = new Set(video.objects.map(({ id }) => id));
+    for (const id of rows.keys()) if (!there.has(id)) rows.delete(id);
+    const elements = video.objects.map((item) => {
+        const isSelected = item.id === object;
+        const mask = masks.get(item.id);
+        const key = JSON.stringify([item, isSelected, picked.includes(item.id), changedBy[item.id]]);
+        const before = rows.get(item.id);
+        if (before?.key === key) {
+            if (before.mask !== mask) before.element.querySelector(".sure")?.replaceWith(sureness(mask));
+            before.mask = mask;
+            return before.element;
+        }
+        const element = row(studio, item, mask, isSelected);
+        rows.set(item.id, { key, mask, element });
+        return element;
+    });
+    if (object === null || !video.objects.length) elements.push(next);
+    arrange(list, ...elements);
     const again = focused && list.querySelector(`[data-key="${CSS.escape(focused)}"]`);
-    if (again instanceof HTMLElement) again.focus();
+    if (again instanceof HTMLElement && again !== document.activeElement) again.focus();
 }
 
-function fresh() {
+/** The row of the next object, before its first prompt. */
+function nextRow() {
     return h(
         "li",
         { class: "object selected fresh" },
@@ -119,21 +144,20 @@ function nameField(studio, item, isSelected) {
         title: `Select (${item.id}); Ctrl+click selects several for edits; double-click to rename`,
         "data-key": `name ${item.id}`,
     });
-    const { head } = studio.state.video; // somebody else may change the name during the edit
     const done = (/** @type {boolean} */ keep) => {
         if (field.readOnly) return;
         field.readOnly = true;
         const name = field.value.trim();
         const now = studio.state.video.objects.find(({ id }) => id === item.id) ?? item;
-        if (keep && name && name !== item.name) void change(studio, item.id, { name }, head);
+        if (keep && name && name !== item.name) void change(studio, item.id, { name }, Number(field.dataset.head));
         else field.value = nameOf(now);
     };
     const choose = (/** @type {MouseEvent | KeyboardEvent} */ event) =>
         event.ctrlKey || event.metaKey ? pick(studio, item.id) : select(studio, item.id);
     field.addEventListener("click", (event) => {
         if (!field.readOnly) return;
-        // The first click redraws the list, so a dblclick event never arrives: use the click count.
-        if (event.detail > 1 && !event.ctrlKey && !event.metaKey) edit(field);
+        // The first click redraws the row, so a dblclick event never arrives: use the click count.
+        if (event.detail > 1 && !event.ctrlKey && !event.metaKey) edit(studio, field);
         else choose(event);
     });
     field.addEventListener("blur", () => done(true));
@@ -155,17 +179,25 @@ function nameField(studio, item, isSelected) {
     return field;
 }
 
-/** @param {HTMLInputElement} field */
-function edit(field) {
+/**
+ * @param {Studio} studio
+ * @param {HTMLInputElement} field
+ */
+function edit(studio, field) {
+    field.dataset.head = String(studio.state.video.head); // somebody else may change the name during the edit
     field.readOnly = false;
     field.focus();
     field.select();
 }
 
-/** Start renaming the selected object. */
-export function renameSelected() {
+/**
+ * Start renaming the selected object.
+ *
+ * @param {Studio} studio
+ */
+export function renameSelected(studio) {
     const field = document.querySelector(".object.selected input.name");
-    if (field instanceof HTMLInputElement) edit(field);
+    if (field instanceof HTMLInputElement) edit(studio, field);
 }
 
 /** @param {T.Mask | undefined} mask */

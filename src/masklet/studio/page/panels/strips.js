@@ -2,7 +2,7 @@
 
 import * as api from "../lib/api.js";
 import { obstacleOf } from "../lib/delivery.js";
-import { fill, h } from "../lib/dom.js";
+import { arrange, h } from "../lib/dom.js";
 import { select } from "../lib/prompting.js";
 import { nameOf } from "../lib/state.js";
 import { complain } from "../lib/toast.js";
@@ -22,24 +22,36 @@ const MAX_BINS = 4000;
  * @param {AbortSignal} signal
  */
 export function mountStrips(studio, root, scrubber, signal) {
-    const cache = new StripCache(studio, () => draw(studio, root, cache));
-    const observer = new ResizeObserver(([entry]) => cache.resize(entry.contentRect.width));
+    const lanes = new Lanes(studio, root);
+    const cache = new StripCache(
+        studio,
+        (strips) => lanes.show(strips),
+        (bin, objects) => lanes.showBin(bin, objects),
+    );
+    const observer = new ResizeObserver(([entry]) => {
+        const { width } = entry.contentRect;
+        if (Math.abs(width - lanes.width) < 1) return;
+        lanes.resize(width);
+        cache.resize(width);
+    });
     observer.observe(scrubber);
     signal.addEventListener("abort", () => observer.disconnect());
     studio.listeners.push((message) => message.type === "frame" && cache.add(message.frame, message.masks));
     studio.store.watch(["video", "span"], () => void cache.fetch());
-    studio.store.watch(["video", "object"], () => draw(studio, root, cache));
+    studio.store.watch(["video", "object"], () => lanes.draw());
 }
 
 /** Fetches the strips, one request at a time, and adds masks that are tracked during a request. */
 class StripCache {
     /**
      * @param {Studio} studio
-     * @param {() => void} changed
+     * @param {(strips: T.Strips) => void} fetched
+     * @param {(bin: number, objects: number[]) => void} added  called with a bin that has changed, and its objects
      */
-    constructor(studio, changed) {
+    constructor(studio, fetched, added) {
         this.studio = studio;
-        this.changed = changed;
+        this.fetched = fetched;
+        this.added = added;
         this.width = 0;
         /** @type {T.Strips | null} */
         this.strips = null;
@@ -51,9 +63,7 @@ class StripCache {
 
     /** @param {number} width */
     resize(width) {
-        if (Math.abs(width - this.width) < 1) return;
         this.width = width;
-        this.changed();
         void this.fetch();
     }
 
@@ -67,7 +77,7 @@ class StripCache {
             this.meanwhile = [];
             this.strips = await api.strips(this.studio.id, span, bins);
             for (const [frame, masks] of this.meanwhile) this.#apply(frame, masks);
-            this.changed();
+            this.fetched(this.strips);
         } catch (error) {
             obstacleOf(error) ?? complain(error); // a lost connection is shown elsewhere
         }
@@ -81,78 +91,190 @@ class StripCache {
      */
     add(frame, masks) {
         if (this.fetching) this.meanwhile.push([frame, masks]);
-        this.#apply(frame, masks);
-        this.changed();
+        const bin = this.#apply(frame, masks);
+        const objects = masks.map((mask) => mask.object);
+        if (bin !== null) this.added(bin, objects);
     }
 
     /**
      * @param {number} frame
      * @param {T.Mask[]} masks
+     * @returns {number | null} the frame's bin; null if it is not in view
      */
     #apply(frame, masks) {
         const { strips } = this;
-        if (!strips || frame < strips.start || frame >= strips.stop) return;
+        if (!strips || frame < strips.start || frame >= strips.stop) return null;
         const frames = strips.stop - strips.start;
         const bin = Math.min(
             strips.bins - 1,
             Math.floor(((frame - strips.start + 1) * strips.bins - 1) / frames),
         );
-        for (const mask of masks) {
-            const strip = strips.objects.find((strip) => strip.object === mask.object);
-            if (!strip) continue;
+        const byObject = new Map(masks.map((mask) => [mask.object, mask]));
+        for (const strip of strips.objects) {
+            const mask = byObject.get(strip.object);
+            if (!mask) continue;
             strip.confidence[bin] = mask.confidence;
             strip.absent[bin] = mask.score > 0 ? 0 : 1;
         }
+        return bin;
+    }
+}
+
+/** The lanes, one for each object. Each is made once, and only what has changed is drawn again. */
+class Lanes {
+    /**
+     * @param {Studio} studio
+     * @param {HTMLElement} root
+     */
+    constructor(studio, root) {
+        this.studio = studio;
+        this.root = root;
+        this.width = 0;
+        /** @type {T.Strips | null} */
+        this.strips = null;
+        /** @type {Map<number, Lane>} */
+        this.lanes = new Map();
+        this.reviewed = h("canvas", {
+            class: "strip reviewed-strip",
+            role: "img",
+            "aria-label": "Reviewed frames",
+        });
+        this.top = h(
+            "div",
+            { class: "lane reviewed-lane", title: "Reviewed frames" },
+            h("span", { class: "lane-name quiet-name" }, "reviewed"),
+            this.reviewed,
+        );
+        this.empty = emptyLane();
+    }
+
+    /** @param {number} width */
+    resize(width) {
+        this.width = width;
+        this.draw();
+    }
+
+    /** @param {T.Strips} strips */
+    show(strips) {
+        this.strips = strips;
+        this.draw();
+    }
+
+    draw() {
+        const { video, object } = this.studio.state;
+        const strips = new Map(this.strips?.objects.map((strip) => [strip.object, strip]));
+        const before = this.lanes;
+        this.lanes = new Map(
+            video.objects.map(({ id }) => [id, before.get(id) ?? new Lane(() => select(this.studio, id))]),
+        );
+        for (const item of video.objects) {
+            const lane = /** @type {Lane} */ (this.lanes.get(item.id));
+            lane.name(item, item.id === object);
+            lane.show(this.strips, strips.get(item.id), this.width);
+        }
+        if (this.strips) paintReviewed(sized(this.reviewed, this.width, REVIEWED), this.strips);
+        const rows = [...this.lanes.values()].map((lane) => lane.root);
+        arrange(this.root, this.top, ...(rows.length ? rows : [this.empty]));
+    }
+
+    /**
+     * @param {number} bin
+     * @param {number[]} objects  whose strips have changed there
+     */
+    showBin(bin, objects) {
+        for (const id of objects) this.lanes.get(id)?.showBin(bin);
+    }
+}
+
+/** An object's name and strip. */
+class Lane {
+    /** @param {() => void} press  selects the object */
+    constructor(press) {
+        this.label = h("span", {});
+        this.button = h(
+            "button",
+            { type: "button", class: "lane-name", onclick: press },
+            h("i", { class: "dot" }),
+            this.label,
+        );
+        this.canvas = h("canvas", { class: "strip", role: "img" });
+        this.root = h("div", { class: "lane" }, this.button, this.canvas);
+        this.shownName = "";
+        /** @type {{strips: T.Strips, strip: T.ObjectStrip} | null} */
+        this.painted = null; // null if the canvas must be painted anew
+    }
+
+    /**
+     * @param {T.Object} item
+     * @param {boolean} isSelected
+     */
+    name(item, isSelected) {
+        this.root.classList.toggle("selected", isSelected);
+        this.button.style.setProperty("--color", item.color);
+        const name = nameOf(item);
+        if (name === this.shownName) return;
+        this.shownName = name;
+        this.label.textContent = name;
+        this.button.title = name;
+        this.#describe();
+    }
+
+    /**
+     * @param {T.Strips | null} strips
+     * @param {T.ObjectStrip | undefined} strip  undefined: the object is newer than the strips
+     * @param {number} width
+     */
+    show(strips, strip, width) {
+        const { painted } = this;
+        if (!strips || !strip) {
+            if (painted) sized(this.canvas, width, HEIGHT);
+            this.painted = null;
+        } else {
+            this.painted = { strips, strip };
+            const fits = this.canvas.width === pixels(width);
+            if (painted && fits && isAlike(painted, this.painted)) return;
+            paint(sized(this.canvas, width, HEIGHT), strips, strip, 0, strips.bins);
+        }
+        this.#describe();
+    }
+
+    /** @param {number} bin */
+    showBin(bin) {
+        if (!this.painted) return;
+        const { strips, strip } = this.painted;
+        const context = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
+        paint(context, strips, strip, bin, bin + 1);
+        this.#describe();
+    }
+
+    /** Say what the strip shows to people who do not see it. */
+    #describe() {
+        const words = this.painted ? summary(this.painted.strips, this.painted.strip) : "not tracked yet";
+        this.canvas.setAttribute("aria-label", `${this.shownName}: ${words}`);
     }
 }
 
 /**
- * @param {Studio} studio
- * @param {HTMLElement} root
- * @param {StripCache} cache
+ * Whether two strips look the same.
+ *
+ * @param {{strips: T.Strips, strip: T.ObjectStrip}} one
+ * @param {{strips: T.Strips, strip: T.ObjectStrip}} other
  */
-function draw(studio, root, { strips, width }) {
-    const { video, object } = studio.state;
-    const lanes = video.objects.map((item) => {
-        const name = h(
-            "button",
-            {
-                type: "button",
-                class: "lane-name",
-                title: nameOf(item),
-                onclick: () => select(studio, item.id),
-            },
-            h("i", { class: "dot" }),
-            h("span", {}, nameOf(item)),
-        );
-        name.style.setProperty("--color", item.color);
-        const strip = strips?.objects.find((strip) => strip.object === item.id);
-        const canvas = h("canvas", {
-            class: "strip",
-            role: "img",
-            "aria-label": `${nameOf(item)}: ${strips && strip ? summary(strips, strip) : "not tracked yet"}`,
-        });
-        if (strips && strip) paint(sized(canvas, width, HEIGHT), strips, strip);
-        return h("div", { class: `lane${item.id === object ? " selected" : ""}` }, name, canvas);
-    });
-    const reviewed = h("canvas", {
-        class: "strip reviewed-strip",
-        role: "img",
-        "aria-label": "Reviewed frames",
-    });
-    if (strips) paintReviewed(sized(reviewed, width, REVIEWED), strips);
-    const label = h("span", { class: "lane-name quiet-name" }, "reviewed");
-    const last = h(
-        "div",
-        { class: "lane reviewed-lane", title: "Reviewed frames" },
-        label,
-        reviewed,
+function isAlike(one, other) {
+    const equal = (/** @type {unknown[]} */ values, /** @type {unknown[]} */ others) =>
+        values.length === others.length && values.every((value, index) => value === others[index]);
+    return (
+        one.strips.start === other.strips.start &&
+        one.strips.stop === other.strips.stop &&
+        one.strips.bins === other.strips.bins &&
+        equal(one.strip.confidence, other.strip.confidence) &&
+        equal(one.strip.absent, other.strip.absent) &&
+        equal(one.strip.prompted, other.strip.prompted)
     );
-    fill(root, last, ...(lanes.length ? lanes : [empty()]));
 }
 
 /** A strip without an object. It reserves the height of the first strip, so that the image does not move. */
-function empty() {
+function emptyLane() {
     return h(
         "div",
         { class: "lane" },
@@ -166,41 +288,62 @@ function empty() {
  * @param {T.ObjectStrip} strip
  */
 function summary(strips, strip) {
-    const values = strip.confidence.filter((value) => value !== null);
-    if (!values.length) return "not tracked yet";
-    const share = Math.round((100 * values.length) / strips.bins);
-    return `tracked on ${share} percent of the shown frames, lowest confidence ${Math.min(...values).toFixed(2)}`;
+    let tracked = 0;
+    let lowest = Infinity;
+    for (const value of strip.confidence) {
+        if (value === null) continue;
+        tracked += 1;
+        lowest = Math.min(lowest, value);
+    }
+    if (!tracked) return "not tracked yet";
+    const share = Math.round((100 * tracked) / strips.bins);
+    return `tracked on ${share} percent of the shown frames, lowest confidence ${lowest.toFixed(2)}`;
+}
+
+/** @param {number} length  in CSS pixels */
+function pixels(length) {
+    return Math.max(1, Math.round(length * window.devicePixelRatio));
 }
 
 /**
- * A canvas context whose unit is a CSS pixel.
+ * The context of an empty canvas of this size, in CSS pixels.
  *
  * @param {HTMLCanvasElement} canvas
  * @param {number} width
  * @param {number} height
  */
 function sized(canvas, width, height) {
-    const ratio = window.devicePixelRatio;
-    canvas.width = Math.max(1, Math.round(width * ratio));
-    canvas.height = Math.max(1, Math.round(height * ratio));
+    canvas.width = pixels(width);
+    canvas.height = pixels(height);
     return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
 }
 
 /**
+ * Paint some bins of a strip. The result is the same as if all were painted.
+ *
  * @param {CanvasRenderingContext2D} context
  * @param {T.Strips} strips
  * @param {T.ObjectStrip} strip
+ * @param {number} first  the first bin
+ * @param {number} end  the bin after the last
  */
-function paint(context, strips, strip) {
+function paint(context, strips, strip, first, end) {
     const { width, height } = context.canvas;
     const edge = (/** @type {number} */ bin) => Math.round((bin * width) / strips.bins);
-    strip.confidence.forEach((confidence, bin) => {
-        if (confidence === null) return;
+    const [start, stop] = [edge(first), edge(end)];
+    context.save();
+    context.beginPath();
+    context.rect(start, 0, stop - start, height);
+    context.clip();
+    context.clearRect(start, 0, stop - start, height);
+    for (let bin = first; bin < end; bin++) {
+        const confidence = strip.confidence[bin];
+        if (confidence === null) continue;
         const left = edge(bin);
         const wide = edge(bin + 1) - left;
         if (strip.absent[bin] >= 0.5) {
             drawHatching(context, left, wide, height);
-            return;
+            continue;
         }
         const tall = Math.max(3, Math.round(height * Math.min(1, confidence)));
         context.fillStyle = tone(confidence);
@@ -208,11 +351,13 @@ function paint(context, strips, strip) {
         context.fillRect(left, 0, wide, height - tall);
         context.globalAlpha = 1;
         context.fillRect(left, height - tall, wide, tall);
-    });
+    }
     for (const frame of strip.prompted) {
         if (frame < strips.start || frame >= strips.stop) continue;
-        drawPrompt(context, ((frame + 0.5 - strips.start) * width) / (strips.stop - strips.start), height);
+        const x = ((frame + 0.5 - strips.start) * width) / (strips.stop - strips.start);
+        if (x + height > start && x - height < stop) drawPrompt(context, x, height);
     }
+    context.restore();
 }
 
 /**
