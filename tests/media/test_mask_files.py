@@ -14,8 +14,15 @@ import torch
 
 from masklet.cli.prompts import read_mask
 from masklet.errors import MediaError, PromptError
-from masklet.media import davis_palette, read_label_map, write_label_map
-from masklet.types import Prompt
+from masklet.media import (
+    davis_palette,
+    open_frames,
+    read_label_map,
+    read_label_maps,
+    write_label_map,
+    writers,
+)
+from masklet.types import Masks, Prompt
 from media.made import RING
 
 SOFT = cv2.GaussianBlur(RING.astype(np.uint8) * 255, (0, 0), 0.8)
@@ -93,6 +100,47 @@ def test_the_numbers_of_a_tiff_count_not_what_they_look_like(tmp_path: Path, dty
     tifffile.imwrite(tmp_path / "mask.tif", mask, photometric="miniswhite")
 
     assert (read_label_map(tmp_path / "mask.tif") == mask).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, np.float64, np.uint32, np.int16])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite", "rgb"])
+def test_labels_of_every_dtype_are_read_from_a_tiff(tmp_path: Path, dtype: type, photometric: str) -> None:
+    """Pillow does not read most of these; all their objects were lost without a word."""
+    labels = np.zeros((20, 30), dtype=dtype)
+    labels[2:9, 3:12], labels[10:18, 15:28] = 3, 300
+    stored = np.dstack([labels] * 3) if photometric == "rgb" else labels
+    tifffile.imwrite(tmp_path / "labels.tif", stored, photometric=photometric, byteorder=">")
+    assert (read_label_map(tmp_path / "labels.tif") == labels).all()
+    assert list(read_mask(tmp_path / "labels.tif")) == [3, 300]
+
+
+@pytest.mark.parametrize("name", ["labels.png", "labels.tif"])
+def test_grey_ids_of_sixteen_bits_may_be_stored_as_colours(tmp_path: Path, name: str) -> None:
+    labels = np.zeros((20, 30), dtype=np.uint16)
+    labels[2:9, 3:12], labels[10:18, 15:28] = 3, 300
+    if name.endswith("png"):
+        cv2.imwrite(str(tmp_path / name), np.dstack([labels] * 3))
+    else:
+        tifffile.imwrite(tmp_path / name, np.dstack([labels] * 3), photometric="rgb")
+    assert (read_label_map(tmp_path / name) == labels).all()
+
+
+@pytest.mark.parametrize("form", ["tiff", "ome-tiff"])
+@pytest.mark.parametrize("ids", [(255,), (65535,), (1, 300)])
+def test_label_tiffs_are_read_back_page_by_page(tmp_path: Path, form: str, ids: tuple[int, ...]) -> None:
+    """A single id that is white in other images is an id here, as in the PNGs that masklet writes."""
+    frames = open_frames(np.zeros((3, 20, 30, 3), np.uint8))
+    written = []
+    with writers([form], tmp_path, frames) as writer:
+        for frame in range(3):
+            masks = Masks.from_arrays(frame, dict.fromkeys(ids, RING[:20, frame : frame + 30]), (20, 30))
+            writer.write(frames[frame], masks)
+            written.append(masks.label_map())
+    (path,) = tmp_path.iterdir()
+    assert (read_label_map(path) == written[0]).all() and written[0].any()
+    names, maps = zip(*read_label_maps(path), strict=True)
+    assert names == tuple(f"{path.stem}_{page:05d}" for page in range(3))
+    assert (np.stack(maps) == np.stack(written)).all()
 
 
 def test_of_a_scan_in_black_and_white_white_is_the_object(tmp_path: Path) -> None:

@@ -49,7 +49,6 @@ _SUBFILE, _BITS, PHOTOMETRIC = 254, 258, 262
 _SAMPLES, _PLANES, _SAMPLE_FORMAT, _EXTRA_SAMPLES = 277, 284, 339, 338
 WHITE_IS_ZERO, _SIGNED = 0, 2  # values of PHOTOMETRIC and of _SAMPLE_FORMAT
 _GREY, _ALPHA = (WHITE_IS_ZERO, 1), (1, 2)  # values of PHOTOMETRIC and of _EXTRA_SAMPLES
-
 File = Path | bytes  # a path, or the whole file in memory
 
 _pillow_limit = Lock()
@@ -118,17 +117,18 @@ class ImageFile:
         self.name = printable(file) if isinstance(file, Path) else "the image"
         self._file = file
         self._max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
-        self._decoded: list[RawImage] = []  # OpenCV reads some TIFFs that Pillow does not
+        self._decoded: list[np.ndarray] = []  # OpenCV reads some TIFFs that Pillow does not
+        self._tags: Mapping[int, Any] = {}  # of these
         with self._errors():
             try:
                 self._image = _identify(file)
             except PIL.UnidentifiedImageError:
-                tags = _read_tiff_tags(file)
-                self._check_channels(tags)
-                self._decoded = _read_tiff_with_opencv(file, tags)
+                self._tags = _read_tiff_tags(file)
+                self._check_channels(self._tags)
+                self._decoded = _read_tiff_with_opencv(file)
                 if not self._decoded:
                     raise
-                self._image = PIL.Image.new("L", self._decoded[0].size[::-1])
+                self._image = PIL.Image.new("L", self._decoded[0].shape[1::-1])
             try:
                 self._check_channels(_tags(self._image))
                 self._check_size()
@@ -198,7 +198,8 @@ class ImageFile:
     def read(self, page: int = 0) -> RawImage:
         """Decode a page, rotated upright by its EXIF orientation."""
         if self._decoded:
-            return self._decoded[page]
+            raw = _raw(_correct(self._decoded[page], self._tags))
+            return turn_upright(raw, self._tags.get(_ORIENTATION, 1))
         with self._errors():
             if page < self._image.tell() and self._image.format != "TIFF":
                 self._image.close()
@@ -208,16 +209,34 @@ class ImageFile:
             self._check_size()
             if _is_cut_by_pillow(self._image):
                 orientation = self._image.getexif().get(_ORIENTATION, 1)
-                raw = _read_with_opencv(self._file, page, _tags(self._image))
+                raw = _raw(_correct(_load_page(self._file, page), _tags(self._image)))
                 return turn_upright(raw, orientation)
             return decode(self._image)
 
-    def read_with(self, read: Callable[[PIL.Image.Image], np.ndarray]) -> np.ndarray:
-        """The first page, read by a function; rotated upright by its EXIF orientation."""
+    def read_numbers(self, read: Callable[[PIL.Image.Image], np.ndarray], page: int) -> np.ndarray:
+        """A page, rotated upright by its EXIF orientation, with the numbers that are stored.
+
+        Args:
+            read: Reads them, unless Pillow would lose some: those are read by OpenCV.
+            page: One of `pages`.
+        """
         with self._errors():
-            if self.first_page:
-                self._image.seek(self.first_page)
+            if self._decoded:
+                stored = _raw(_signed(self._decoded[page], self._tags))
+                return turn_upright(stored, self._tags.get(_ORIENTATION, 1)).numbers()
+            if page != self._image.tell():
+                self._image.seek(page)
+            if _is_cut_by_pillow(self._image):
+                orientation = self._image.getexif().get(_ORIENTATION, 1)
+                return turn_upright(_raw(_load_page(self._file, page)), orientation).numbers()
             return read_upright(self._image, read)
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether its values have more than 8 bits."""
+        return (
+            bool(self._decoded) or self._image.mode.startswith(("I", "F")) or _is_cut_by_pillow(self._image)
+        )
 
     @property
     def image(self) -> PIL.Image.Image:
@@ -398,26 +417,31 @@ def _is_signed(tags: Mapping[int, Any]) -> bool:
     return bool(_SIGNED in form if isinstance(form, tuple) else form == _SIGNED)
 
 
+def _signed(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
+    """Convert signed bytes, which decoders do not."""
+    return values.view(np.int8) if values.dtype == np.uint8 and _is_signed(tags) else values
+
+
 def _correct(values: np.ndarray, tags: Mapping[int, Any]) -> np.ndarray:
     """Convert what decoders do not: signed bytes, and images in which 0 is white."""
-    if values.dtype == np.uint8 and _is_signed(tags):
-        return values.view(np.int8)
+    values = _signed(values, tags)
     is_deep = values.dtype in (np.dtype(np.uint16), np.dtype(np.uint32))
     if is_deep and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
         return np.iinfo(values.dtype).max - values
     return values
 
 
-def _read_tiff_with_opencv(file: File, tags: Mapping[int, Any]) -> list[RawImage]:
-    """The pages of a TIFF, such as one of 32-bit colours; none if it is not one."""
+def _read_tiff_with_opencv(file: File) -> list[np.ndarray]:
+    """The pages of a TIFF as stored, such as one of 32-bit colours; none if it is not one."""
     data = _load(file)
     if bytes(data[:4]) not in TIFF_MAGIC:
         return []
     _, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED)
-    return [_raw(_correct(page, tags)) for page in pages]
+    return list(pages)
 
 
-def _read_with_opencv(file: File, page: int, tags: Mapping[int, Any]) -> RawImage:
+def _load_page(file: File, page: int) -> np.ndarray:
+    """A page as OpenCV reads it."""
     data = _load(file)
     if page:
         _, images = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(page, page + 1))
@@ -426,7 +450,7 @@ def _read_with_opencv(file: File, page: int, tags: Mapping[int, Any]) -> RawImag
         values = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if values is None:
         raise ValueError("its 16 bits cannot be decoded")
-    return _raw(_correct(values, tags))
+    return values
 
 
 def _load(file: File) -> np.ndarray:

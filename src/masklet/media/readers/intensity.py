@@ -37,6 +37,13 @@ class RawImage:
     def size(self) -> tuple[int, int]:
         return self.values.shape[0], self.values.shape[1]
 
+    def numbers(self) -> np.ndarray:
+        """The values, with alpha as a fourth channel if there is one, in their scale."""
+        if self.alpha is None:
+            return self.values
+        white = np.iinfo(self.values.dtype).max if self.values.dtype.kind in "iu" else 1
+        return np.dstack([self.values, (self.alpha * white).astype(self.values.dtype)])
+
     @property
     def is_deep(self) -> bool:
         """Whether it has more than 8 bits, and so needs an intensity range."""

@@ -17,9 +17,9 @@ from masklet.media.readers.images import find_file, find_images
 from masklet.media.readers.source import printable
 
 SAME_COLOUR = 8  # maximum difference of a grey pixel's channels after JPEG compression
-LABEL_MAP_KEY = "masklet-label-map"  # the PNG text chunk that marks values as ids
+LABEL_MAP_KEY = "masklet-label-map"  # the PNG text chunk, or value of a TIFF tag, that marks values as ids
 _LOSSY = {"JPEG", "MPO", "AVIF"}
-_SOFTWARE = 305  # the tag of a TIFF
+SOFTWARE = 305  # the tag of a TIFF: LABEL_MAP_KEY in those of masklet
 
 
 def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
@@ -27,7 +27,8 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
 
     Label maps keep their ids: the numbers of a palette or grey image. An image in black and white is a
     mask of one object, also if it is RGB or RGBA, has soft edges, or is a JPEG. Where the colours of an RGBA
-    image say nothing, its alpha is the mask. See `masklet.label_maps` for all rules.
+    image say nothing, its alpha is the mask. See `masklet.label_maps` for all rules. Of a file with several
+    pages, the first is read; `read_label_maps` reads all.
 
     Args:
         source: A path, a file in memory, a URL, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) or
@@ -55,26 +56,53 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
         raise MediaError(f"a label map must be a path, a PIL image or an array. Got {type(source).__name__}.")
     name = printable(file) if isinstance(file, Path) else "the mask"
     with ImageFile(file) as opened:
-        is_lossy = _is_lossy(opened.image)
-        return _image_label_map(opened.image, opened.read_with(_values), name, white, is_lossy)
+        return _page_label_map(opened, opened.first_page, name, white)
 
 
 def says_ids(path: Path) -> bool:
     """Whether an image file says that its values are ids, as those that masklet writes do."""
     with ImageFile(path) as opened:
-        return bool(opened.image.info.get(LABEL_MAP_KEY))
+        return _says_ids(opened.image)
 
 
 def may_have_undecided(path: Path) -> bool:
     """Whether 255 can mean undecided pixels: not in label maps of masklet, nor in those of 16 bits."""
     with ImageFile(path) as opened:
-        is_deep = opened.image.mode.startswith(("I", "F"))
-        return not (is_deep or opened.image.info.get(LABEL_MAP_KEY))
+        return not (opened.is_deep or _says_ids(opened.image))
 
 
 def read_label_maps(path: str | os.PathLike[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """The label maps of a folder in natural order, each with its file name without the suffix."""
-    return ((file.stem, read_label_map(file)) for file in find_images(path))
+    """The label maps of a folder in natural order, each with its file name without the suffix.
+
+    A file with several pages, such as `labels.tif`, has a label map for each: labels_00000, labels_00001 and
+    so on.
+
+    Args:
+        path: A folder, a file or a glob.
+
+    Raises:
+        MediaError: There are no images, or one of them is not a label map.
+    """
+    return (pair for file in find_images(path) for pair in _pages_of(file))
+
+
+def _pages_of(file: Path) -> Iterator[tuple[str, np.ndarray]]:
+    with ImageFile(file) as opened:
+        pages = opened.pages()
+        for number, page in enumerate(pages):
+            name = file.stem if len(pages) == 1 else f"{file.stem}_{number:05d}"
+            yield name, _page_label_map(opened, page, printable(file), 1)
+
+
+def _page_label_map(opened: ImageFile, page: int, name: str, white: int) -> np.ndarray:
+    is_lossy = _is_lossy(opened.image)
+    return _image_label_map(opened.image, opened.read_numbers(_values, page), name, white, is_lossy)
+
+
+def _says_ids(image: PIL.Image.Image) -> bool:
+    """Whether masklet wrote an image as a label map."""
+    tags = getattr(image, "tag_v2", None) or {}
+    return bool(image.info.get(LABEL_MAP_KEY)) or tags.get(SOFTWARE) == LABEL_MAP_KEY
 
 
 def _values(image: PIL.Image.Image) -> np.ndarray:
@@ -97,7 +125,7 @@ def _is_shown_inverted(image: PIL.Image.Image) -> bool:
     tags = getattr(image, "tag_v2", None) or {}
     if tags.get(PHOTOMETRIC) != WHITE_IS_ZERO:
         return False
-    return image.mode == "L" or "tifffile" in str(tags.get(_SOFTWARE, ""))
+    return image.mode == "L" or "tifffile" in str(tags.get(SOFTWARE, ""))
 
 
 def _palette_is_black_and_white(image: PIL.Image.Image) -> bool:
@@ -115,7 +143,7 @@ def _image_label_map(
     image: PIL.Image.Image, values: np.ndarray, name: str, white: int, is_lossy: bool
 ) -> np.ndarray:
     is_palette = image.mode == "P" and not _palette_is_black_and_white(image)
-    if is_palette or image.info.get(LABEL_MAP_KEY):
+    if is_palette or _says_ids(image):
         return values.astype(np.int32)
     return _label_map(values, name, white, is_lossy=is_lossy)
 

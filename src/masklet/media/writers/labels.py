@@ -13,7 +13,7 @@ import PIL.PngImagePlugin
 from masklet import rle
 from masklet.errors import MediaError
 from masklet.files import StrPath, atomic_write, make_folder
-from masklet.media.readers.mask_files import LABEL_MAP_KEY
+from masklet.media.readers.mask_files import LABEL_MAP_KEY, SOFTWARE
 from masklet.media.readers.microscopy import RESOLUTION_UNIT, X_RESOLUTION, Y_RESOLUTION, PixelSize
 from masklet.media.readers.source import Image, frame_file_name, is_stack, metadata_of
 from masklet.media.writers.spool import SpooledWriter
@@ -96,7 +96,7 @@ class LabelTiff(SpooledWriter):
             append_images=pages,
             compression="tiff_adobe_deflate",
             description=self.description(count, dtype),
-            tiffinfo=self._resolution(),
+            tiffinfo={SOFTWARE: LABEL_MAP_KEY, **self._resolution()},
         )
 
     @property
