@@ -129,17 +129,17 @@ def _offers(model: Sam2, frame: EncodedFrame, policies: Sequence[MultiHypothesis
     """What the network offers along each path."""
     at, reverse, length = frame.number, frame.reverse, frame.clip_length
     queries = [
-        (path, policy.select_memories(path.bank.scene(at), at, reverse=reverse, clip_length=length))
+        (policy, path, policy.select_memories(path.bank.scene(at), at, reverse=reverse, clip_length=length))
         for policy in policies
         for path in dict.fromkeys(policy.paths)
     ]
     offers: dict[Path, Offer] = {}
-    shaped = ((selection.shape, (path, selection)) for path, selection in queries)
+    shaped = (((query[2].shape, query[0].present), query) for query in queries)
     for batch in batch_alike(shaped, model.backend.objects_per_batch):
-        context = model.attend(frame.features, [selection for _, selection in batch])
-        candidates = model.decode(frame.features, context)
+        context = model.attend(frame.features, [selection for _, _, selection in batch])
+        candidates = model.decode(frame.features, context, present=batch[0][0].present)
         numbers = torch.cat([candidates.iou, candidates.score[:, None]], dim=1).tolist()
-        for row, ((path, _), (*iou, score)) in enumerate(zip(batch, numbers, strict=True)):
+        for row, ((_, path, _), (*iou, score)) in enumerate(zip(batch, numbers, strict=True)):
             offers[path] = Offer(candidates.row(row), iou, score)
     return offers
 

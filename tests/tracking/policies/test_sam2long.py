@@ -33,6 +33,7 @@ class ScriptedFake(Fake):
         super().__init__()
         self.seed, self.doubt, self.frame = seed, doubt, 0
         self.weighed: list[tuple[float, ...]] = []
+        self.presents: list[tuple[int, float]] = []  # of each decode: objects, threshold of presence
 
     def attend(self, features: FrameFeatures, selections: Sequence[MemorySelection]) -> Tensor:
         self.batches.append(len(selections))
@@ -43,6 +44,7 @@ class ScriptedFake(Fake):
         return context
 
     def decode(self, features: FrameFeatures, context: Tensor, *args: Any, **options: Any) -> Candidates:
+        self.presents.append((len(context), options.get("present", 0.0)))
         offers = [offered(self.seed, self.doubt, self.frame, int(row.flatten()[0])) for row in context]
         pointers = torch.zeros(len(offers), 3, self.config.channels)
         pointers[..., 0] = torch.tensor([pointer for _, _, pointer in offers], dtype=torch.float32)
@@ -149,6 +151,23 @@ def test_many_objects_branch_in_batches() -> None:
     track_objects(network, EncodedFrame(features, 2), objects)
     assert network.batches == [4]
     assert all(weights[0] == pytest.approx(1.05) for weights in network.weighed)
+
+
+def test_paths_are_decoded_with_the_threshold_of_their_policy() -> None:
+    class Lenient(Sam2Long):
+        present = -1.0
+
+    network = ScriptedFake(1, 1.0)
+    features = network.encode(torch.zeros(1, 3, 64, 64))
+    objects = [
+        TrackedObject(id, MemoryBank(None), make()) for id, make in enumerate([Sam2Long, Lenient, Lenient])
+    ]
+    for obj in objects:
+        obj.policy.store(obj.bank, _memory(0, prompted=True), _candidates())
+        obj.policy.store(obj.bank, _memory(1), _candidates())
+    network.frame = 2
+    track_objects(network, EncodedFrame(features, 2), objects)
+    assert network.presents == [(1, 0.0), (2, -1.0)]
 
 
 def _memory(frame: int, *, prompted: bool = False) -> Memory:
