@@ -110,6 +110,15 @@ def test_what_was_prompted_is_remembered_as_prompted(fake: Fake) -> None:
         assert obj.last is not None and obj.last.logits.shape == (1, 16, 16)
 
 
+def test_an_object_equals_only_itself(fake: Fake) -> None:
+    """Two sessions may have an object of the same id; their tensors are not compared."""
+    (one,), (other,) = objects(1).values(), objects(1).values()
+    features = fake.encode(torch.zeros(1, 3, 64, 64))
+    for obj in (one, other):
+        track_frame(fake, EncodedFrame(features, 0), [obj], {1: encode(fake, click())})
+    assert one in [one] and one not in [other]
+
+
 def test_tokens_are_kept_as_the_published_predictor_keeps_them(fake: Fake) -> None:
     [obj] = objects(1).values()
     features = fake.encode(torch.zeros(1, 3, 64, 64))

@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 HINT_LIMIT = 32.0  # hints are clamped, as the published predictors do it
 
 
-@dataclass
+@dataclass(eq=False)
 class TrackedObject:
     """An object that is tracked.
 
