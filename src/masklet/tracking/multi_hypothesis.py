@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, cast
 
 import torch
 
@@ -53,14 +52,14 @@ class Offer:
     score: float
 
 
-class MultiHypothesisPolicy(MemoryPolicy, Protocol):
+class MultiHypothesisPolicy(MemoryPolicy):
     """A policy that tracks an object along several paths, and decides later.
 
     Attributes:
         paths: Empty while there is only one.
     """
 
-    paths: Sequence[Path]
+    paths: Sequence[Path] = ()
 
     def select_paths(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
         """The paths of the next frame: (path, candidate, total), in which pairs may occur twice.
@@ -68,9 +67,11 @@ class MultiHypothesisPolicy(MemoryPolicy, Protocol):
         Args:
             offers: One for each of `paths`.
         """
+        raise NotImplementedError(f"{type(self).__name__} must override select_paths")
 
     def keep(self, bank: MemoryBank, memory: Memory) -> None:
         """Keep a memory in a path's bank."""
+        bank.keep(memory)
 
 
 @torch.inference_mode()
@@ -86,12 +87,12 @@ def track_objects(
     `undecided` the frames that later ones may change.
     """
     prompts = prompts or {}
-    several = [
-        obj
+    several = {
+        obj: obj.policy
         for obj in objects
-        if obj.policy.latency and obj.id not in prompts and cast(MultiHypothesisPolicy, obj.policy).paths
-    ]
-    single = [obj for obj in objects if obj not in several] if several else objects
+        if isinstance(obj.policy, MultiHypothesisPolicy) and obj.policy.paths and obj.id not in prompts
+    }
+    single = [obj for obj in objects if obj not in several]
     choices = track_frame(model, frame, single, prompts)
     if several:
         branch(model, frame, several)
@@ -101,16 +102,18 @@ def track_objects(
 Step = tuple[Path, int]  # a path, and the candidate with which it continues
 
 
-def branch(model: Sam2, frame: EncodedFrame, objects: Sequence[TrackedObject]) -> None:
+def branch(model: Sam2, frame: EncodedFrame, policies: Mapping[TrackedObject, MultiHypothesisPolicy]) -> None:
     """Track every path of every object to a frame. Afterwards `paths` of each policy are those that continue.
 
     Paths that are still equal are computed once.
+
+    Args:
+        policies: By object.
     """
-    policies = [cast(MultiHypothesisPolicy, obj.policy) for obj in objects]
-    offers = _offers(model, frame, policies)
+    offers = _offers(model, frame, policies.values())
     answers: dict[Step, MaskPrediction] = {}
     selected: list[list[tuple[Step, float]]] = []
-    for policy in policies:
+    for policy in policies.values():
         chosen = policy.select_paths([offers[path] for path in policy.paths])
         selected.append([((policy.paths[path], choice), total) for path, choice, total in chosen])
         for path, choice in dict.fromkeys(step for step, _ in selected[-1]):
@@ -121,11 +124,11 @@ def branch(model: Sam2, frame: EncodedFrame, objects: Sequence[TrackedObject]) -
     for batch in batch_alike(((None, step) for step in answers), model.backend.objects_per_batch):
         stacked = MaskPrediction.stack([answers[step] for step in batch])
         memories |= zip(batch, make_memories(model, frame, stacked, prompted=False, reads=True), strict=True)
-    for obj, policy, steps in zip(objects, policies, selected, strict=True):
+    for (obj, policy), steps in zip(policies.items(), selected, strict=True):
         _extend_paths(obj, policy, frame.number, steps, answers, memories)
 
 
-def _offers(model: Sam2, frame: EncodedFrame, policies: Sequence[MultiHypothesisPolicy]) -> dict[Path, Offer]:
+def _offers(model: Sam2, frame: EncodedFrame, policies: Iterable[MultiHypothesisPolicy]) -> dict[Path, Offer]:
     """What the network offers along each path."""
     at, reverse, length = frame.number, frame.reverse, frame.clip_length
     queries = [

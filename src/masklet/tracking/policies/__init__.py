@@ -58,4 +58,4 @@ def find_policy(policy: str | Callable[[], MemoryPolicy]) -> Callable[[], Memory
 if TYPE_CHECKING:
     Policy = str | Callable[[], MemoryPolicy]
 else:
-    Policy = str | Callable  # importing the protocol here would import torch
+    Policy = str | Callable  # importing the class here would import torch

@@ -1,9 +1,8 @@
-"""The protocol of memory policies, and SAM 2's own policy: recency."""
+"""The base class of memory policies, and SAM 2's own policy: recency."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from torch import Tensor
 
@@ -11,12 +10,13 @@ from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
 from masklet.types import Candidates, Memory, MemorySelection
 
 
-class MemoryPolicy(Protocol):
+class MemoryPolicy:
     """Decides, for one object, which mask to select, and which memories to store and to attend to.
 
-    To write a policy, inherit from `Recency`. An instance serves one object from a prompt, or from the
-    start of tracking, to the next prompt or scene cut, and may hold state meanwhile. State that must last
-    longer belongs in the bank. Only `store` may change state, and not for prompted memories.
+    To write a policy, inherit from `Recency`, or from this class, and override the methods that differ. An
+    instance serves one object from a prompt, or from the start of tracking, to the next prompt or scene cut,
+    and may hold state meanwhile. State that must last longer belongs in the bank. Only `store` may change
+    state, and not for prompted memories.
 
     Attributes:
         capacity: The number of tracked memories that a bank must hold for it.
@@ -37,14 +37,14 @@ class MemoryPolicy(Protocol):
         16
     """
 
-    capacity: int
-    present: float
-    reads: bool
-    latency: int
-    resumable: bool
+    capacity: int = POINTERS
+    present: float = 0.0
+    reads: bool = False
+    latency: int = 0
+    resumable: bool = True
 
     def select_mask(self, candidates: Candidates) -> Tensor:
-        """Select one of an object's candidates.
+        """Select one of an object's candidates: by default, the one with the highest predicted IoU.
 
         Args:
             candidates: Of this one object.
@@ -52,15 +52,17 @@ class MemoryPolicy(Protocol):
         Returns:
             Int64 (1,), on the candidates' device.
         """
+        return candidates.iou.argmax(dim=1)
 
     def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
-        """Store a memory, or ignore it.
+        """Store a memory, or ignore it. By default, all are stored.
 
         Args:
             bank: The object's memories.
             memory: The memory of the frame that was just tracked.
             candidates: The network's candidates on that frame. If a person drew the mask, it is the only one.
         """
+        bank.keep(memory)
 
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
@@ -77,6 +79,7 @@ class MemoryPolicy(Protocol):
         Returns:
             The memories with their ages.
         """
+        raise NotImplementedError(f"{type(self).__name__} must override select_memories")
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
         """Return the state outside the bank, by name, on the host. It refers only to memories in the bank.
@@ -84,6 +87,7 @@ class MemoryPolicy(Protocol):
         Args:
             bank: The object's memories.
         """
+        return {}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Load the state of another instance.
@@ -93,7 +97,7 @@ class MemoryPolicy(Protocol):
         """
 
 
-class Recency:
+class Recency(MemoryPolicy):
     """SAM 2's own rule (sec. 4): all prompted frames, the six previous frames, the sixteen newest pointers.
 
     It reads no numbers back to the host, so tracking never waits for the GPU.
@@ -103,18 +107,6 @@ class Recency:
         MemorySelection(spatial=(), pointers=(), span=15, weights=())
     """
 
-    capacity: int = POINTERS
-    present: float = 0.0
-    reads: bool = False
-    latency: int = 0
-    resumable: bool = True
-
-    def select_mask(self, candidates: Candidates) -> Tensor:
-        return candidates.iou.argmax(dim=1)
-
-    def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
-        bank.keep(memory)
-
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
@@ -123,12 +115,6 @@ class Recency:
         tracked = [(age, memory) for age, memory in before if memory is not None]
         recent = [(age - 1, memory) for age, memory in tracked if age <= WINDOW]
         return select_with_prompted(bank, frame, recent, tracked, reverse=reverse, clip_length=clip_length)
-
-    def state(self, bank: MemoryBank) -> dict[str, Tensor]:
-        return {}
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        pass
 
 
 def select_with_prompted(

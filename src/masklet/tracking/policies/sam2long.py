@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from masklet.tracking.bank import POINTERS, MemoryBank
-from masklet.tracking.multi_hypothesis import Offer, Path
+from masklet.tracking.multi_hypothesis import MultiHypothesisPolicy, Offer, Path
 from masklet.tracking.policies.gated import latest, select_by_rank
-from masklet.tracking.policies.recency import Recency
 from masklet.types import Candidates, Memory, MemorySelection
 
 PATHS = 3
@@ -19,7 +18,7 @@ PROMPTED = 10.0  # object score of prompted frames
 WEIGHTS = (0.95, 1.05)  # weights of the memories with the lowest and the highest object score
 
 
-class Sam2Long(Recency):
+class Sam2Long(MultiHypothesisPolicy):
     """Three paths, each with its own memory. The best has the largest sum of log IoU.
 
     After the first tracked frame the paths are equal. They separate when it is uncertain whether the object
@@ -29,9 +28,6 @@ class Sam2Long(Recency):
     reads = True
     latency = POINTERS
     resumable = False
-
-    def __init__(self) -> None:
-        self.paths: Sequence[Path] = ()
 
     def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
         self.keep(bank, memory)
