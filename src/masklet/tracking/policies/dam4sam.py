@@ -12,7 +12,7 @@ from torch import Tensor
 
 from masklet.boxes import Box, box_iou, tight_box
 from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
-from masklet.tracking.policies.recency import Recency
+from masklet.tracking.policies.recency import Recency, make_selection
 from masklet.types import Candidates, Memory, MemorySelection
 
 ANCHORS = 3  # maximum number of selected anchors, besides the first prompted frame
@@ -54,19 +54,18 @@ class Dam4Sam(Recency):
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
-        span, step = min(clip_length or POINTERS, POINTERS) - 1, -1 if reverse else 1
-        fixed = select_anchors(bank, frame, step)
+        direction = -1 if reverse else 1
+        fixed = select_anchors(bank, frame, direction)
         fixed_frames = {memory.frame for memory in fixed}
-        recent = self._recent(bank, frame, fixed_frames, WINDOW + 1 - len(fixed), step)
-        spatial = [(WINDOW, memory) for memory in fixed]
-        spatial += [(rank, memory) for rank, memory in enumerate(recent)]
-        ages = [((frame - memory.frame) * step, memory.pointer) for memory in fixed]
-        pointers = [(age, pointer) for age, pointer in ages if age >= 0]
-        for age in range(1, span + 1):
-            memory = bank.tracked.get(frame - age * step)
-            if memory is not None and memory.frame not in fixed_frames and self._is_visible(memory):
-                pointers.append((age, memory.pointer))
-        return MemorySelection(tuple(spatial), tuple(pointers), span)
+        recent = self._recent(bank, frame, fixed_frames, WINDOW + 1 - len(fixed), direction)
+        before = [(age, bank.tracked.get(frame - age * direction)) for age in range(1, POINTERS)]
+        tracked = [
+            (age, memory)
+            for age, memory in before
+            if memory and memory.frame not in fixed_frames and self._is_visible(memory)
+        ]
+        ranked = list(enumerate(recent))
+        return make_selection(fixed, frame, ranked, tracked, reverse=reverse, clip_length=clip_length)
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
         frames, areas = list(self._areas), list(self._areas.values())

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
-from masklet.tracking.policies.recency import Recency, select_with_prompted
+from masklet.tracking.policies.recency import Recency, make_selection
 from masklet.types import Candidates, Memory, MemorySelection
 
 GOOD_QUALITY = 0.01
@@ -64,4 +64,5 @@ def select_by_rank(
 ) -> MemorySelection:
     """Select prompted memories and others, whose age is their rank: the newest is one frame old."""
     newest, ranked = list(enumerate(memories[:WINDOW])), list(enumerate(memories, start=1))
-    return select_with_prompted(bank, frame, newest, ranked, reverse=reverse, clip_length=clip_length)
+    prompted = bank.prompted.values()
+    return make_selection(prompted, frame, newest, ranked, reverse=reverse, clip_length=clip_length)

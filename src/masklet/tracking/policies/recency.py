@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
 from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
 from masklet.types import Candidates, Memory, MemorySelection
+
+PROMPTED_ROW = WINDOW  # the row of the age table for prompted memories, after those of the six ages
 
 
 class MemoryPolicy:
@@ -110,15 +112,15 @@ class Recency(MemoryPolicy):
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
-        step = -1 if reverse else 1
-        before = [(age, bank.tracked.get(frame - age * step)) for age in range(1, POINTERS)]
-        tracked = [(age, memory) for age, memory in before if memory is not None]
+        direction, ages = -1 if reverse else 1, range(1, POINTERS)
+        tracked = [(age, memory) for age in ages if (memory := bank.tracked.get(frame - age * direction))]
         recent = [(age - 1, memory) for age, memory in tracked if age <= WINDOW]
-        return select_with_prompted(bank, frame, recent, tracked, reverse=reverse, clip_length=clip_length)
+        prompted = bank.prompted.values()
+        return make_selection(prompted, frame, recent, tracked, reverse=reverse, clip_length=clip_length)
 
 
-def select_with_prompted(
-    bank: MemoryBank,
+def make_selection(
+    ageless: Collection[Memory],
     frame: int,
     spatial: Sequence[tuple[int, Memory]],
     tracked: Sequence[tuple[int, Memory]],
@@ -126,18 +128,18 @@ def select_with_prompted(
     reverse: bool,
     clip_length: int | None,
 ) -> MemorySelection:
-    """Select all prompted memories, followed by the other memories of a policy.
+    """Select memories whose maps have no age, such as all prompted ones, followed by those of other frames.
 
-    Of a prompt on a later frame, only the map is used and not the pointer, as in SAM 2's training.
+    Of a memory of a later frame, only the map is used and not the pointer, as in SAM 2's training.
 
     Args:
+        ageless: Memories, for their maps and pointers.
         spatial: (age row, memory), for their maps.
         tracked: (age, memory), for their pointers, as far back as pointers reach.
     """
-    span = min(clip_length or POINTERS, POINTERS) - 1
-    step, prompted = -1 if reverse else 1, bank.prompted.values()
-    ages = [((frame - memory.frame) * step, memory.pointer) for memory in prompted]
+    span, direction = min(clip_length or POINTERS, POINTERS) - 1, -1 if reverse else 1
+    ages = [((frame - memory.frame) * direction, memory.pointer) for memory in ageless]
     pointers = [(age, pointer) for age, pointer in ages if age >= 0]
     pointers += [(age, memory.pointer) for age, memory in tracked if age <= span]
-    maps = [(WINDOW, memory) for memory in prompted]
+    maps = [(PROMPTED_ROW, memory) for memory in ageless]
     return MemorySelection((*maps, *spatial), tuple(pointers), span)

@@ -13,7 +13,7 @@ from torch import Tensor
 from masklet.boxes import Box, box_area, box_iou
 from masklet.tracking.bank import POINTERS, WINDOW, MemoryBank
 from masklet.tracking.policies.gated import latest
-from masklet.tracking.policies.recency import Recency, select_with_prompted
+from masklet.tracking.policies.recency import Recency, make_selection
 from masklet.types import Candidates, Memory, MemorySelection, tight_boxes
 
 STEADY = 15  # frames of steady motion after which the motion is used
@@ -81,11 +81,11 @@ class Samurai(Recency):
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
     ) -> MemorySelection:
-        step = -1 if reverse else 1
+        direction, ages = -1 if reverse else 1, range(1, POINTERS)
         good = list(enumerate(latest(bank, frame, self._is_good, reverse=reverse)[:WINDOW]))
-        before = [(age, bank.tracked.get(frame - age * step)) for age in range(1, POINTERS)]
-        tracked = [(age, memory) for age, memory in before if memory is not None]
-        return select_with_prompted(bank, frame, good, tracked, reverse=reverse, clip_length=clip_length)
+        tracked = [(age, memory) for age in ages if (memory := bank.tracked.get(frame - age * direction))]
+        prompted = bank.prompted.values()
+        return make_selection(prompted, frame, good, tracked, reverse=reverse, clip_length=clip_length)
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
         motions = self._motions_in(bank)
