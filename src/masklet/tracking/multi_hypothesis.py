@@ -20,6 +20,7 @@ from masklet.tracking.step import (
     TrackedObject,
     batch_alike,
     make_memories,
+    select_memories,
     track_frame,
 )
 from masklet.types import Candidates, MaskPrediction, Memory
@@ -130,9 +131,8 @@ def branch(model: Sam2, frame: EncodedFrame, policies: Mapping[TrackedObject, Mu
 
 def _offers(model: Sam2, frame: EncodedFrame, policies: Iterable[MultiHypothesisPolicy]) -> dict[Path, Offer]:
     """What the network offers along each path."""
-    at, reverse, length = frame.number, frame.reverse, frame.clip_length
     queries = [
-        (policy, path, policy.select_memories(path.bank.scene(at), at, reverse=reverse, clip_length=length))
+        (policy, path, select_memories(policy, path.bank, frame))
         for policy in policies
         for path in dict.fromkeys(policy.paths)
     ]

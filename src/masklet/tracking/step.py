@@ -219,16 +219,17 @@ def batch_queries(
     queries: list[tuple[Hashable, ObjectQuery]] = []
     for obj in objects:
         prompt, policy = prompts.get(obj.id), obj.policy
-        if prompt is not None and prompt.alone:
-            selection = MemorySelection()
-        else:
-            scene = obj.bank.scene(frame.number) if obj.bank.cuts else obj.bank
-            selection = policy.select_memories(
-                scene, frame.number, reverse=frame.reverse, clip_length=frame.clip_length
-            )
+        is_alone = prompt is not None and prompt.alone
+        selection = MemorySelection() if is_alone else select_memories(policy, obj.bank, frame)
         shape = selection.shape, prompt and prompt.shape, policy.present, policy.reads
         queries.append((shape, ObjectQuery(obj, selection, prompt)))
     return batch_alike(queries, limit)
+
+
+def select_memories(policy: MemoryPolicy, bank: MemoryBank, frame: EncodedFrame) -> MemorySelection:
+    """The memories that a policy selects for a frame, of those of the same scene and of prompts."""
+    scene = bank.scene(frame.number) if bank.cuts else bank
+    return policy.select_memories(scene, frame.number, reverse=frame.reverse, clip_length=frame.clip_length)
 
 
 def batch_alike(items: Iterable[tuple[Hashable, Item]], limit: int) -> Iterator[list[Item]]:
