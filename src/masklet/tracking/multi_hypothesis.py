@@ -14,7 +14,6 @@ from masklet.model import Sam2
 from masklet.tracking.bank import MemoryBank
 from masklet.tracking.policies.recency import MemoryPolicy
 from masklet.tracking.step import (
-    Choice,
     EncodedFrame,
     EncodedPrompt,
     TrackedObject,
@@ -81,7 +80,7 @@ def track_objects(
     frame: EncodedFrame,
     objects: Sequence[TrackedObject],
     prompts: Mapping[int, EncodedPrompt] | None = None,
-) -> dict[int, Choice]:
+) -> None:
     """`track_frame` for objects with any policy: objects with several paths are tracked along all of them.
 
     Afterwards `revised` of each object has the answers to earlier frames that this frame changed, and
@@ -94,10 +93,9 @@ def track_objects(
         if isinstance(obj.policy, MultiHypothesisPolicy) and obj.policy.paths and obj.id not in prompts
     }
     single = [obj for obj in objects if obj not in several]
-    choices = track_frame(model, frame, single, prompts)
+    track_frame(model, frame, single, prompts)
     if several:
         branch(model, frame, several)
-    return choices
 
 
 Step = tuple[Path, int]  # a path, and the candidate with which it continues
