@@ -51,7 +51,7 @@ def main() -> None:
             boxes = tight_boxes(torch.from_numpy(clip.masks[0, :count]))
             objects = [TrackedObject(id, MemoryBank(make().capacity), make()) for id in range(1, count + 1)]
             prompts = {
-                obj.id: EncodedPrompt.of(masklet.Prompt(box=tuple(box)), images.shape[1:3], model, alone=True)
+                obj.id: EncodedPrompt.of(masklet.Prompt(box=tuple(box)), images.shape[1:3], model)
                 for obj, box in zip(objects, boxes.tolist(), strict=True)
             }
             track_objects(model, EncodedFrame(features[0], 0), objects, prompts)

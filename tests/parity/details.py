@@ -67,12 +67,12 @@ def _unsteady(self: Sam2, *arguments: Any, **told: Any) -> Any:
     return _decode(self, *arguments, **told | {"stable": False})
 
 
-def _no_hint(prompt: Any, size: Any, model: Any, _hint: Tensor | None, *, alone: bool) -> EncodedPrompt:
-    return _ask(prompt, size, model, None, alone=alone)
+def _no_hint(prompt: Any, size: Any, model: Any, _hint: Tensor | None, **told: bool) -> EncodedPrompt:
+    return _ask(prompt, size, model, None, **told)
 
 
-def _never_alone(*arguments: Any, alone: bool) -> EncodedPrompt:
-    return _ask(*arguments, alone=True)
+def _never_alone(*arguments: Any, alone: bool, adopts: bool) -> EncodedPrompt:
+    return _ask(*arguments, alone=True, adopts=adopts)
 
 
 def _any_length(self: Recency, *arguments: Any, reverse: bool, clip_length: int) -> MemorySelection:

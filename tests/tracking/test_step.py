@@ -28,7 +28,7 @@ def fake() -> Fake:
 def encode(
     fake: Fake, prompt: Prompt, hint: torch.Tensor | None = None, *, alone: bool = True
 ) -> EncodedPrompt:
-    return EncodedPrompt.of(prompt, SIZE, fake, hint, alone=alone)
+    return EncodedPrompt.of(prompt, SIZE, fake, hint, alone=alone, adopts=True)
 
 
 def objects(count: int) -> dict[int, TrackedObject]:
@@ -38,6 +38,14 @@ def objects(count: int) -> dict[int, TrackedObject]:
 def test_a_mask_alone_is_the_answer(fake: Fake) -> None:
     encoded = encode(fake, Prompt(mask=blob()))
     assert encoded.mask is not None and encoded.mask.shape == (1, 64, 64) and encoded.points.shape[1] == 0
+
+
+def test_in_an_image_a_mask_alone_is_where_the_model_starts(fake: Fake) -> None:
+    """Even if there was another mask before: a mask that a person drew alone is newer."""
+    for hint in (None, torch.ones(1, 16, 16)):
+        encoded = EncodedPrompt.of(Prompt(mask=blob()), SIZE, fake, hint)
+        assert encoded.mask is None and encoded.alone and encoded.points.shape[1] == 0
+        assert encoded.hint is not None and encoded.hint[0, 6, 6] > 0 > encoded.hint[0, 0, 0]
 
 
 def test_clicks_start_from_a_mask_that_comes_with_them(fake: Fake) -> None:
@@ -144,7 +152,7 @@ def test_memories_are_rounded_as_the_network_says(weights: str, memories: str, k
     network.memory_dtype = getattr(torch, memories)
     frame = EncodedFrame(encode_frame(network, clip(1)[0]), 0)
     tracked = objects(3)
-    prompts = {id: EncodedPrompt.of(click(), SIZE, network, None, alone=True) for id in tracked}
+    prompts = {id: EncodedPrompt.of(click(), SIZE, network) for id in tracked}
     track_frame(network, frame, list(tracked.values()), prompts)
     for obj in tracked.values():
         tokens = obj.bank.prompted[0].tokens

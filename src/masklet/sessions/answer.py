@@ -81,10 +81,10 @@ class PreparedPrompt:
                 prompt = add_tracked_box(prompt, corrected[corrected.ids[0]])
             zoomed = zoom(prompt, corrected)
             if zoomed.zoomed and zoomed.best.any():
-                encoded = EncodedPrompt.of(Prompt(mask=zoomed.best), size, model, alone=True)
+                encoded = EncodedPrompt.of(Prompt(mask=zoomed.best), size, model, adopts=True)
                 return cls(encoded, zoomed, zoomed.best)
         hint = None if before is None else before.low_res
-        encoded = EncodedPrompt.of(prompt, size, model, hint, alone=alone)
+        encoded = EncodedPrompt.of(prompt, size, model, hint, alone=alone, adopts=True)
         return cls(encoded, None, None if encoded.mask is None else prompt.mask)
 
     def prediction(self, obj: TrackedObject) -> MaskPrediction:

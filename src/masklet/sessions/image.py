@@ -224,9 +224,7 @@ class ImageSession:
         if self._mirrored is None:
             self._mirrored = self._as_view(encode_image(self.model, self._image, mirrored=True))
         low_res = None if hint is None else hint.low_res[:1].flip(-1)
-        turned = EncodedPrompt.of(
-            mirror_prompt(prompt, self.size[1]), self.size, self.model, low_res, alone=True
-        )
+        turned = EncodedPrompt.of(mirror_prompt(prompt, self.size[1]), self.size, self.model, low_res)
         seen = self._decode(self._whole, [self._encode_prompt(None, prompt, hint)], candidates)
         mirrored = self._decode(self._mirrored, [turned], candidates)
         logits = (seen.logits + mirrored.logits.flip(-1)) / 2
@@ -249,9 +247,9 @@ class ImageSession:
     def _encode_prompt(self, window: Window | None, prompt: Prompt, hint: Hint | None) -> EncodedPrompt:
         low_res = None if hint is None else crop_hint(hint, window, self.model.config.mask_size)
         if window is None:
-            return EncodedPrompt.of(prompt, self.size, self.model, low_res, alone=True)
+            return EncodedPrompt.of(prompt, self.size, self.model, low_res)
         size = window[3] - window[1], window[2] - window[0]
-        return EncodedPrompt.of(crop_prompt(prompt, window), size, self.model, low_res, alone=True)
+        return EncodedPrompt.of(crop_prompt(prompt, window), size, self.model, low_res)
 
     def _decode(self, view: View, prompts: Sequence[EncodedPrompt], candidates: int) -> Candidates:
         context = view.context.expand(len(prompts), -1, -1, -1)

@@ -64,34 +64,48 @@ class EncodedFrame:
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """A prompt as the model takes it: points, or a mask that is itself the answer.
+    """A prompt as the model takes it: points and a hint, or a mask that is itself the answer.
 
     Attributes:
         points: In pixels of the model's square.
         labels: One for each point; see `masklet.nn.prompt_encoder`.
-        mask: 0 or 1 in the model's square. Then there are no points.
-        hint: Low-res logits of the mask that the prompt corrects.
+        mask: The answer, 0 or 1 in the model's square. Then there are no points.
+        hint: Low-res logits of the mask with which the model starts.
         alone: Whether the prompt is answered without memories, as in an image.
     """
 
     points: Float[Tensor, "1 p 2"]
     labels: Int[Tensor, "1 p"]
-    mask: Float[Tensor, "1 S S"] | None = None
-    hint: Float[Tensor, "1 h4 w4"] | None = None
-    alone: bool = False
+    mask: Float[Tensor, "1 S S"] | None
+    hint: Float[Tensor, "1 h4 w4"] | None
+    alone: bool
 
     @classmethod
     def of(
-        cls, prompt: Prompt, size: tuple[int, int], model: Sam2, hint: Tensor | None = None, *, alone: bool
+        cls,
+        prompt: Prompt,
+        size: tuple[int, int],
+        model: Sam2,
+        hint: Tensor | None = None,
+        *,
+        alone: bool = True,
+        adopts: bool = False,
     ) -> EncodedPrompt:
-        """Encode a prompt in pixels of a frame of `size` (H, W)."""
+        """Encode a prompt in pixels of a frame of `size` (H, W).
+
+        A mask with clicks or a box is where the model starts, unless there is a hint, which is newer.
+
+        Args:
+            adopts: A mask alone is the answer, as in videos; otherwise the start, as in images.
+        """
         side, device = model.config.image_size, model.device
         positions, kinds = label_points(prompt, size, side)
         points = to_device(torch.from_numpy(positions)[None], device)
         labels = tensor_on(device, [kinds], torch.int64)
         mask = None if prompt.mask is None else to_device(mask_to_square(prompt.mask, side), device)
-        if mask is not None and points.shape[1]:  # a mask with clicks is where the clicks start from
-            hint = fill_mask(mask, model.config.mask_size) if hint is None else hint
+        if mask is not None and not (adopts and prompt.is_mask_only):
+            if hint is None or prompt.is_mask_only:
+                hint = fill_mask(mask, model.config.mask_size)
             mask = None
         hint = None if hint is None else hint.clamp(-HINT_LIMIT, HINT_LIMIT)
         return cls(points, labels, mask, hint, alone)
@@ -278,26 +292,22 @@ def decode_prompts(
     candidates: int | None = None,
     present: float = 0.0,
 ) -> Candidates:
-    """What the network offers for prompts of the same shape. A mask without points is where it starts from.
+    """What the network offers for prompts of the same shape, without masks that are answers.
 
     Args:
-        candidates: 3 or 1. By default three for a single point, which may mean the part or the whole.
+        candidates: 3 or 1. By default three for at most one point, which may mean the part or the whole.
         present: The object score above which an object is in the frame.
     """
     points = torch.cat([prompt.points for prompt in prompts])
     labels = torch.cat([prompt.labels for prompt in prompts])
-    hints = [
-        prompt.hint if prompt.mask is None else fill_mask(prompt.mask, model.config.mask_size)
-        for prompt in prompts
-    ]
-    given = [hint for hint in hints if hint is not None]
+    hints = [prompt.hint for prompt in prompts if prompt.hint is not None]
     has_points = points.shape[1] > 0
     return model.decode(
         features,
         context,
         points if has_points else None,
         labels if has_points else None,
-        torch.cat(given) if given else None,
+        torch.cat(hints) if hints else None,
         candidates=candidates or (3 if points.shape[1] <= 1 else 1),
         present=present,
     )
