@@ -232,6 +232,73 @@ def test_new_weights_in_the_same_file_run_again(run: Run, desk: Path) -> None:
     assert masks[0] != masks[1]
 
 
+def test_new_weights_in_the_same_folder_run_again(run: Run, desk: Path) -> None:
+    Path("mine").mkdir()
+    command = ("segment", "images/a/1.png", *CLICK, "--model", "mine", "--out", "out")
+    masks = []
+    for seed in (2, 3):
+        masklet.save(toy_network(seed=seed), "mine/model.safetensors")
+        assert "already" not in run(*command).err
+        masks.append(Path("out/masks.json").read_bytes())
+        assert "already has the complete results of this run" in run(*command).err
+    assert masks[0] != masks[1]
+
+
+def test_another_background_of_the_same_name_runs_again(run: Run, desk: Path) -> None:
+    model = ("--model", "toy.safetensors", "--out", "out")
+    command = ("track", "videos/one.mp4", *CLICK, *model, "--format", "composite", "--background", "wall.png")
+    videos = []
+    for color in ("red", "blue"):
+        PIL.Image.new("RGB", (64, 48), color).save("wall.png")
+        assert "already" not in run(*command).err
+        videos.append(Path("out/composite.mp4").read_bytes())
+        assert "already has the complete results of this run" in run(*command).err
+    assert videos[0] != videos[1]
+
+
+def test_a_session_with_the_same_events_and_other_settings_runs_again(run: Run, desk: Path) -> None:
+    network = masklet.load("toy.safetensors")
+    command = (
+        "--script",
+        "session.json",
+        "--model",
+        "toy.safetensors",
+        "--format",
+        "masklets",
+        "--out",
+        "out",
+    )
+    for settings in (
+        {},
+        {"policy": "samurai"},
+        {"cuts": True},
+        {"capacity": 1},
+        {"clip_length": 3},
+        {"zoom": True},
+    ):
+        session = masklet.VideoSession(network, "videos/one.mp4", **settings)
+        session.prompt(0, 1, masklet.Prompt([(20, 24)]))
+        list(session.propagate())
+        session.save("session.json")
+        answer = run("track", "videos/one.mp4", *command)
+        assert answer.code == 0 and "already" not in answer.err, settings
+    assert "already has the complete results of this run" in run("track", "videos/one.mp4", *command).err
+
+
+def test_a_tilde_is_the_home_folder_where_the_shell_leaves_it(
+    run: Run, desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in --out=~/masks: the results went into a folder that is called ~."""
+    monkeypatch.setenv("HOME", str(desk / "home"))
+    shutil.copytree("images/a", "home/a")
+    Path("list.txt").write_text("~/a/1.png\n")
+    model = ("--model", "toy.safetensors")
+    assert run("segment", "~/a/1.png", *CLICK, *model, "--out=~/out").code == 0
+    assert Path("home/out/mask.png").exists() and not Path("~").exists()
+    answer = run("segment", "--list", "list.txt", *CLICK, *model, "--out", "~/listed")
+    assert answer.code == 0 and list(Path("home/listed").rglob("mask.png"))
+
+
 def test_a_batch_of_fewer_inputs_leaves_no_others_behind(run: Run, desk: Path) -> None:
     model = ("--model", "toy.safetensors", "--out", "out")
     assert run("segment", "images/a", "images/b", *CLICK, *model).code == 0

@@ -1,6 +1,7 @@
 """A real network goes through every protocol, by the sessions that users hold."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from masklet.rle import encode
 from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import track
 from masklet.types import Prompt
+from toy_models import toy_network
 
 from .small import square, write_frame, write_labels
 
@@ -82,6 +84,17 @@ def test_a_setting_and_zoom_are_part_of_the_identity():
     assert exact.identity.startswith("nano ") and exact.identity.endswith(", zoom")
     assert fast.identity.startswith("nano, fast ") and "zoom" not in fast.identity
     assert exact.model.config == fast.model.config  # evaluation leaves the model as it is
+
+
+def test_options_that_the_weights_do_not_show_are_part_of_the_identity():
+    """Results of both were mixed where a checkpoint was saved again with another option."""
+    networks = [
+        toy_network(replace(toy(), **options))
+        for options in ({}, {"memory_dtype": "float32"}, {"holds_clicks": True}, {"zoom": True})
+    ]
+    predictors = [ModelPredictor("toy", network) for network in networks]
+    assert len({predictor.digest for predictor in predictors}) == 1
+    assert len({predictor.identity for predictor in predictors}) == 4
 
 
 def test_identity_follows_the_weights(network):

@@ -478,6 +478,14 @@ def test_changed_prompts_leave_no_masks_or_errors_of_the_earlier_ones(
     masklet.save(toy_network(seed=5), tmp_path / "toy.safetensors")
     with pytest.raises(MaskletError, match="has a job with other weights"):
         run_job("m.csv", str(tmp_path / "other"), replace(settings, model="toy.safetensors"), Cluster())
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "toy.safetensors").rename(tmp_path / "weights" / "toy.safetensors")
+    third, in_folder = str(tmp_path / "third"), replace(settings, model="weights")
+    run_job("m.csv", third, in_folder, Cluster(), run_items=run_in_loop)
+    assert read_job(Store(third))[1].model == str(tmp_path / "weights" / "toy.safetensors")
+    masklet.save(toy_network(seed=6), tmp_path / "weights" / "toy.safetensors")
+    with pytest.raises(MaskletError, match="has a job with other weights"):
+        run_job("m.csv", third, in_folder, Cluster())
     store.remove("masks")
     assert status("0.mp4,1,20,24") == (1, 0, 1, 0), "results that somebody removed are made again"
 

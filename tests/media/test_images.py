@@ -11,6 +11,7 @@ import pytest
 
 from masklet.errors import MediaError
 from masklet.media import NoSuchFrame, find_images, open_frames, read_image
+from masklet.media.readers.images import natural_key
 from media.made import number, numbered
 
 
@@ -119,6 +120,17 @@ class TestFolder:
         assert [frames.file_name(index) for index in (0, 3)] == ["shot 1.png", "shot 100.png"]
         assert number(frames[2]) == 10
         assert [number(image) for image in frames.play(2)] == [10, 100]
+
+    def test_names_that_differ_in_zeros_or_case_have_an_order(self, tmp_path: Path) -> None:
+        names = ["01.png", "1.png", "001.png", "A.png", "a.png"]
+        orders = set()
+        for order in (names, names[::-1]):
+            keys = [natural_key(tmp_path / name) for name in order]
+            orders.add(
+                tuple(path.name for path in sorted((tmp_path / name for name in order), key=natural_key))
+            )
+            assert len({str(key) for key in keys}) == len(names)
+        assert orders == {("001.png", "01.png", "1.png", "A.png", "a.png")}
 
     def test_glob(self, folder: Path) -> None:
         assert [number(image) for image in open_frames(f"{folder}/shot 1*.png")] == [1, 10, 100]

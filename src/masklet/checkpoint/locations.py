@@ -52,6 +52,21 @@ def find(name: str | Path) -> Path:
     )
 
 
+def find_given(model: str) -> Path | None:
+    """The file of a model that is a path, also of a folder; None for names and hub ids.
+
+    A hash of the file tells whether a run has the weights of an earlier run.
+    """
+    if model in EMBEDDED or model in PUBLISHED:
+        return None
+    try:
+        path = Path(model).expanduser()
+        path = _in_folder(path) if path.is_dir() else path
+        return path if path.is_file() else None
+    except (CheckpointError, OSError, RuntimeError, ValueError):  # loading it reports the error
+        return None
+
+
 def find_local(name: str) -> Path | None:
     """The file of an embedded or published model, if it is on this machine; nothing is downloaded."""
     if name in EMBEDDED:

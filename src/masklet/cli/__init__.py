@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -67,7 +68,7 @@ def main() -> None:
     with _Interruption() as interruption:
         try:
             _check_working_folder()
-            app()
+            app(args=list(map(_expand_home, sys.argv[1:])))
         except MaskletError as error:
             _exit_with(str(error))
         except OSError as error:
@@ -90,6 +91,12 @@ def _open_closed_streams() -> None:
     os.close(number)
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+
+
+def _expand_home(argument: str) -> str:
+    """An argument with the home folder for a leading ~, which shells leave in --out=~/masks and in quotes."""
+    found = re.match(r"(--[\w-]+=)?(~(?:[/\\].*)?)$", argument, re.DOTALL)
+    return argument if found is None else (found[1] or "") + os.path.expanduser(found[2])
 
 
 def _check_working_folder() -> None:

@@ -63,6 +63,7 @@ def propose(
     `masklet train finetune`.
     """
     with ProgressBar() as bar:
+        from masklet.checkpoint.locations import find_given
         from masklet.engine.gates import GATES, read_limits, review_order
         from masklet.engine.proposal_folder import ProposalFolder, write_project, write_queue
         from masklet.run_folder import Run, digest
@@ -75,7 +76,7 @@ def propose(
             "setting": setting.value,
             "max_objects": max_objects,
             "gates": {gate.name: gate.limit for gate in gates},
-            "weights": digest(model, [Path(model)]) if Path(model).is_file() else None,
+            "weights": None if (weights := find_given(model)) is None else digest(model, [weights]),
         }
         network = options.ModelOptions(
             model, device, dtype, setting

@@ -152,7 +152,8 @@ def _read_list(path: Path) -> list[str]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise MediaError(f"{path} cannot be read as a list of inputs, one per line: {error}.") from None
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    named = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return [os.path.expanduser(line) if line.startswith("~/") else line for line in named]
 
 
 def _expand(source: str, kind: Kind | None) -> list[tuple[str, Kind]]:

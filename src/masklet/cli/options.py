@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from pathlib import Path
-from stat import S_ISREG
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -258,7 +257,10 @@ class ModelOptions:
         """The settings that determine the masks, without the device."""
         size = {} if self.image_size is None else {"image_size": self.image_size}
         engine = {} if self.engine == "auto" else {"engine": self.engine}
-        weights = {} if (hash := _hash_of_file(self.model)) is None else {"weights": hash}
+        from masklet.checkpoint.locations import find_given
+
+        file = find_given(self.model)
+        weights = {} if file is None else {"weights": hash_file(file)}
         return {
             "model": self.model,
             "dtype": self.dtype.value,
@@ -269,13 +271,10 @@ class ModelOptions:
         }
 
 
-def _hash_of_file(path: str) -> str | None:
-    """A hash of a file's content, computed again after a change; None if there is no file."""
-    try:
-        facts = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return _cached_hash(path, facts.st_size, facts.st_mtime_ns) if S_ISREG(facts.st_mode) else None
+def hash_file(path: Path) -> str:
+    """A hash of a file's content, computed again after a change."""
+    facts = os.stat(path)
+    return _cached_hash(os.fspath(path), facts.st_size, facts.st_mtime_ns)
 
 
 @lru_cache(maxsize=4)

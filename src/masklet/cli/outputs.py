@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
+
+from masklet.cli.items import Item, Kind
 
 if TYPE_CHECKING:
     from masklet.cli.runs import ProgressBar
@@ -65,10 +68,13 @@ class OutputOptions:
     def settings(self) -> dict[str, object]:
         """The formats for `run.json`; background and edges only if they are not the defaults."""
         from masklet.media import Look
+        from masklet.run_folder import digest
 
         look = self.look
         shown = {} if look == Look() else {"background": look.background, "soft": look.soft}
-        return {"formats": self.formats, **shown}
+        files = Item(look.background, "", Kind.video).files() if os.path.exists(look.background) else []
+        content = {"background_content": digest(look.background, files)} if shown and files else {}
+        return {"formats": self.formats, **shown, **content}
 
     def write(
         self,

@@ -31,6 +31,9 @@ class Direction(StrEnum):
     both = "both"
 
 
+SESSION_SETTINGS = ("channel", "policy", "cuts", "capacity", "clip_length", "zoom")  # which decide the masks
+
+
 def track(
     out: options.Out,
     videos: Annotated[
@@ -154,7 +157,8 @@ class _Tracking:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        session = None if self.saved is None else self.saved.script.to_json()
+        saved = self.saved
+        session = None if saved is None else saved.script.to_json()
         names = ("direction", "policy", "cuts", "exclusive")
         options = {name: getattr(self, name) for name in names}
         range_ = self.frames.intensity_range  # as given or estimated
@@ -165,8 +169,10 @@ class _Tracking:
             "session": session,
             "intensity_range": range_,
         }
-        channel = None if self.saved is None else self.saved.channel
-        return settings if channel is None else {**settings, "session_channel": channel}
+        if saved is None:
+            return settings
+        own = {f"session_{name}": getattr(saved, name) for name in SESSION_SETTINGS}
+        return {**settings, **{name: value for name, value in own.items() if value is not None}}
 
     def check(self) -> None:
         """Raise an error if the prompts do not fit this video."""

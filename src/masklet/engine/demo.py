@@ -11,6 +11,7 @@ import numpy as np
 
 from masklet import checkpoint
 from masklet.auto import resolve_grid
+from masklet.checkpoint.locations import find_given
 from masklet.datasets.types import Clip
 from masklet.engine.gates import write_limits
 from masklet.engine.rounds import (
@@ -75,8 +76,10 @@ def run_demo(
     """
     settings = {"model": model, **maker.to_json(), **training.to_json(), **asdict(size)}
     settings.pop("rounds")  # more rounds may follow later
-    if Path(model).is_file():  # otherwise, other weights with the same name would continue from its results
-        settings["weights"] = digest(model, [Path(model)])
+    if file := find_given(
+        model
+    ):  # otherwise, other weights with the same name would continue from its results
+        settings["weights"] = digest(model, [file])
     run = Run("engine demo", "", settings, {})
     check_folder(out, run, before=lambda: read_settings_file(out / STEPS / "settings.json", run, [STEPS]))
     Manifest.protect(run, [STEPS]).write(out)

@@ -82,7 +82,10 @@ class ModelPredictor:
 
     @cached_property
     def identity(self) -> str:
+        config = self.model.config  # its options that the weights do not show
         options = [
+            *([f"{config.memory_dtype} memories"] if config.memory_dtype != "bfloat16" else []),
+            *(["held clicks"] if config.holds_clicks else []),
             *(["zoom"] if self.uses_zoom else []),
             *([self.policy] if self.policy != "recency" else []),
             *(["cuts"] if self.cuts else []),

@@ -7,8 +7,8 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
+from masklet.checkpoint.locations import find_given
 from masklet.errors import MaskletError
 from masklet.jobs.manifest import read_manifest
 from masklet.jobs.plan import Progress, make_plan, remove_outdated
@@ -66,9 +66,9 @@ def run_job(
 
 
 def _resolve_model(settings: JobSettings) -> JobSettings:
-    """The settings with an absolute path of a model file."""
-    path = Path(settings.model)
-    return replace(settings, model=str(path.absolute())) if path.is_file() else settings
+    """The settings with the absolute path of the model's file, if it is on this machine."""
+    file = find_given(settings.model)
+    return settings if file is None else replace(settings, model=str(file.absolute()))
 
 
 def _as_run(settings: JobSettings) -> Run:
@@ -94,9 +94,10 @@ def _claim(store: Store, manifest: str, settings: JobSettings) -> None:
 def _check_weights(store: Store, settings: JobSettings) -> str | None:
     """A hash of the job's weights; None if they are not a file on this machine."""
     earlier: str | None = (store.read_json(JOB) or {}).get("weights")
-    if not Path(settings.model).is_file():
+    file = find_given(settings.model)
+    if file is None:
         return earlier
-    weights = digest(settings.model, [Path(settings.model)])
+    weights = digest(settings.model, [file])
     if earlier not in (None, weights):
         raise MaskletError(
             f"{store.url} has a job with other weights: {settings.model} has changed since: choose another "

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from masklet import checkpoint
 from masklet.auto import Detection, everything_in_image, everything_in_video, make_detector
+from masklet.checkpoint.locations import find_given
 from masklet.errors import MaskletError
 from masklet.files import sha256
 from masklet.jobs.manifest import Entry
@@ -171,8 +172,8 @@ class Worker:
             inputs["detections"] = digest(coco, [Path(coco)])
         masks = [sha256(file) for file in item.entry.mask_files]
         settings = {**self._settings.to_json(), "item": item.id, "masks": masks}
-        if Path(self._settings.model).is_file():
-            settings["weights"] = digest(self._settings.model, [Path(self._settings.model)])
+        if (model := find_given(self._settings.model)) is not None:
+            settings["weights"] = digest(self._settings.model, [model])
         return Run("jobs", version("masklet"), settings, inputs).key
 
     def _segment(self, item: Item, path: str, coco: str | None, key: str) -> MaskFiles | VideoSplit:

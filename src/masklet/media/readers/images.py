@@ -273,7 +273,11 @@ def _channels_last(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def natural_key(path: Path) -> list[tuple[int, str]]:
-    """Sorts paths in natural order: numbers by value, letters without regard to case."""
+def natural_key(path: Path) -> tuple[list[tuple[int, str]], str]:
+    """Sorts paths in natural order: numbers by value, letters without regard to case.
+
+    Paths that this does not tell apart, such as 1.png and 01.png, are sorted by their text: folders list
+    them in any order.
+    """
     parts = re.findall(r"\d+|\D+", str(path).lower())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], str(path)
