@@ -268,7 +268,7 @@ def test_a_candidate_is_enlarged_once() -> None:
     candidate = Candidate(torch.ones(2, 2), one, one)
     mask = candidate.mask(SIZE)
     ranked = ImageCandidates.rank(SIZE, [replace(candidate.with_sides(candidate.inside), iou=one / 2)])
-    assert ranked.best is mask and ranked.select(0).best is mask
+    assert ranked.ranked[0].mask(SIZE) is mask and ranked.select(0).ranked[0].mask(SIZE) is mask
     other = candidate.with_sides(~candidate.inside).mask(SIZE)
     assert mask.all() and not other.any()
     small, large = pickle.dumps(candidate.bare()), pickle.dumps(candidate)
@@ -324,3 +324,21 @@ def test_objects_are_selected_once_and_keep_plain_ids(unchecked: None) -> None:
         selected = masks.select(np.int64(7), 2, 7)  # type: ignore[arg-type]
         assert selected.ids == (7, 2) and len(selected.numpy()) == 2
         assert json.dumps(selected.to_coco())
+
+
+def test_masks_can_be_drawn_on(unchecked: None) -> None:
+    """Each is a copy, so that writers and label maps still show what the network saw."""
+    masks = Masks(0, (7,), torch.full((1, 2, 2), 3.0), (4, 6), torch.ones(1), torch.ones(1))
+    one = torch.tensor(1.0)
+    candidates = ImageCandidates.rank((4, 6), [Candidate(torch.full((2, 2), 3.0), one, one)])
+    masks[7][:] = False
+    dict(masks.items())[7][:] = False
+    candidates[0][:] = False
+    assert masks[7].all() and masks.label_map().all() and candidates[0].all() and candidates.label_map().all()
+
+
+def test_pickled_masks_are_small() -> None:
+    masks = Masks(0, (7,), torch.full((1, 2, 2), 3.0), (400, 600), torch.ones(1), torch.ones(1))
+    small = len(pickle.dumps(masks))
+    assert masks[7].all() and masks.boxes.any() and len(pickle.dumps(masks)) == small < 3000
+    assert pickle.loads(pickle.dumps(masks)) == masks

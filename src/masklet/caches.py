@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from threading import BoundedSemaphore, Lock, RLock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
+
+
+def _one(value: object) -> int:
+    return 1
 
 
 class LruCache(Generic[Key, Value]):
@@ -33,7 +37,7 @@ class LruCache(Generic[Key, Value]):
     def __init__(
         self,
         max_size: int,
-        size: Callable[[Value], int] = lambda value: 1,
+        size: Callable[[Value], int] = _one,
         *,
         min_items: int = 0,
         on_evict: Callable[[Key, Value], object] | None = None,
@@ -45,6 +49,12 @@ class LruCache(Generic[Key, Value]):
         self._on_evict = on_evict
         self._values: OrderedDict[Key, Value] = OrderedDict()
         self._lock = RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= {**state, "_lock": RLock()}
 
     def __len__(self) -> int:
         return len(self._values)

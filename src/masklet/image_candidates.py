@@ -198,7 +198,7 @@ class ImageCandidates(MaskResult):
         return self.ranked[0].part(part)
 
     def __getitem__(self, rank: int) -> Bool[np.ndarray, "H W"]:
-        return self.ranked[rank].mask(self.size)
+        return np.array(self.ranked[rank].mask(self.size))  # a copy: callers may draw on it
 
     def numpy(self) -> Bool[np.ndarray, "m H W"]:
         """All candidates as one new bool array, best first."""

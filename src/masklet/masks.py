@@ -129,8 +129,7 @@ class Masks(MaskResult):
         return (self.logits > 0).cpu().numpy()
 
     def __getitem__(self, id: int) -> Bool[np.ndarray, "H W"]:
-        mask: np.ndarray = self._arrays[self._row(id)]
-        return mask
+        return np.array(self._arrays[self._row(id)])  # a copy: callers may draw on it
 
     def __contains__(self, id: object) -> bool:
         return id in self.ids
@@ -143,7 +142,7 @@ class Masks(MaskResult):
 
     def items(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
         """Pairs of object id and mask."""
-        return zip(self.ids, self._arrays, strict=True)
+        return ((id, self[id]) for id in self.ids)
 
     @staticmethod
     def join(parts: Mapping[int, Masks]) -> Masks:
@@ -183,7 +182,7 @@ class Masks(MaskResult):
         return self._arrays.copy()
 
     def _numbered(self) -> Iterator[tuple[int, Bool[np.ndarray, "H W"]]]:
-        return self.items()
+        return zip(self.ids, self._arrays, strict=True)
 
     def _tiles(self, image: object) -> list[Tile]:
         iou = zip(self.ids, self.iou.tolist(), strict=True)
@@ -191,7 +190,8 @@ class Masks(MaskResult):
         return [Tile(self.draw(image), f"frame {self.frame}; {objects}")]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "image": None}  # pickling would copy all frames of an array
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**fields, "image": None}  # pickling would copy all frames of an array
 
     def select(self, *ids: int) -> Masks:
         """Return the frame with only these objects, in this order, each once.

@@ -275,7 +275,7 @@ def check_candidates(candidates: object) -> None:
     Raises:
         OptionError: It is another value.
     """
-    if candidates is not None and not (isinstance(candidates, int) and candidates in (1, 3)):
+    if candidates is not None and whole_number(candidates) not in (1, 3):
         raise OptionError(f"candidates must be 1 or 3. Got {candidates!r:.60}.")
 
 

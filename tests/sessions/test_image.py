@@ -149,3 +149,21 @@ def test_an_empty_mask_is_no_prompt_in_an_image(session: ImageSession) -> None:
     with pytest.raises(PromptError, match="the mask is empty"):
         session.segment(Prompt(mask=np.zeros(SIZE, bool)))
     session.segment(Prompt(mask=np.zeros(SIZE, bool), positive=[(20, 20)]))
+
+
+@pytest.mark.parametrize("zoom", [False, True])
+def test_masks_from_elsewhere_are_hints_too(session: ImageSession, frames: np.ndarray, zoom: bool) -> None:
+    session = ImageSession(session.model, frames[0], zoom=zoom)
+    one, other = (
+        session.segment(click(), hint=Masks.from_arrays(0, {4: mask}, SIZE))
+        for mask in (blob(), np.roll(blob(), 20, axis=1))
+    )
+    assert unlike(one, other) and unlike(one, session.segment(click()))
+    (listed,) = session.segment([click()], hint=[Masks.from_arrays(0, {4: blob()}, SIZE)])
+    assert_same(listed, one)
+
+
+def test_the_number_of_candidates_may_be_numpys(session: ImageSession, unchecked: None) -> None:
+    assert len(session.segment(click(), candidates=np.int64(1))) == 1  # type: ignore[call-overload]
+    with pytest.raises(OptionError, match=r"candidates must be 1 or 3\. Got True"):
+        session.segment(click(), candidates=True)

@@ -274,3 +274,28 @@ def test_numpys_numbers_are_ids() -> None:
     for wrong in (np.int64(0), -1, True, 1.5, "1"):
         with pytest.raises(PromptError, match="whole number from 1;"):
             check_id(wrong)
+
+
+def test_a_new_mask_replaces_the_tracked_one(network: Sam2, frames: np.ndarray) -> None:
+    masks = blob(), np.roll(blob(), 20, axis=1)
+    answers = [
+        run(network, frames[:3], {0: {1: click()}, 2: {1: Prompt(mask=mask, positive=[(20, 20)])}})[-1]
+        for mask in masks
+    ]
+    assert differ(*answers)
+
+
+def test_a_step_that_fails_adds_no_object(
+    network: Sam2, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracker, expected = Tracker(network), run(network, frames[:2], {0: {1: click()}})
+    tracker.step(frames[0], {1: click()})
+
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("masklet.sessions.tracker.track_objects", interrupt)
+        tracker.step(frames[1], {2: click(50, 40)})
+    assert tracker.ids == (1,) and tracker.frame == 1
+    assert_equal(tracker.step(frames[1]), expected[1])

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from masklet.errors import MaskletError, MediaError, PromptError
+from masklet.errors import MaskletError, MediaError, OptionError, PromptError
 from masklet.media import Frames
 from masklet.media.readers.source import Metadata
 from masklet.model import Sam2
@@ -20,9 +20,13 @@ from masklet.sessions.events import Script
 from masklet.sessions.feature_cache import FeatureCache
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession
-from masklet.types import Prompt
+from masklet.tracking.bank import MemoryBank
+from masklet.tracking.policies import dam4sam
+from masklet.tracking.policies.dam4sam import Dam4Sam
+from masklet.types import Memory, Prompt
+from sessions.candidates import assert_same
 from sessions.propagated import FAR, all_masks, assert_all_equal, propagate
-from toy_models import Fake, blob, click
+from toy_models import Fake, assert_equal, blob, click, clip, differ, toy_network
 
 
 def worked_on(network: Sam2, frames: object) -> VideoSession:
@@ -262,3 +266,75 @@ def test_what_goes_wrong_is_said(fake: Fake, frames: np.ndarray) -> None:
     ):
         with pytest.raises(MaskletError, match=part):
             wrong()
+
+
+def test_a_new_mask_replaces_what_is_on_the_frame(network: Sam2, frames: np.ndarray) -> None:
+    """Its clicks start from the mask, and not from the answer that was there."""
+    prompt = Prompt(mask=blob(), positive=[(20, 20)])
+    first, second = VideoSession(network, frames), VideoSession(network, frames)
+    first.prompt(0, 1, click(50, 40))
+    assert_equal(first.prompt(0, 1, prompt), second.prompt(0, 1, prompt))
+    propagate(second)
+    other = Prompt(mask=np.roll(blob(), 20, axis=1), positive=[(20, 20)])
+    tracked = copy.deepcopy(second)
+    assert differ(second.prompt(4, 1, prompt), tracked.prompt(4, 1, other))
+
+
+def test_anchors_are_loaded_again_with_a_bank_that_forgets(
+    network: Sam2, frames: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Undo loads it, and a run that was interrupted."""
+
+    class Anchored(Dam4Sam):
+        def _may_be_anchor(self, bank: MemoryBank, memory: Memory, area: int) -> bool:
+            return memory.frame in (1, 2, 3, 5)
+
+    monkeypatch.setattr(dam4sam, "has_distractor", lambda logits, selected: True)
+    session = VideoSession(network, frames, policy=Anchored, capacity=3)
+    session.prompt(0, 1, click())
+    propagate(session, None, 8)
+    before = copy.deepcopy(session.tracked[1].bank)
+    assert list(before.anchors) == [2, 3, 5] and 2 not in before.tracked
+    session.prompt(9, 1, click(30, 30))
+    propagate(session)
+    session.undo()
+    propagate(session, 8, 9)
+    bank = session.tracked[1].bank
+    assert [list(bank.prompted), list(bank.tracked), list(bank.anchors)] == [[0], [6, 7, 8], [2, 3, 5]]
+
+
+def test_a_session_is_restored_with_its_budget(network: Sam2, tmp_path: Path) -> None:
+    """Memories beyond it are made of the masks again, so it decides on masks."""
+    frames, sessions = clip(40), {}
+    for budget in (0, float("inf")):
+        session = sessions[budget] = VideoSession(network, frames, budget=budget)
+        session.prompt(0, 1, click())
+        propagate(session)
+        session.prompt(5, 1, FAR)
+        propagate(session, 5)
+        session.save(tmp_path / "session.json")
+        again = VideoSession.restore(network, tmp_path / "session.json", frames)
+        assert_all_equal(all_masks(again), all_masks(session))
+        again.save(tmp_path / "again.json")
+        assert (tmp_path / "again.json").read_text() == (tmp_path / "session.json").read_text()
+    small, large = (all_masks(session) for session in sessions.values())
+    assert any(differ(small[frame], large[frame]) for frame in large), "a test of equal masks is none"
+
+
+def test_a_cache_tells_networks_and_videos_apart(frames: np.ndarray) -> None:
+    cache, (one, other) = FeatureCache(), (toy_network(seed=seed) for seed in (0, 1))
+    for model in (one, other):
+        shared = VideoSession(model, frames, features=cache)
+        assert_equal(shared.prompt(0, 1, click()), VideoSession(model, frames).prompt(0, 1, click()))
+        preview = VideoSession(model, frames, features=cache, zoom=True).preview(0, click())
+        assert_same(preview, VideoSession(model, frames, zoom=True).preview(0, click()))
+    with pytest.raises(OptionError, match="make a FeatureCache for each video"):
+        VideoSession(one, frames[:4], features=cache)
+
+
+def test_a_preview_of_a_mask_is_not_kept(network: Sam2, frames: np.ndarray) -> None:
+    cache = FeatureCache()
+    session = VideoSession(network, frames, features=cache, zoom=True)
+    assert list(session.preview_steps(0, Prompt(mask=blob()))) == []
+    session.preview(0, Prompt(mask=blob()))
+    assert not len(cache.answers._answers)

@@ -120,7 +120,7 @@ class AutoTracker:
             features = encode_frame(self._model, image)
             self._encoded = frame, features
             if self._cache is not None:
-                self._cache.put(frame, features)
+                self._cache.put(frame, features, self._model)
         return features
 
     def _drop(self, masks: Masks, ids: list[int], frame: int) -> Masks:

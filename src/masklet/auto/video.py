@@ -173,7 +173,7 @@ def _track_back(tracker: Tracker, frames: Frames, cache: FeatureCache, store: Ma
         joining = {id: store[frame][id] for id in first if first[id] == frame > 0}
         if joining or tracker.ids:
             prompts = {id: Prompt(mask=rle.decode(stored.code)) for id, stored in joining.items()}
-            features = cache.get(frame, tracker.model.device, tracker.model.dtype)
+            features = cache.get(frame, tracker.model)
             masks = tracker.step(frames[frame], prompts, features=features)
             done = {event.id for event in monitor.step(masks) if event.kind == "lost"}
             for id, code in zip(masks.ids, masks.rle(), strict=True):

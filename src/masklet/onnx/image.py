@@ -118,7 +118,7 @@ class ImageSession:
 
     def segment_both_ways(self, prompt: Prompt, hint: Hint | None, candidates: int) -> ImageCandidates:
         """Segment a prompt in the image and in its mirror image, and return the mean of both."""
-        low_res = None if hint is None else hint.low_res[0]
+        low_res = None if hint is None else crop_hint(hint, None, self.network.manifest.mask_size)
         seen = self._decode(self.features, prompt, self.size, low_res)
         if self._mirrored is None:
             self._mirrored = self._encode(self._image, mirrored=True)

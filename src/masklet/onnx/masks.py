@@ -70,8 +70,7 @@ class Masks(ComparesArrays):
         return self._arrays.copy()
 
     def __getitem__(self, id: int) -> np.ndarray:
-        mask: np.ndarray = self._arrays[self._row(id)]
-        return mask
+        return np.array(self._arrays[self._row(id)])  # a copy: callers may draw on it
 
     def __contains__(self, id: object) -> bool:
         return id in self.ids
@@ -261,11 +260,14 @@ class ImageCandidates(ComparesArrays):
 
 def crop_hint(hint: Masks | ImageCandidates, window: Window | None, side: int) -> np.ndarray:
     """The low-res logits (m, m) of the first mask as seen in a window, None for the whole image."""
-    if window is None:
-        low_res: np.ndarray = hint.low_res[0]
+    low_res: np.ndarray = hint.low_res[0]
+    is_own = low_res.shape[-1] == side
+    if window is None and is_own:
         return low_res
-    x0, y0, x1, y1 = window
-    return shrink(hint.logits[0, y0:y1, x0:x1], (side, side))
+    x0, y0, x1, y1 = window or (0, 0, hint.size[1], hint.size[0])
+    inside = hint.logits[0, y0:y1, x0:x1]
+    # Of masks that this network did not make, only the sides count.
+    return shrink(inside if is_own else CERTAIN * np.sign(inside), (side, side))
 
 
 def _boxes(masks: np.ndarray) -> np.ndarray:

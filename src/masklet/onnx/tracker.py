@@ -223,6 +223,8 @@ class Tracker:
         """The answer to a prompt, which corrects the previous answer if there is one."""
         manifest = self.network.manifest
         size = image.shape[0], image.shape[1]
+        if prompt.mask is not None:  # it replaces the previous answer
+            before = None
         if self._zoom is not None and not prompt.is_mask_only:
             session = ImageSession(self.network, image, zoom=self._zoom, features=features)
             masks = None if before is None else self._as_masks(0, {1: before}, size)

@@ -5,21 +5,28 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
 from safetensors.torch import load_file, save_file
 
 from masklet.caches import LruCache
+from masklet.errors import OptionError
 from masklet.files import make_folder
+from masklet.media import Frames
 from masklet.model import Sam2
 from masklet.types import FrameFeatures, ImageCandidates, Prompt
 from masklet.zoom import Zoom, finish
 
 GIB = 2**30
 CACHED_ANSWERS = 4
+
+
+Key = tuple["weakref.ref[Sam2]", int]  # a network and a frame
 
 
 class FeatureCache:
@@ -35,27 +42,51 @@ class FeatureCache:
         answers: The answers to the last prompts on these frames.
 
     Example:
-        >>> sizes = (8, 4), (2, 8), (1, 16)
+        >>> from masklet.config import toy
+        >>> model, sizes = Sam2(toy()), ((8, 4), (2, 8), (1, 16))
         >>> features = FrameFeatures(*(torch.zeros(1, c, side, side) for c, side in sizes))
         >>> cache = FeatureCache(budget=2 * features.nbytes)
         >>> for frame in range(3):
-        ...     cache.put(frame, features)
-        >>> [frame in cache for frame in range(3)]
+        ...     cache.put(frame, features, model)
+        >>> [cache.has(frame, model) for frame in range(3)]
         [False, True, True]
     """
 
     def __init__(self, budget: int = GIB, *, spill: Path | None = None, disk: int = 32 * GIB) -> None:
-        self.budget = budget
+        self.budget, self.disk, self._folder = budget, disk, spill
         self.answers = AnswerCache()
+        self._video: tuple[str, tuple[int, int], int] | None = None
         self._spilled = None if spill is None else SpilledFeatures(spill, disk)
-        self._kept: LruCache[int, FrameFeatures] = LruCache(
+        self._kept: LruCache[Key, FrameFeatures] = LruCache(
             budget,
             size=lambda features: features.nbytes,
             on_evict=None if self._spilled is None else self._spilled.put,
         )
 
-    def __contains__(self, frame: int) -> bool:
-        return frame in self._kept or (self._spilled is not None and frame in self._spilled)
+    def __reduce__(self) -> tuple[object, ...]:
+        return partial(FeatureCache, spill=self._folder, disk=self.disk), (self.budget,)  # an empty one
+
+    def check_video(self, frames: Frames) -> None:
+        """Raise for another video than before, whose frames have the same numbers.
+
+        Args:
+            frames: The video whose frames are about to be cached.
+
+        Raises:
+            OptionError: The name, the size or the number of frames differs.
+        """
+        video = frames.name, frames.size, len(frames)
+        if self._video not in (None, video):
+            raise OptionError(
+                f"features must be a cache of {frames.name}. Got one of another video, "
+                f"{self._video and self._video[0]}: make a FeatureCache for each video."
+            )
+        self._video = video
+
+    def has(self, frame: int, model: Sam2) -> bool:
+        """Whether the features of a frame are cached, as this network encodes it."""
+        key = weakref.ref(model), frame
+        return key in self._kept or (self._spilled is not None and key in self._spilled)
 
     def next_batch(self, model: Sam2, frames: Sequence[int]) -> list[int]:
         """Select the next frames to encode in one call; none if the first one is already cached.
@@ -65,34 +96,35 @@ class FeatureCache:
             frames: The next frames, in the order in which they are needed.
         """
         config, count = model.config, model.backend.frames_per_batch
-        if count == 1 or frames[0] in self:
+        if count == 1 or self.has(frames[0], model):
             return []
         # Bytes of one frame's three maps.
         nbytes = 4 * config.channels * config.grid**2 * model.dtype.itemsize
         count = max(1, min(count, self.budget // nbytes))
-        return [frame for frame in frames[:count] if frame not in self]
+        return [frame for frame in frames[:count] if not self.has(frame, model)]
 
-    def get(self, frame: int, device: torch.device, dtype: torch.dtype) -> FrameFeatures | None:
+    def get(self, frame: int, model: Sam2) -> FrameFeatures | None:
         """Return the features of a frame, or None if they are not cached.
 
         Args:
             frame: From 0.
-            device: The device on which they are needed.
-            dtype: The dtype in which they are needed.
+            model: The network that encoded it. The features have its dtype, on its device.
         """
-        features = self._kept.get(frame)
+        key = weakref.ref(model), frame
+        features = self._kept.get(key)
         if features is None and self._spilled is not None:
-            features = self._spilled.get(frame)
-        return None if features is None else features.to(device, dtype)
+            features = self._spilled.get(key)
+        return None if features is None else features.to(model.device, model.dtype)
 
-    def put(self, frame: int, features: FrameFeatures) -> None:
+    def put(self, frame: int, features: FrameFeatures, model: Sam2) -> None:
         """Cache a frame's features, and remove others if necessary.
 
         Args:
             frame: From 0.
             features: The features of this one frame.
+            model: The network that encoded it.
         """
-        self._kept[frame] = features
+        self._kept[weakref.ref(model), frame] = features
 
 
 class SpilledFeatures:
@@ -106,25 +138,32 @@ class SpilledFeatures:
     def __init__(self, folder: Path, max_bytes: int) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="features-", dir=make_folder(folder)))
         self._max_bytes = max_bytes
-        self._files: LruCache[Path, int] = LruCache(
-            max_bytes, size=int, on_evict=lambda path, nbytes: path.unlink()
+        self._numbers = count()
+        self._files: LruCache[Key, tuple[Path, int]] = LruCache(
+            max_bytes, size=lambda file: file[1], on_evict=lambda key, file: file[0].unlink()
         )
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
-    def __contains__(self, frame: int) -> bool:
-        return self._path(frame) in self._files
+    def __contains__(self, key: Key) -> bool:
+        return key in self._files
 
-    def get(self, frame: int) -> FrameFeatures | None:
-        return FrameFeatures(**load_file(self._path(frame))) if frame in self else None
+    def get(self, key: Key) -> FrameFeatures | None:
+        return FrameFeatures(**load_file(self._files[key][0])) if key in self else None
 
-    def put(self, frame: int, features: FrameFeatures) -> None:
-        if frame not in self and features.nbytes <= self._max_bytes:
-            parts = {name: part.contiguous().cpu() for name, part in vars(features).items()}
-            save_file(parts, self._path(frame))
-            self._files[self._path(frame)] = features.nbytes
+    def put(self, key: Key, features: FrameFeatures) -> None:
+        if key not in self and features.nbytes <= self._max_bytes:
+            path = self._folder / f"{next(self._numbers)}.safetensors"
+            save_file({name: part.contiguous().cpu() for name, part in vars(features).items()}, path)
+            self._files[key] = path, features.nbytes
 
-    def _path(self, frame: int) -> Path:
-        return self._folder / f"{frame:08d}.safetensors"
+
+class AnswerKey(NamedTuple):
+    """What an answer depends on: the network, the frame, the prompt in source pixels, and the zoom."""
+
+    model: weakref.ref[Sam2]
+    frame: int
+    prompt: Prompt
+    zoom: Zoom | None
 
 
 class AnswerCache:
@@ -135,23 +174,18 @@ class AnswerCache:
     """
 
     def __init__(self) -> None:
-        self._answers: LruCache[Hashable, ImageCandidates] = LruCache(CACHED_ANSWERS)
-        self._begun: tuple[Hashable, Generator[None, None, ImageCandidates]] | None = None
+        self._answers: LruCache[AnswerKey, ImageCandidates] = LruCache(CACHED_ANSWERS)
+        self._begun: tuple[AnswerKey, Generator[None, None, ImageCandidates]] | None = None
 
-    def get(
-        self, frame: int, prompt: Prompt, zoom: Zoom | None, segment: Callable[[], ImageCandidates]
-    ) -> ImageCandidates:
+    def get(self, key: AnswerKey, segment: Callable[[], ImageCandidates]) -> ImageCandidates:
         """The answer to a prompt: from the cache, by finishing one that was started in steps, or new.
 
         Args:
-            frame: From 0.
-            prompt: In source pixels.
-            zoom: How small objects are zoomed.
+            key: What it depends on.
             segment: Makes a new answer.
         """
-        if prompt.mask is not None:
+        if key.prompt.mask is not None:
             return segment()
-        key = frame, prompt, zoom
         begun, self._begun = self._begun, None
         answer = self._answers.get(key)
         if answer is None:
@@ -160,23 +194,16 @@ class AnswerCache:
         return replace(answer, image=None)
 
     def make_in_steps(
-        self,
-        frame: int,
-        prompt: Prompt,
-        zoom: Zoom | None,
-        begin: Callable[[], Generator[None, None, ImageCandidates]],
+        self, key: AnswerKey, begin: Callable[[], Generator[None, None, ImageCandidates]]
     ) -> Iterator[None]:
         """Make an answer step by step. If `get` is called for the same answer before the end, it finishes the
         steps.
 
         Args:
-            frame: From 0.
-            prompt: In source pixels, without a mask.
-            zoom: How small objects are zoomed.
+            key: What it depends on.
             begin: Begins the steps, which return the answer.
         """
-        key = frame, prompt, zoom
-        if key in self._answers:
+        if key in self._answers or key.prompt.mask is not None:
             return
         begun = self._begun = key, begin()
         try:
@@ -189,6 +216,6 @@ class AnswerCache:
             if self._begun is begun:
                 self._begun = None
 
-    def _put(self, key: Hashable, answer: ImageCandidates) -> None:
+    def _put(self, key: AnswerKey, answer: ImageCandidates) -> None:
         bare = tuple(candidate.bare() for candidate in answer.ranked)  # masks in the image's size are large
         self._answers[key] = replace(answer, ranked=bare, image=None)

@@ -27,7 +27,7 @@ from masklet.prompts import (
     count_candidates,
 )
 from masklet.tracking.step import EncodedPrompt, batch_alike, decode_prompts, encode_image, encode_images
-from masklet.types import Candidates, FrameFeatures, Masks, MemorySelection, Prompt
+from masklet.types import CERTAIN, Candidates, FrameFeatures, Masks, MemorySelection, Prompt
 from masklet.zoom import Window, Zoom, crop_prompt, find_zoom, mirror_prompt
 
 Hint = Masks | ImageCandidates  # masks; the first is corrected
@@ -223,7 +223,7 @@ class ImageSession:
         """
         if self._mirrored is None:
             self._mirrored = self._as_view(encode_image(self.model, self._image, mirrored=True))
-        low_res = None if hint is None else hint.low_res[:1].flip(-1)
+        low_res = None if hint is None else crop_hint(hint, None, self.model.config.mask_size).flip(-1)
         turned = EncodedPrompt.of(mirror_prompt(prompt, self.size[1]), self.size, self.model, low_res)
         seen = self._decode(self._whole, [self._encode_prompt(None, prompt, hint)], candidates)
         mirrored = self._decode(self._mirrored, [turned], candidates)
@@ -377,10 +377,13 @@ def crop_hint(hint: Hint, window: Window | None, side: int) -> Float[Tensor, "1 
     Args:
         side: The side of the decoder's maps.
     """
-    if window is None:
+    is_own = hint.low_res.shape[-1] == side
+    if window is None and is_own:
         return hint.low_res[:1]
-    x0, y0, x1, y1 = window
+    x0, y0, x1, y1 = window = window or (0, 0, hint.size[1], hint.size[0])
     inside = hint.best_part(window) if isinstance(hint, ImageCandidates) else hint.logits[0, y0:y1, x0:x1]
+    if not is_own:  # masks that this network did not make: only their sides count
+        inside = CERTAIN * inside.sign()
     return F.interpolate(
         inside[None, None], (side, side), mode="bilinear", align_corners=False, antialias=True
     )[0]

@@ -196,16 +196,28 @@ class PolicyRecord:
     Attributes:
         cuts: The scene cuts known to the bank.
         frames: The frames of its memories; None for a bank without a capacity.
+        anchors: The frames of its anchors, likewise.
     """
 
     number: int
     policy: MemoryPolicy
     cuts: tuple[int, ...]
     frames: frozenset[int] | None
+    anchors: frozenset[int] | None
 
     def remembers(self, version: Version) -> bool:
         """Whether the memory of a valid version was not removed from a full bank."""
-        return self.frames is None or version.frame in self.frames or version.since > self.number
+        if self.frames is None or self.anchors is None or version.since > self.number:
+            return True
+        return version.frame in self.frames or version.frame in self.anchors
+
+    def drop_others(self, bank: MemoryBank) -> None:
+        """Remove from a bank what was an anchor or a tracked memory once and is not any more."""
+        if self.frames is not None and self.anchors is not None:
+            for frame in bank.anchors.keys() - self.anchors:
+                del bank.anchors[frame]
+            for frame in self.anchors - self.frames:
+                bank.tracked.pop(frame, None)
 
 
 class InMemoryStore:
@@ -289,6 +301,8 @@ class InMemoryStore:
         remembered = list(self._remembered(obj, self._versions.get(obj.id, {})))
         remembered.sort(key=lambda pair: pair[0].serial)
         fill_bank(bank, obj, {version.frame: record for version, record in remembered})
+        if saved is not None:
+            saved.drop_others(bank)
         while self._capacity is not None and len(bank.prompted) > self._capacity:
             del bank.prompted[list(bank.prompted)[1]]
         return bank
@@ -299,11 +313,13 @@ class InMemoryStore:
 
     def save_policy(self, obj: TrackedObject) -> None:
         number, bank = self.history.number, obj.bank
-        frames = None if self._capacity is None else frozenset((*bank.prompted, *bank.tracked))
+        frames, anchors = None, None
+        if self._capacity is not None:
+            frames, anchors = frozenset((*bank.prompted, *bank.tracked)), frozenset(bank.anchors)
         policies = self._policies.setdefault(obj.id, [])
         if policies and policies[-1].number == number:
             policies.pop()
-        policies.append(PolicyRecord(number, obj.policy, bank.cuts, frames))
+        policies.append(PolicyRecord(number, obj.policy, bank.cuts, frames, anchors))
 
     def refill(self, obj: ObjectState, bank: MemoryBank, frames: Iterable[int], rebuild: Rebuild) -> None:
         for version, record in self._remembered(obj, frames):

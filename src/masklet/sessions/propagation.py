@@ -66,10 +66,10 @@ class Propagator:
 
     def encode(self, frame: int, *, reverse: bool = False) -> EncodedFrame:
         """A frame with its features, from the cache if possible, for tracking in a direction."""
-        features = self.cache.get(frame, self.model.device, self.model.dtype)
+        features = self.cache.get(frame, self.model)
         if features is None:
             features = encode_frame(self.model, self._read(frame))
-            self.cache.put(frame, features)
+            self.cache.put(frame, features, self.model)
         return EncodedFrame(features, frame, reverse, self.clip_length)
 
     def begin(self, obj: ObjectState, frame: int, *, reverse: bool | None) -> TrackedObject:
@@ -121,7 +121,7 @@ class Propagator:
         frames = [frame for frame in batch if not all(obj.is_fixed(frame) for obj in objects)]
         features = encode_frames(self.model, map(self._read, frames))
         for frame, encoded in zip(frames, features, strict=True):
-            self.cache.put(frame, encoded)
+            self.cache.put(frame, encoded, self.model)
 
     def _is_undecided(self, frame: int, ids: Sequence[int]) -> bool:
         """Whether the masks of some objects on a frame may still be revised."""

@@ -20,7 +20,8 @@ from masklet.tracking.policies import Policy
 from masklet.zoom import ON_FRAMES, Zoom
 
 FORMAT = 1
-LATER = frozenset(("channel", "intensity_range", "length", "zoom"))  # set in later versions of this format
+# Fields of later versions of this format
+LATER = frozenset(("budget", "channel", "intensity_range", "length", "zoom"))
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class SavedSession:
     Attributes:
         video: The path of the video; None for frames that came from memory.
         size: (H, W) of its frames.
+        budget: Bytes for answers and memories; None in files of earlier versions.
         policy: The name of the memory policy; None if it has no name.
         channel: The selected channel of image files; None for the whole image.
         intensity_range: The intensities that became black and white; None for frames that were not scaled.
@@ -49,6 +51,7 @@ class SavedSession:
     intensity_range: IntensityRange | None = None
     length: int | None = None
     zoom: bool | Mapping[str, Any] | None = None
+    budget: float | None = None
 
     @property
     def chosen_zoom(self) -> Zoom | bool | None:
@@ -202,6 +205,10 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
+def _is_bytes(value: object) -> bool:
+    return isinstance(value, int | float) and _is_number(value) and value >= 0
+
+
 def _is_list(value: object, kind: Callable[[object], bool], length: int | None = None) -> bool:
     return isinstance(value, list) and length in (None, len(value)) and all(map(kind, value))
 
@@ -233,6 +240,7 @@ _FORMS: dict[str, tuple[Callable[[object], bool], str]] = {  # forms of the fiel
     "policy": (lambda value: isinstance(value, str | None), "text or null"),
     "clip_length": (lambda value: value is None or _is_count(value), "a count or null"),
     "capacity": (lambda value: value is None or _is_count(value), "a count or null"),
+    "budget": (lambda value: value is None or _is_bytes(value), "a number of bytes or null"),
     "script": (lambda value: _is_list(value, lambda event: isinstance(event, dict)), "a list of events"),
     "cuts": (lambda value: isinstance(value, bool), "true or false"),
     "length": (lambda value: value is None or _is_count(value), "a count or null"),

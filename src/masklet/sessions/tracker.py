@@ -149,7 +149,9 @@ class Tracker:
             encoded = EncodedFrame(features, self.frame, clip_length=self._clip_length)
             prepared = self._prepare(encoded, prompts, pixels) if prompts else {}
             asked = {id: prompt.encoded for id, prompt in prepared.items()}
-            track_objects(self.model, encoded, list(self._objects.values()), asked)
+            objects = {**self._objects, **{id: self._begin(id) for id in prompts}}
+            track_objects(self.model, encoded, list(objects.values()), asked)
+            self._objects = objects
             for id, prompt in prepared.items():
                 self._objects[id].last = prompt.prediction(self._objects[id])
                 if prompt.exact is not None:
@@ -197,7 +199,7 @@ class Tracker:
     def _prepare(
         self, frame: EncodedFrame, prompts: Mapping[int, Prompt], image: np.ndarray
     ) -> dict[int, PreparedPrompt]:
-        """Prepare prompts on a frame, and give each of their objects a new policy."""
+        """Prepare the prompts on a frame."""
         size = image.shape[0], image.shape[1]
         previews = self._preview(frame, [self._objects[id] for id in prompts if id in self._objects])
 
@@ -207,22 +209,24 @@ class Tracker:
 
         prepared: dict[int, PreparedPrompt] = {}
         for id, prompt in prompts.items():
-            before = previews.get(id)
+            before = None if prompt.mask is not None else previews.get(id)  # a mask replaces it
             prepared[id] = PreparedPrompt.of(
                 self.model,
                 prompt,
                 size,
                 before=None if before is None else FrameAnswers(self.frame, size, {id: before}).masks(),
                 tracked=before is not None,
-                alone=before is None,
+                alone=id not in previews,
                 zoom=None if self._zoom is None else segment,
             )
-        for id in prompts:
-            policy = self._policy()
-            capacity = policy.capacity if self._capacity is None else self._capacity
-            bank = self._objects[id].bank if id in self._objects else MemoryBank(capacity)
-            self._objects[id] = TrackedObject(id, bank, policy)
         return prepared
+
+    def _begin(self, id: int) -> TrackedObject:
+        """A prompted object, with a new policy."""
+        policy = self._policy()
+        capacity = policy.capacity if self._capacity is None else self._capacity
+        bank = self._objects[id].bank if id in self._objects else MemoryBank(capacity)
+        return TrackedObject(id, bank, policy)
 
     def _preview(self, frame: EncodedFrame, objects: list[TrackedObject]) -> dict[int, MaskPrediction]:
         """The mask that each object would have without its prompt. A correction starts from it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -16,7 +17,7 @@ from masklet.model import Sam2, check_model
 from masklet.prompts import check_frame, check_id, check_ids, check_prompt
 from masklet.sessions.answer import Answer, PreparedPrompt
 from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, Script
-from masklet.sessions.feature_cache import GIB, FeatureCache
+from masklet.sessions.feature_cache import GIB, AnswerKey, FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, to_masks
 from masklet.sessions.object_state import ObjectState, SessionState, Span
@@ -27,6 +28,8 @@ from masklet.tracking.policies import Policy, find_policy
 from masklet.tracking.step import TrackedObject, track_frame
 from masklet.types import FrameFeatures, ImageCandidates, Masks, Prompt
 from masklet.zoom import Zoom, find_zoom
+
+MOST_BYTES = 2.0**62  # a larger budget is saved as this one, since JSON has no infinity
 
 
 class VideoSession:
@@ -73,7 +76,7 @@ class VideoSession:
         policy: Policy = "recency",
         cuts: bool = False,
         capacity: int | None = None,
-        budget: int = GIB,
+        budget: float = GIB,
         clip_length: int | None = None,
         features: FeatureCache | None = None,
         zoom: Zoom | bool | None = None,
@@ -82,8 +85,10 @@ class VideoSession:
         self.model = check_model(model)
         self.frames = open_frames(video)
         self._cache = features or FeatureCache()
+        self._cache.check_video(self.frames)
         self._zoom = find_zoom(zoom, default=model.config.zoom, frames=True)
         self._store = store or InMemoryStore(self.frames.size, budget, capacity)
+        self._budget = min(float(budget), MOST_BYTES)
         self._propagator = Propagator(
             model,
             self.frames,
@@ -173,7 +178,8 @@ class VideoSession:
         frame, id, size = check_frame(frame), check_id(id), self.frames.size
         event = Prompted(frame, id, check_prompt(prompt, size))
         obj = self.state.objects.get(id) or ObjectState(id, self._store.history.number + 1)
-        record = self._store.record(obj, frame)
+        # A mask replaces what is on the frame, so that nothing there is corrected.
+        record = None if prompt.mask is not None else self._store.record(obj, frame)
         reverse = obj.direction(frame)
         encoded = self._propagator.encode(frame, reverse=bool(reverse))
         tracked = self._propagator.begin(obj, frame, reverse=reverse)
@@ -228,9 +234,8 @@ class VideoSession:
             NoSuchFrame: The video has no such frame.
         """
         frame, prompt = check_frame(frame), check_prompt(prompt, self.frames.size)
-        return self._cache.answers.make_in_steps(
-            frame, prompt, self._zoom, lambda: self._as_image(frame).steps(prompt)
-        )
+        key = AnswerKey(weakref.ref(self.model), frame, prompt, self._zoom)
+        return self._cache.answers.make_in_steps(key, lambda: self._as_image(frame).steps(prompt))
 
     def propagate(
         self,
@@ -427,6 +432,7 @@ class VideoSession:
             intensity_range=self.frames.intensity_range,
             length=len(self.frames),
             zoom=saved_zoom(self._zoom),
+            budget=self._budget,
         ).write(path)
 
     @classmethod
@@ -462,6 +468,7 @@ class VideoSession:
             policy=saved.policy_or(policy),
             cuts=saved.cuts,
             capacity=saved.capacity,
+            budget=GIB if saved.budget is None else saved.budget,
             clip_length=saved.clip_length,
             features=features,
             zoom=saved.chosen_zoom,
@@ -480,8 +487,8 @@ class VideoSession:
         def segment() -> ImageCandidates:
             return self._as_image(frame).segment(prompt, hint=hint)
 
-        cached = self._cache.answers
-        answer = segment() if hint is not None else cached.get(frame, prompt, self._zoom, segment)
+        key = AnswerKey(weakref.ref(self.model), frame, prompt, self._zoom)
+        answer = segment() if hint is not None else self._cache.answers.get(key, segment)
         return replace(answer, image=partial(self.frames.__getitem__, frame))
 
     def _as_image(self, frame: int) -> ImageSession:

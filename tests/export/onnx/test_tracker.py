@@ -130,10 +130,15 @@ def test_an_image_is_answered_alike(network: Sam2, fp32: Network, frames: np.nda
     click = Prompt(positive=[(60, 40)])
     more = click | Prompt(negative=[(20, 20)])
     first, expected = mine.segment(click), theirs.segment(click)
+    one, drawn = np.full(1, 0.1, dtype=np.float32), {1: blob(SIZE)}
     answers = [
         (first, expected),
         (mine.segment(more, hint=first.select(1)), theirs.segment(more, hint=expected.select(1))),
         (mine.segment(more, hint=first.as_masks()), theirs.segment(more, hint=expected.as_masks())),
+        (
+            mine.segment(more, hint=Masks(0, (1,), one[:, None, None], SIZE, one, one, exact=drawn)),
+            theirs.segment(more, hint=masklet.Masks.from_arrays(0, drawn, SIZE)),
+        ),
         (mine.segment(Prompt(mask=blob(SIZE))), theirs.segment(Prompt(mask=blob(SIZE)))),
         (
             mine.segment(Prompt(box=(5, 5, 120, 90)), hint=first, candidates=3),
