@@ -22,14 +22,12 @@ from masklet.sessions.image import ImageSession
 from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, to_masks
 from masklet.sessions.object_state import ObjectState, SessionState, Span
 from masklet.sessions.propagation import Propagator
-from masklet.sessions.saved import SavedSession, locate_video, saved_zoom
+from masklet.sessions.saved import MOST_BYTES, SavedSession, locate_video, saved_zoom
 from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.policies import Policy, find_policy
 from masklet.tracking.step import TrackedObject, track_frame
 from masklet.types import FrameFeatures, ImageCandidates, Masks, Prompt
 from masklet.zoom import Zoom, find_zoom
-
-MOST_BYTES = 2.0**62  # a larger budget is saved as this one, since JSON has no infinity
 
 
 class VideoSession:
@@ -88,7 +86,7 @@ class VideoSession:
         self._cache.check_video(self.frames)
         self._zoom = find_zoom(zoom, default=model.config.zoom, frames=True)
         self._store = store or InMemoryStore(self.frames.size, budget, capacity)
-        self._budget = min(float(budget), MOST_BYTES)
+        self._budget = float(budget)
         self._propagator = Propagator(
             model,
             self.frames,
@@ -432,7 +430,7 @@ class VideoSession:
             intensity_range=self.frames.intensity_range,
             length=len(self.frames),
             zoom=saved_zoom(self._zoom),
-            budget=self._budget,
+            budget=min(self._budget, MOST_BYTES),
         ).write(path)
 
     @classmethod
