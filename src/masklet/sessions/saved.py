@@ -20,7 +20,7 @@ from masklet.tracking.policies import Policy
 from masklet.zoom import ON_FRAMES, Zoom
 
 FORMAT = 1
-MOST_BYTES = 2.0**62  # a larger budget is saved as this one, since JSON has no infinity
+UNBOUNDED = 2.0**62  # a larger budget is saved as this one, since JSON has no infinity
 # Fields of later versions of this format
 LATER = frozenset(("budget", "channel", "intensity_range", "length", "zoom"))
 

@@ -22,7 +22,7 @@ from masklet.sessions.image import ImageSession
 from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, to_masks
 from masklet.sessions.object_state import ObjectState, SessionState, Span
 from masklet.sessions.propagation import Propagator
-from masklet.sessions.saved import MOST_BYTES, SavedSession, locate_video, saved_zoom
+from masklet.sessions.saved import UNBOUNDED, SavedSession, locate_video, saved_zoom
 from masklet.sessions.scene_cuts import Scenes
 from masklet.tracking.policies import Policy, find_policy
 from masklet.tracking.step import TrackedObject, track_frame
@@ -430,7 +430,7 @@ class VideoSession:
             intensity_range=self.frames.intensity_range,
             length=len(self.frames),
             zoom=saved_zoom(self._zoom),
-            budget=min(self._budget, MOST_BYTES),
+            budget=min(self._budget, UNBOUNDED),
         ).write(path)
 
     @classmethod
