@@ -131,3 +131,32 @@ def test_undoing_and_removing_while_tracking(fake: Fake, frames: np.ndarray) -> 
         assert next(masks).ids == ()
         again = VideoSession(fake, frames).replay(session.script)
         assert again.ids == () and again.script == session.script
+
+
+def test_the_banks_are_those_of_the_session_as_it_is(network: Sam2, frames: np.ndarray) -> None:
+    """They were missing after a clearing, and after an undo they were those of what was undone."""
+    session = VideoSession(network, frames)
+    session.prompt(0, 1, click())
+    session.prompt(3, 1, FAR)
+
+    def check() -> None:
+        again = VideoSession(network, frames).replay(session.script)
+        banks, expected = (
+            {id: (list(obj.bank.prompted), list(obj.bank.tracked)) for id, obj in one.tracked.items()}
+            for one in (session, again)
+        )
+        assert banks == expected and tuple(banks) == session.ids
+
+    propagate(session)
+    check()
+    assert list(session.tracked[1].bank.prompted) == [0, 3]
+    session.clear(3, 1)
+    check()
+    assert list(session.tracked[1].bank.prompted) == [0]
+    session.prompt(4, 1, FAR)
+    session.prompt(4, 2, click())
+    propagate(session)
+    check()
+    for _ in range(3):
+        session.undo()
+        check()

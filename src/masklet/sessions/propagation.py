@@ -58,8 +58,9 @@ class Propagator:
 
     @property
     def tracked(self) -> Mapping[int, TrackedObject]:
-        """The memory banks and policies that are loaded, by object id."""
-        return {id: tracked for id, (_, tracked) in self._tracked.items()}
+        """The memory bank and policy of each object, by id. Those that are not loaded are loaded."""
+        objects = self.store.history.state.objects.values()
+        return {obj.id: self.load(obj, obj, obj.position[0] if obj.position else 0) for obj in objects}
 
     def _read(self, frame: int) -> np.ndarray:
         return self.frames[frame] if self.scenes is None else self.scenes.read(frame)

@@ -127,7 +127,7 @@ class VideoSession:
 
     @property
     def tracked(self) -> Mapping[int, TrackedObject]:
-        """The loaded memory banks and policies, by object id. Do not change them."""
+        """The memory bank and policy of each object, by id, as of its last tracking. Do not change them."""
         return self._propagator.tracked
 
     def features(self, frame: int) -> FrameFeatures:
