@@ -3,7 +3,7 @@
     python -m benchmarks.policies
 
 Times are processor times of one thread, so that other work on the machine does not count. How often
-`sam2long` branches depends on the weights; the last column is the number of paths.
+`sam2long` branches depends on the weights; the last column is the number of hypotheses.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from masklet.synthetic.suites import cuts
 from masklet.tracking.bank import MemoryBank
 from masklet.tracking.multi_hypothesis import Offer, track_objects
 from masklet.tracking.policies import POLICIES, find_policy
-from masklet.tracking.policies.sam2long import PATHS, Sam2Long
+from masklet.tracking.policies.sam2long import HYPOTHESES, Sam2Long
 from masklet.tracking.step import EncodedFrame, EncodedPrompt, TrackedObject
 from masklet.transforms import frame_to_square
 from masklet.types import tight_boxes
@@ -29,10 +29,10 @@ WARM_UP = 17  # frames until the memory is full
 
 
 class AlwaysBranching(Sam2Long):
-    """A policy whose paths branch on every frame, which is its highest cost."""
+    """A policy whose hypotheses branch on every frame, which is its highest cost."""
 
-    def select_paths(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
-        return [(path % len(offers), path, float(path)) for path in range(PATHS)]
+    def select_hypotheses(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
+        return [(number % len(offers), number, float(number)) for number in range(HYPOTHESES)]
 
 
 def main() -> None:
@@ -57,14 +57,14 @@ def main() -> None:
             track_objects(model, EncodedFrame(features[0], 0), objects, prompts)
             seconds, batches = [], []
             for frame in range(1, len(features)):
-                paths = [getattr(obj.policy, "paths", ()) for obj in objects]
-                batches.append(sum(len(dict.fromkeys(some)) or 1 for some in paths))
+                hypotheses = [getattr(obj.policy, "hypotheses", ()) for obj in objects]
+                batches.append(sum(len(dict.fromkeys(some)) or 1 for some in hypotheses))
                 started = time.process_time()
                 track_objects(model, EncodedFrame(features[frame], frame), objects)
                 seconds.append(time.process_time() - started)
             milliseconds = 1000 * float(np.median(seconds[WARM_UP:]))
-            paths = np.mean(batches[WARM_UP:])
-            print(f"{count} objects, {name}: {milliseconds:.1f} ms a frame, {paths:.1f} paths")
+            several = np.mean(batches[WARM_UP:])
+            print(f"{count} objects, {name}: {milliseconds:.1f} ms a frame, {several:.1f} hypotheses")
 
 
 if __name__ == "__main__":

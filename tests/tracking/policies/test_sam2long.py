@@ -1,4 +1,4 @@
-"""Three paths that share what they have in common, against three that are followed apart to the end."""
+"""Three hypotheses that share what they have in common, against three that are followed apart to the end."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ few = settings(max_examples=8, phases=[Phase.generate])
 class ScriptedFake(Fake):
     """A network whose offers are made up from the frame and from what is remembered.
 
-    A pointer's first value says which answer it is of; that is what a path is told apart by.
+    A pointer's first value says which answer it is of; that is what a hypothesis is told apart by.
     """
 
     def __init__(self, seed: int, doubt: float) -> None:
@@ -66,14 +66,15 @@ def offered(seed: int, doubt: float, frame: int, context: int) -> tuple[list[flo
 
 
 def apart(seed: int, doubt: float, length: int) -> dict[int, int]:
-    """Three whole paths, by the description; the pointer of the answer on each frame, read off at the end."""
-    paths: list[tuple[list[tuple[int, float, float]], float]] = []  # ((pointer, iou, score) by frame, total)
+    """Three whole hypotheses, by the description; the pointers of the answers, read off at the end."""
+    # ((pointer, iou, score) by frame, total)
+    hypotheses: list[tuple[list[tuple[int, float, float]], float]] = []
     ious, score, pointers = offered(seed, doubt, 1, seen([0]))
     first = int(np.argmax(ious))
-    paths = [([(0, 1.0, 10.0), (pointers[first], ious[first], score)], 0.0)] * 3
+    hypotheses = [([(0, 1.0, 10.0), (pointers[first], ious[first], score)], 0.0)] * 3
     for frame in range(2, length):
         options = []
-        for number, (past, total) in enumerate(paths):
+        for number, (past, total) in enumerate(hypotheses):
             kept: list[int] = []
             good = 0
             for at in range(frame - 1, 0, -1):
@@ -97,8 +98,8 @@ def apart(seed: int, doubt: float, length: int) -> dict[int, int]:
             for number in range(3):
                 if len(chosen) < 3 and number not in [option[0] for option in chosen]:
                     chosen.append(next(option for option in ranked if option[0] == number))
-        paths = [([*paths[n][0], (pointer, iou, s)], total) for n, total, iou, s, pointer in chosen]
-    best = max(paths, key=lambda path: path[1])
+        hypotheses = [([*hypotheses[n][0], (pointer, iou, s)], total) for n, total, iou, s, pointer in chosen]
+    best = max(hypotheses, key=lambda one: one[1])
     return {frame: pointer for frame, (pointer, _, _) in enumerate(best[0]) if frame}
 
 
@@ -120,7 +121,7 @@ def together(network: ScriptedFake, length: int, capacity: int | None = None) ->
 
 @few
 @given(st.integers(0, 10**6), st.sampled_from([0.0, 0.3, 1.0]), st.integers(2, 40))
-def test_paths_that_share_are_paths_apart(seed: int, doubt: float, length: int) -> None:
+def test_hypotheses_that_share_are_hypotheses_apart(seed: int, doubt: float, length: int) -> None:
     assert together(ScriptedFake(seed, doubt), length) == apart(seed, doubt, length)
 
 
@@ -134,7 +135,7 @@ def test_in_a_stream_its_memory_is_as_good_and_its_past_is_bounded(seed: int) ->
     assert bounded[59] == endless[59]
 
 
-def test_paths_that_are_one_are_looked_at_once() -> None:
+def test_equal_hypotheses_are_computed_once() -> None:
     network = ScriptedFake(5, 0.0)
     together(network, 20)
     assert set(network.batches) == {1}
@@ -153,7 +154,7 @@ def test_many_objects_branch_in_batches() -> None:
     assert all(weights[0] == pytest.approx(1.05) for weights in network.weighed)
 
 
-def test_paths_are_decoded_with_the_threshold_of_their_policy() -> None:
+def test_hypotheses_are_decoded_with_the_threshold_of_their_policy() -> None:
     class Lenient(Sam2Long):
         present = -1.0
 

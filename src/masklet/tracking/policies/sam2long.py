@@ -1,28 +1,43 @@
-"""SAM2Long (arXiv 2410.16268): track an object along three paths, and select one later."""
+"""SAM2Long (arXiv 2410.16268): track an object by three hypotheses, and select one later."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from masklet.tracking.bank import POINTERS, MemoryBank
-from masklet.tracking.multi_hypothesis import MultiHypothesisPolicy, Offer, Path
+from masklet.tracking.multi_hypothesis import Hypothesis, MultiHypothesisPolicy, Offer
 from masklet.tracking.policies.gated import latest, select_by_rank
 from masklet.types import Candidates, Memory, MemorySelection
 
-PATHS = 3
+HYPOTHESES = 3  # maximum number of different ones
 GOOD_IOU, GOOD_SCORE = 0.1, 0.0
 SURE_SCORE = 2.0  # object score of a surely present object; its negative: surely absent
 PROMPTED = 10.0  # object score of prompted frames
 WEIGHTS = (0.95, 1.05)  # weights of the memories with the lowest and the highest object score
 
 
-class Sam2Long(MultiHypothesisPolicy):
-    """Three paths, each with its own memory. The best has the largest sum of log IoU.
+class Option(NamedTuple):
+    """A hypothesis, by its number, and a candidate with which it may continue.
 
-    After the first tracked frame the paths are equal. They separate when it is uncertain whether the object
-    is in the frame.
+    Attributes:
+        total: The score of the hypothesis if it does.
+    """
+
+    hypothesis: int
+    candidate: int
+    total: float
+    iou: float
+    is_present: bool
+
+
+class Sam2Long(MultiHypothesisPolicy):
+    """Three hypotheses, each with its own memory. The best has the largest sum of log IoU.
+
+    After the first tracked frame they are equal. They separate when it is uncertain whether the object is in
+    the frame.
     """
 
     reads = True
@@ -32,7 +47,7 @@ class Sam2Long(MultiHypothesisPolicy):
     def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
         self.keep(bank, memory)
         if not memory.prompted:
-            self.paths = [Path(bank.copy(), 0.0, {})] * PATHS
+            self.hypotheses = [Hypothesis(bank.copy(), 0.0, {})] * HYPOTHESES
 
     def keep(self, bank: MemoryBank, memory: Memory) -> None:
         bank.keep(memory, spare=is_good_memory)
@@ -49,24 +64,24 @@ class Sam2Long(MultiHypothesisPolicy):
         prompted = [PROMPTED] * (len(selection.pointers) - len(tracked))
         return replace(selection, weights=(*weights(scores), *weights([*prompted, *tracked])))
 
-    def select_paths(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
+    def select_hypotheses(self, offers: Sequence[Offer]) -> list[tuple[int, int, float]]:
         options = [
-            (path, choice, self.paths[path].total + math.log(iou + 1e-5), iou, offer.score > 0)
-            for path, offer in enumerate(offers)
-            for choice, iou in enumerate(offer.iou)
+            Option(number, candidate, before.total + math.log(iou + 1e-5), iou, offer.score > 0)
+            for number, (before, offer) in enumerate(zip(self.hypotheses, offers, strict=True))
+            for candidate, iou in enumerate(offer.iou)
         ]
-        options.sort(key=lambda option: -option[2])
+        options.sort(key=lambda option: -option.total)
         if max(abs(offer.score) for offer in offers) > SURE_SCORE:
-            chosen = options[:PATHS]
+            chosen = options[:HYPOTHESES]
         else:
-            different: dict[tuple[float, bool], tuple[int, int, float, float, bool]] = {}
+            different: dict[tuple[float, bool], Option] = {}
             for option in options:
-                different.setdefault((round(option[3], 2), option[4]), option)
-            chosen = list(different.values())[:PATHS]
-            for path in range(len(offers)):
-                if len(chosen) < PATHS and all(option[0] != path for option in chosen):
-                    chosen.append(next(option for option in options if option[0] == path))
-        return [(path, choice, total) for path, choice, total, _, _ in chosen]
+                different.setdefault((round(option.iou, 2), option.is_present), option)
+            chosen = list(different.values())[:HYPOTHESES]
+            for number in range(len(offers)):
+                if len(chosen) < HYPOTHESES and all(option.hypothesis != number for option in chosen):
+                    chosen.append(next(option for option in options if option.hypothesis == number))
+        return [(option.hypothesis, option.candidate, option.total) for option in chosen]
 
 
 def is_good_memory(memory: Memory) -> bool:
@@ -79,5 +94,5 @@ def weights(scores: Sequence[float]) -> list[float]:
         return [1.0] * len(scores)
     low, high = WEIGHTS
     ranked = sorted(range(len(scores)), key=scores.__getitem__)
-    step = (high - low) / (len(scores) - 1)
-    return [low + step * ranked.index(index) for index in range(len(scores))]
+    gap = (high - low) / (len(scores) - 1)
+    return [low + gap * ranked.index(index) for index in range(len(scores))]
