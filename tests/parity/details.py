@@ -83,8 +83,8 @@ def _pointers_ahead(
     self: Recency, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int
 ) -> MemorySelection:
     selection = _recall(self, bank, frame, reverse=reverse, clip_length=clip_length)
-    step = -1 if reverse else 1
-    ages = {at: (frame - at) * step for at in bank.prompted}
+    direction = -1 if reverse else 1
+    ages = {at: (frame - at) * direction for at in bank.prompted}
     ahead = tuple((ages[at], memory.pointer) for at, memory in bank.prompted.items() if ages[at] < 0)
     return replace(selection, pointers=selection.pointers + ahead)
 
@@ -93,8 +93,8 @@ def _no_maps_ahead(
     self: Recency, bank: MemoryBank, frame: int, *, reverse: bool, **told: Any
 ) -> MemorySelection:
     selection = _recall(self, bank, frame, reverse=reverse, **told)
-    step = -1 if reverse else 1
-    behind = tuple(pair for pair in selection.spatial if (frame - pair[1].frame) * step >= 0)
+    direction = -1 if reverse else 1
+    behind = tuple(pair for pair in selection.spatial if (frame - pair[1].frame) * direction >= 0)
     return replace(selection, spatial=behind)
 
 

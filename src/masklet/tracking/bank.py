@@ -103,8 +103,8 @@ class MemoryBank:
         """
         if not self.tracked:
             return
-        end, step = (max(self.tracked) + 1, 1) if reverse else (min(self.tracked) - 1, -1)
-        for at in range(frame + step, end, step):
+        end, backward = (max(self.tracked) + 1, 1) if reverse else (min(self.tracked) - 1, -1)
+        for at in range(frame + backward, end, backward):
             memory = self.tracked.get(at)
             if memory is not None:
                 yield memory

@@ -14,7 +14,7 @@ from masklet.tracking.policies.dam4sam import Dam4Sam
 from masklet.tracking.policies.gated import Gated
 from masklet.tracking.policies.recency import MemoryPolicy, Recency
 from masklet.tracking.policies.sam2long import weights
-from masklet.tracking.policies.samurai import Motion, Samurai
+from masklet.tracking.policies.samurai import KalmanBox, Samurai
 
 from .seen import CLIPS, STEADY_CLIPS, Seen, SelectedFrames, mirrored, track_clip
 
@@ -105,7 +105,7 @@ def test_samurai(clip: list[Seen], prompts: tuple[int, ...]) -> None:
         if not seen.area(chosen[now]):
             steady = 0
         elif filter_ is None or steady == 0:
-            filter_, steady = Motion.at(box), 1
+            filter_, steady = KalmanBox.at(box), 1
         elif iou > 0.3:
             filter_, steady = filter_.update(box), steady + 1
         else:
@@ -209,7 +209,7 @@ def test_weights_rise_with_the_score(scores: list[float]) -> None:
 
 
 def test_a_steady_box_is_expected_where_it_goes() -> None:
-    motion = Motion.at((0, 0, 10, 20))
+    motion = KalmanBox.at((0, 0, 10, 20))
     for frame in range(1, 40):
         motion = motion.predict().update((2 * frame, frame, 10 + 2 * frame, 20 + frame))
     assert motion.predict().box == pytest.approx((80, 40, 90, 60), abs=0.3)
@@ -217,7 +217,7 @@ def test_a_steady_box_is_expected_where_it_goes() -> None:
 
 def test_the_filter_is_the_textbook_one() -> None:
     """Against the same update written with an inverse, in the form that keeps the covariance symmetric."""
-    motion = Motion.at((3, 4, 13, 24)).predict()
+    motion = KalmanBox.at((3, 4, 13, 24)).predict()
     seen, h = np.array([9.0, 15.0, 0.6, 20.0]), motion.mean[3]
     noise = np.diag([h / 20, h / 20, 1e-2, h / 20]) ** 2
     look, p = np.eye(4, 8), motion.covariance

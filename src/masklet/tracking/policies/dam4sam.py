@@ -30,7 +30,7 @@ class Dam4Sam(Recency):
     Anchors have no age, like prompted frames.
     """
 
-    capacity = 41  # enough for six recent frames, whether frames are hidden or anchors
+    capacity = 41  # six recent frames reach back at most 26 visible ones, and three anchors among them
     reads = True
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class Dam4Sam(Recency):
         direction = -1 if reverse else 1
         fixed = select_anchors(bank, frame, direction)
         fixed_frames = {memory.frame for memory in fixed}
-        recent = self._recent(bank, frame, fixed_frames, WINDOW + 1 - len(fixed), direction)
+        recent = self._recent(bank, frame, fixed_frames, direction)
         before = [(age, bank.tracked.get(frame - age * direction)) for age in range(1, POINTERS)]
         tracked = [
             (age, memory)
@@ -77,17 +77,17 @@ class Dam4Sam(Recency):
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self._areas = dict(zip(state["frames"].tolist(), state["areas"].tolist(), strict=True))
 
-    def _recent(self, bank: MemoryBank, frame: int, fixed: set[int], slots: int, step: int) -> list[Memory]:
+    def _recent(self, bank: MemoryBank, frame: int, fixed: set[int], direction: int) -> list[Memory]:
         """The previous frame and every fifth, newest first; older ones replace frames without the object."""
         recent: list[Memory] = []
-        target = frame - step
-        for memory in bank.behind(frame, reverse=step < 0):
-            if len(recent) == slots:
+        target = frame - direction
+        for memory in bank.behind(frame, reverse=direction < 0):
+            if len(recent) + len(fixed) > WINDOW:
                 break
-            is_reached = (target - memory.frame) * step >= 0
+            is_reached = (target - memory.frame) * direction >= 0
             if is_reached and memory.frame not in fixed and self._is_visible(memory):
                 recent.append(memory)
-                target = _multiple_before(target, step)
+                target = _multiple_before(target, direction)
         return recent
 
     def _is_visible(self, memory: Memory) -> bool:
@@ -108,17 +108,17 @@ class Dam4Sam(Recency):
         return not before or low <= area / median(before) <= high
 
 
-def select_anchors(bank: MemoryBank, frame: int, step: int) -> list[Memory]:
+def select_anchors(bank: MemoryBank, frame: int, direction: int) -> list[Memory]:
     """The first prompted frame, and the nearest other prompted frames and earlier anchors."""
     first, *others = bank.prompted.values() or [None]
-    behind = [anchor for anchor in bank.anchors.values() if (frame - anchor.frame) * step > 0]
+    behind = [anchor for anchor in bank.anchors.values() if (frame - anchor.frame) * direction > 0]
     near = sorted([*others, *behind], key=lambda memory: abs(frame - memory.frame))[:ANCHORS]
     return near if first is None else [first, *near]
 
 
-def _multiple_before(frame: int, step: int) -> int:
+def _multiple_before(frame: int, direction: int) -> int:
     """The nearest earlier frame, in tracking order, whose number is a multiple of the stride."""
-    return (frame - 1) // STRIDE * STRIDE if step > 0 else -(-(frame + 1) // STRIDE) * STRIDE
+    return (frame - 1) // STRIDE * STRIDE if direction > 0 else -(-(frame + 1) // STRIDE) * STRIDE
 
 
 def has_distractor(logits: Tensor, selected: int) -> bool:

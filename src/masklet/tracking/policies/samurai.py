@@ -18,7 +18,7 @@ from masklet.types import Candidates, Memory, MemorySelection, tight_boxes
 
 STEADY = 15  # frames of steady motion after which the motion is used
 RESTART_IOU = 0.3  # predicted IoU up to which the motion is estimated anew
-GOOD_IOU, GOOD_SCORE, GOOD_MOTION = 0.5, 0.0, 0.0
+GOOD_IOU, GOOD_SCORE, GOOD_MOTION_IOU = 0.5, 0.0, 0.0
 
 POSITION = 1 / 20  # standard deviations, relative to the box's height
 VELOCITY = 1 / 160
@@ -29,16 +29,16 @@ OBSERVATION = np.eye(4, 8)  # the part of the state that is observed: the box
 
 @dataclass(frozen=True)
 class MotionChoice:
-    """The selected candidate of a frame, and its IoU with the box of the motion model.
+    """The selected candidate of a frame.
 
     Attributes:
-        motion: That IoU; None while the motion is not used yet.
+        motion_iou: Its IoU with the box that the motion predicts; None while the motion is not used yet.
     """
 
     index: int
     iou: float
     box: Box
-    motion: float | None
+    motion_iou: float | None
 
 
 class Samurai(Recency):
@@ -56,27 +56,27 @@ class Samurai(Recency):
 
     def __init__(self, share: float = 0.25) -> None:
         self._share = share
-        self._motion: Motion | None = None
+        self._kalman: KalmanBox | None = None
         self._steady = 0
-        self._motions: dict[int, float] = {}  # by frame
+        self._motion_ious: dict[int, float] = {}  # by frame
 
     def select_mask(self, candidates: Candidates) -> Tensor:
-        if not self._motion_counts:
+        if not self._uses_motion:
             return super().select_mask(candidates)
         return torch.tensor([self._choice(candidates).index], dtype=torch.int64, device=candidates.iou.device)
 
     def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
         if not memory.prompted:
             choice = self._choice(candidates)
-            if choice.motion is not None:
-                self._motions[memory.frame] = choice.motion
-            self._update_motion(choice)
+            if choice.motion_iou is not None:
+                self._motion_ious[memory.frame] = choice.motion_iou
+            self._update_kalman(choice)
         if bank.capacity is None:
             bank.keep(memory)
             return
         newest = [tracked.frame for tracked in reversed(bank.tracked.values()) if self._is_good(tracked)]
         bank.keep(memory, spare=lambda tracked: tracked.frame in newest[:WINDOW])
-        self._motions = self._motions_in(bank)
+        self._motion_ious = self._motion_ious_in(bank)
 
     def select_memories(
         self, bank: MemoryBank, frame: int, *, reverse: bool, clip_length: int | None
@@ -88,89 +88,88 @@ class Samurai(Recency):
         return make_selection(prompted, frame, good, tracked, reverse=reverse, clip_length=clip_length)
 
     def state(self, bank: MemoryBank) -> dict[str, Tensor]:
-        motions = self._motions_in(bank)
+        motion_ious = self._motion_ious_in(bank)
         state = {
             "steady": torch.tensor(self._steady, dtype=torch.int64, device="cpu"),
-            "frames": torch.tensor(list(motions), dtype=torch.int64, device="cpu"),
-            "motions": torch.tensor(list(motions.values()), dtype=torch.float64, device="cpu"),
+            "frames": torch.tensor(list(motion_ious), dtype=torch.int64, device="cpu"),
+            "motions": torch.tensor(list(motion_ious.values()), dtype=torch.float64, device="cpu"),
         }
-        if self._motion is not None:
-            state |= {name: torch.from_numpy(array) for name, array in vars(self._motion).items()}
+        if self._kalman is not None:
+            state |= {name: torch.from_numpy(array) for name, array in vars(self._kalman).items()}
         return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         self._steady = int(state["steady"])
-        self._motions = dict(zip(state["frames"].tolist(), state["motions"].tolist(), strict=True))
+        self._motion_ious = dict(zip(state["frames"].tolist(), state["motions"].tolist(), strict=True))
         if "mean" in state:
-            self._motion = Motion(state["mean"].numpy(), state["covariance"].numpy())
+            self._kalman = KalmanBox(state["mean"].numpy(), state["covariance"].numpy())
 
     @property
-    def _motion_counts(self) -> bool:
+    def _uses_motion(self) -> bool:
         """Whether the motion has been steady for enough frames."""
         return self._steady >= STEADY
 
     def _choice(self, candidates: Candidates) -> MotionChoice:
         rows = torch.cat([tight_boxes(candidates.logits[0] > 0), candidates.iou[0, :, None]], dim=1).tolist()
         boxes, ious = [(x0, y0, x1, y1) for x0, y0, x1, y1, _ in rows], [row[4] for row in rows]
-        if self._motion is None or not self._motion_counts:
+        if self._kalman is None or not self._uses_motion:
             best = ious.index(max(ious))
             return MotionChoice(best, ious[best], boxes[best], None)
-        expected = self._motion.predict().box
-        motions = [box_iou(expected, box) for box in boxes]
-        share = self._share
-        scores = [share * motion + (1 - share) * iou for motion, iou in zip(motions, ious, strict=True)]
+        expected = self._kalman.predict().box
+        motion_ious, share = [box_iou(expected, box) for box in boxes], self._share
+        scores = [share * motion + (1 - share) * iou for motion, iou in zip(motion_ious, ious, strict=True)]
         best = scores.index(max(scores))
-        return MotionChoice(best, ious[best], boxes[best], motions[best])
+        return MotionChoice(best, ious[best], boxes[best], motion_ious[best])
 
-    def _motions_in(self, bank: MemoryBank) -> dict[int, float]:
-        return {frame: motion for frame, motion in self._motions.items() if frame in bank.tracked}
+    def _motion_ious_in(self, bank: MemoryBank) -> dict[int, float]:
+        return {frame: iou for frame, iou in self._motion_ious.items() if frame in bank.tracked}
 
-    def _update_motion(self, choice: MotionChoice) -> None:
+    def _update_kalman(self, choice: MotionChoice) -> None:
         if not box_area(choice.box):  # an empty mask has no motion
             self._steady = 0
-        elif self._motion is None or self._steady == 0:
-            self._motion, self._steady = Motion.at(choice.box), 1
+        elif self._kalman is None or self._steady == 0:
+            self._kalman, self._steady = KalmanBox.at(choice.box), 1
         elif choice.iou > RESTART_IOU:
-            self._motion = self._motion.predict().update(choice.box)
+            self._kalman = self._kalman.predict().update(choice.box)
             self._steady += 1
         else:
-            self._motion, self._steady = self._motion.predict(), 0
+            self._kalman, self._steady = self._kalman.predict(), 0
 
     def _is_good(self, memory: Memory) -> bool:
-        motion = self._motions.get(memory.frame)
-        moved_well = motion is None or motion > GOOD_MOTION
+        motion_iou = self._motion_ious.get(memory.frame)
+        moved_well = motion_iou is None or motion_iou > GOOD_MOTION_IOU
         return float(memory.iou) > GOOD_IOU and float(memory.score) > GOOD_SCORE and moved_well
 
 
 @dataclass(frozen=True)
-class Motion:
+class KalmanBox:
     """The estimated state of a box: centre, aspect (width by height) and height, and their velocities."""
 
     mean: Float[np.ndarray, " 8"]
     covariance: Float[np.ndarray, "8 8"]
 
     @classmethod
-    def at(cls, box: Box) -> Motion:
+    def at(cls, box: Box) -> KalmanBox:
         """The state after the first box."""
         measured = _measure(box)
         position, velocity = 2 * POSITION * measured[3], 10 * VELOCITY * measured[3]
         deviation = [position, position, ASPECT, position, velocity, velocity, ASPECT_VELOCITY, velocity]
         return cls(np.concatenate([measured, np.zeros(4)]), np.diag(np.square(deviation)))
 
-    def predict(self) -> Motion:
+    def predict(self) -> KalmanBox:
         """The state one frame later."""
         position, velocity = POSITION * self.mean[3], VELOCITY * self.mean[3]
         deviation = [position, position, ASPECT, position, velocity, velocity, ASPECT_VELOCITY, velocity]
-        return Motion(STEP @ self.mean, STEP @ self.covariance @ STEP.T + np.diag(np.square(deviation)))
+        return KalmanBox(STEP @ self.mean, STEP @ self.covariance @ STEP.T + np.diag(np.square(deviation)))
 
-    def update(self, box: Box) -> Motion:
+    def update(self, box: Box) -> KalmanBox:
         """The state, corrected by the observed box."""
         position = POSITION * self.mean[3]
         noise = np.diag(np.square([position, position, ASPECT, position]))
         spread = OBSERVATION @ self.covariance @ OBSERVATION.T + noise
         gain = np.linalg.solve(spread, OBSERVATION @ self.covariance).T
         mean = self.mean + gain @ (_measure(box) - OBSERVATION @ self.mean)
-        return Motion(mean, self.covariance - gain @ spread @ gain.T)
+        return KalmanBox(mean, self.covariance - gain @ spread @ gain.T)
 
     @property
     def box(self) -> Box:
