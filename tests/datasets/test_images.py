@@ -32,6 +32,7 @@ from masklet.datasets import (
     read_yolo,
 )
 from masklet.errors import MediaError
+from masklet.types import Masks
 
 
 def test_sa1b(tmp_path: Path) -> None:
@@ -65,6 +66,30 @@ def test_images_with_masks_beside_them(tmp_path: Path) -> None:
     assert first.open().objects(0) == [3, 200]
     assert (only_masks(first)[0] == LEFT).all() and (only_masks(first)[1] == RIGHT).all()
     assert (only_masks(second)[0] == RIGHT).all() and (only_masks(second)[1] == LEFT).all()  # cat, dog
+
+
+@pytest.mark.parametrize(("folder", "suffix"), [("labels", ".txt"), ("masks", ".png")])
+def test_images_of_one_name_have_labels_of_their_own(tmp_path: Path, folder: str, suffix: str) -> None:
+    """Both had the labels of one, and those that masklet writes for such images were not found."""
+    places = {"1.jpg": LEFT, "1.png": RIGHT, "2.png": LEFT}
+    (tmp_path / folder).mkdir()
+    for name, mask in places.items():
+        write_image(tmp_path / "images" / name)
+        stem = "2" if name == "2.png" else name
+        if suffix == ".png":
+            Image.fromarray(mask.astype(np.uint8)).save(tmp_path / folder / f"{stem}.png")
+            continue
+        masks = Masks.from_arrays(0, {1: mask}, mask.shape)
+        (outline,) = masks.polygons()[1]
+        numbers = " ".join(f"{x / W} {y / H}" for x, y in outline[0])
+        (tmp_path / folder / f"{stem}.txt").write_text(f"0 {numbers}")
+    items = find_items(tmp_path)
+    assert [item.name.rpartition("/")[2] for item in items] == ["1.jpg", "1.png", "2"]
+    for item, mask in zip(items, places.values(), strict=True):
+        assert close(only_masks(item)[0], mask)
+    (tmp_path / folder / f"1.jpg{suffix}").rename(tmp_path / folder / f"1{suffix}")
+    with pytest.raises(MediaError, match="may belong to either"):
+        find_items(tmp_path)
 
 
 def test_find_knows_each_form(tmp_path: Path) -> None:

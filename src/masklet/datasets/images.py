@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import os
 from collections import Counter
@@ -142,10 +143,14 @@ class OutlinedImage(LabelledImage):
 
 
 def read_yolo(folder: Path) -> list[DatasetItem]:
-    """YOLO-seg: labels/**/NAME.txt for images/**/NAME.*, each line a class and an outline."""
+    """YOLO-seg: labels/**/NAME.txt for images/**/NAME.*, each line a class and an outline.
+
+    Where two images have one NAME, such as 1.jpg and 1.png, their labels are 1.jpg.txt and 1.png.txt.
+    """
     items = []
     for name, path in _find_images(folder):
         label = folder / "labels" / f"{name}.txt"
+        _check_not_shared(path, name, label.with_suffix(""), ".txt")
         if label.is_file():
             open_item = partial(_open_yolo, path, label)
             items.append(DatasetItem(f"{folder.name}/{name}", open_item, images=path, labels=label))
@@ -194,12 +199,14 @@ def read_mask_files(folder: Path) -> list[DatasetItem]:
     """images/NAME.* with masks/NAME.* or masks/NAME/*.
 
     In a mask, 0 is background and each other value an object; but 255 next to small values is undecided.
+    Where two images have one NAME, such as 1.jpg and 1.png, their masks are 1.jpg.png and 1.png.png.
     """
     items, unlabelled = [], []
     masks = _find_masks(folder / "masks")
     for name, path in _find_images(folder):
         mask, separate = masks.get(name), folder / "masks" / name
         labels = separate if separate.is_dir() else mask
+        _check_not_shared(path, name, separate, ".png")
         if labels is None:
             unlabelled.append(str(name))
             continue
@@ -239,10 +246,32 @@ def _open_masks(path: Path, labels: Path) -> LabelledFrames:
 
 
 def _find_images(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """All images below images/, with their paths there without suffix."""
+    """All images below images/, with their paths there: without suffix, unless two are then the same."""
     images = folder / "images"
-    for path in find_images(images / "**" / "*") if images.is_dir() else ():
-        yield path.relative_to(images).with_suffix(""), path
+    paths = find_images(images / "**" / "*") if images.is_dir() else []
+    names = [path.relative_to(images) for path in paths]
+    counts = Counter(name.with_suffix("") for name in names)
+    for name, path in zip(names, paths, strict=True):
+        yield name if counts[name.with_suffix("")] > 1 else name.with_suffix(""), path
+
+
+def _check_not_shared(image: Path, name: Path, labels: Path, suffix: str) -> None:
+    """Raise if two images have one file of labels: it belongs to only one of them.
+
+    Args:
+        name: The image's, as `_find_images` gives it.
+        labels: The place of its labels, without `suffix`.
+    """
+    if name.name != image.name or labels.is_dir():
+        return
+    folder = labels.with_suffix("")
+    files = folder.parent.glob(f"{glob.escape(folder.name)}.*")
+    shared = next((file for file in files if file.stem == folder.name and file.is_file()), folder)
+    if shared.exists():
+        raise MediaError(
+            f"{image} has the name of another image but for the suffix, and {shared} may belong to either. "
+            f"Rename the labels, such as {labels.name}{suffix}, or one of the images."
+        )
 
 
 def read_coco(path: Path) -> list[DatasetItem]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from masklet import checkpoint
+from masklet.checkpoint.locations import find_given
 from masklet.errors import MaskletError
 from masklet.files import remove_unfinished, sha256
 from masklet.run_folder import Manifest, Run, check_folder, read_settings_file
@@ -154,9 +155,10 @@ def _describe_run(name: str, options: TrainingOptions, recipe: Recipe | Pretrain
     """The settings that may not change within a run. A run may continue with more steps, or on another
     machine."""
     start = recipe.start
+    file = None if start is None else find_given(start)
     settings: dict[str, str | int | float | None] = {
         "recipe": name,
-        "weights": sha256(start) if start is not None and Path(start).is_file() else start,
+        "weights": start if file is None else sha256(file),
     }
     if isinstance(recipe, Recipe):
         settings |= {
