@@ -83,16 +83,16 @@ def check_attention(draw: st.DrawFn, offset: int, bits: kernels.Bits) -> None:
     # Columns of wider matrices: rows lie apart.
     q, k = (misaligned(torch.randn(rows, d + extra), offset)[:, extra:] for rows in (n, m))
     v, bias = misaligned(torch.randn(m, e + extra), offset)[:, :e], torch.randn(m)
-    turn = rotation(d, side, side) if rotated else None
-    turned_q, turned_k = q, k
-    if turn is not None:
-        turned_q = rotate(q, turn)
-        on_maps = rotate(k[: m - pointers].unflatten(0, (maps, n)), turn).flatten(0, 1)
-        turned_k = torch.cat([on_maps, k[m - pointers :]])
-    weights = (turned_q @ turned_k.T * d**-0.5 + bias).softmax(dim=1)
+    rope = rotation(d, side, side) if rotated else None
+    rotated_q, rotated_k = q, k
+    if rope is not None:
+        rotated_q = rotate(q, rope)
+        on_maps = rotate(k[: m - pointers].unflatten(0, (maps, n)), rope).flatten(0, 1)
+        rotated_k = torch.cat([on_maps, k[m - pointers :]])
+    weights = (rotated_q @ rotated_k.T * d**-0.5 + bias).softmax(dim=1)
     exact = weights @ v
-    keys = kernels.pack_rows(k, bits, turn, m - pointers)
-    mine = kernels.attend(q, keys, kernels.pack_values(v, bits), turn, bias)
+    keys = kernels.pack_rows(k, bits, rope, m - pointers)
+    mine = kernels.attend(q, keys, kernels.pack_values(v, bits), rope, bias)
     # The values of a query may cancel out; their rounding errors do not.
     spread = (weights.square() @ v.square()).sqrt()
     assert_close(mine, exact, bits, scale=2 * max(float(spread.max()), float(exact.abs().max())))

@@ -55,13 +55,13 @@ def test_small_weights_are_not_lost_beside_a_large_one(bits: kernels.Bits) -> No
 
 @pytest.mark.parametrize("bits", BITS)
 def test_keys_are_turned_by_their_places_and_pointers_are_not(bits: kernels.Bits) -> None:
-    turn, pointers = rotation(32, 4, 4), 5
+    rope, pointers = rotation(32, 4, 4), 5
     q, k, v = torch.randn(n := 16, 32), torch.randn(3 * n + pointers, 32), torch.randn(3 * n + pointers, 16)
-    maps = rotate(k[:-pointers].unflatten(0, (3, n)), turn).flatten(0, 1)
-    exact = (rotate(q, turn) @ torch.cat([maps, k[-pointers:]]).T * 32**-0.5).softmax(dim=1) @ v
+    maps = rotate(k[:-pointers].unflatten(0, (3, n)), rope).flatten(0, 1)
+    exact = (rotate(q, rope) @ torch.cat([maps, k[-pointers:]]).T * 32**-0.5).softmax(dim=1) @ v
     values = kernels.pack_values(v, bits)
-    assert error(kernels.attend(q, kernels.pack_rows(k, bits, turn, 48), values, turn), exact) < 0.02
-    assert error(kernels.attend(q, kernels.pack_rows(k, bits), values, turn), exact) > 0.2
+    assert error(kernels.attend(q, kernels.pack_rows(k, bits, rope, 48), values, rope), exact) < 0.02
+    assert error(kernels.attend(q, kernels.pack_rows(k, bits), values, rope), exact) > 0.2
 
 
 @pytest.mark.parametrize("bits", BITS)

@@ -92,10 +92,10 @@ class CompiledBackend:
         k_room, p_room = memory_room(k, p, self.network.config)
         padding = None
         if (k, p) != memory_room(0, 0, self.network.config):  # the usual full bank needs no mask
-            places = [
+            indices = [
                 torch.arange(room, dtype=torch.int64, device=tokens.device) for room in (k_room, p_room)
             ]
-            padding = torch.cat([place >= n for place, n in zip(places, (k, p), strict=True)])
+            padding = torch.cat([index >= n for index, n in zip(indices, (k, p), strict=True)])
         if weights is not None:
             weights = torch.cat([widen(weights[:, :k], 1, k_room), widen(weights[:, k:], 1, p_room)], dim=1)
         arguments = (

@@ -29,9 +29,9 @@ class ImageEncoder(nn.Module):
     def forward(
         self, image: Float[Tensor, "b 3 H W"]
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c2 h2 w2"], Float[Tensor, "b c4 h4 w4"]]:
-        return self.join_maps(self.trunk(image))
+        return self.build_pyramid(self.trunk(image))
 
-    def join_maps(
+    def build_pyramid(
         self, maps: Sequence[Float[Tensor, "_ _ _ _"]]
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c2 h2 w2"], Float[Tensor, "b c4 h4 w4"]]:
         """The feature pyramid over the trunk's four maps."""

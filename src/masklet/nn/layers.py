@@ -141,7 +141,7 @@ class Attention(nn.Module):
         return self.out(x.transpose(1, 2).flatten(-2))
 
 
-def has_no_numbers() -> bool:
+def on_meta_device() -> bool:
     """Whether modules are made on the meta device, where tensors have only shapes.
 
     There, torch would compute constants in Python and import its compiler, which takes a second.
@@ -151,7 +151,7 @@ def has_no_numbers() -> bool:
 
 def sine_map(channels: int, height: int, width: int) -> Float[Tensor, "c h w"]:
     """Fixed position encoding of a map: half the channels for y, half for x, each axis scaled to 2 pi."""
-    if has_no_numbers():
+    if on_meta_device():
         return torch.empty(channels, height, width)
     ys = torch.arange(1, height + 1, dtype=torch.float32) / (height + 1e-6) * 2 * math.pi
     xs = torch.arange(1, width + 1, dtype=torch.float32) / (width + 1e-6) * 2 * math.pi
@@ -184,7 +184,7 @@ def rotation(channels: int, height: int, width: int, stride: int = 1) -> Float[T
     Args:
         stride: Cells that represent squares of this side rotate by the centres of the squares.
     """
-    if has_no_numbers():
+    if on_meta_device():
         return torch.empty(2, height * width, channels // 2)
     speeds = 10000.0 ** -(torch.arange(0, channels, 4, dtype=torch.float32)[: channels // 4] / channels)
     xs, ys = (
@@ -196,8 +196,8 @@ def rotation(channels: int, height: int, width: int, stride: int = 1) -> Float[T
     return torch.stack([angles.cos(), angles.sin()])
 
 
-def rotate(x: Float[Tensor, "*b n c"], turn: Float[Tensor, "2 n half"]) -> Float[Tensor, "*b n c"]:
+def rotate(x: Float[Tensor, "*b n c"], rope: Float[Tensor, "2 n half"]) -> Float[Tensor, "*b n c"]:
     """Rotate neighbouring pairs of channels by the token's angles."""
-    cos, sin = turn.to(x.dtype)
+    cos, sin = rope.to(x.dtype)
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)

@@ -34,28 +34,28 @@ class MemoryTensors:
 
 
 @dataclass(frozen=True)
-class KeyPlaces:
+class KeyPositions:
     """Positions of keys: the first `count` of them are in maps, one after the other; the rest, pointers, have
     none.
 
     Attributes:
-        turn: The rotary embedding of one map.
-        weight: The number of tokens that each key in a map represents.
+        rope: The rotary embedding of one map.
+        tokens_per_key: The number of tokens that each key in a map represents.
         padding: Which keys are padding.
     """
 
-    turn: Float[Tensor, "2 n half"]
+    rope: Float[Tensor, "2 n half"]
     count: int
-    weight: int = 1
+    tokens_per_key: int = 1
     padding: Bool[Tensor, " m"] | None = None
 
     def bias(self, keys: Float[Tensor, "b m c"]) -> Float[Tensor, " m"] | None:
         """The bias added to logits: a key has the weight of all tokens that it represents, and padding
         none."""
-        if self.weight == 1 and self.padding is None:
+        if self.tokens_per_key == 1 and self.padding is None:
             return None
         bias = keys.new_zeros(keys.shape[1])
-        bias[: self.count] = math.log(self.weight)
+        bias[: self.count] = math.log(self.tokens_per_key)
         return bias if self.padding is None else bias.masked_fill(self.padding, -math.inf)
 
 
@@ -78,13 +78,13 @@ class RotaryAttention(nn.Module):
         q: Float[Tensor, "#b n c"],
         k: Float[Tensor, "b m d"],
         v: Float[Tensor, "b m d"],
-        turn: Float[Tensor, "2 n half"],
-        places: KeyPlaces,
+        rope: Float[Tensor, "2 n half"],
+        positions: KeyPositions,
     ) -> Float[Tensor, "b n c"]:
-        q, k, v = rotate(self.q(q), turn).expand(k.shape[0], -1, -1), self.k(k), self.v(v)
-        maps = k[:, : places.count].unflatten(1, (-1, places.turn.shape[1]))
-        k = torch.cat([rotate(maps, places.turn).flatten(1, 2), k[:, places.count :]], dim=1)
-        return self.out(attend(q[:, None], k[:, None], v[:, None], places.bias(k))[:, 0])
+        q, k, v = rotate(self.q(q), rope).expand(k.shape[0], -1, -1), self.k(k), self.v(v)
+        maps = k[:, : positions.count].unflatten(1, (-1, positions.rope.shape[1]))
+        k = torch.cat([rotate(maps, positions.rope).flatten(1, 2), k[:, positions.count :]], dim=1)
+        return self.out(attend(q[:, None], k[:, None], v[:, None], positions.bias(k))[:, 0])
 
 
 class MemoryAttentionLayer(nn.Module):
@@ -105,12 +105,12 @@ class MemoryAttentionLayer(nn.Module):
         x: Float[Tensor, "#b n c"],
         keys: Float[Tensor, "b m d"],
         values: Float[Tensor, "b m d"],
-        turn: Float[Tensor, "2 n half"],
-        places: KeyPlaces,
+        rope: Float[Tensor, "2 n half"],
+        positions: KeyPositions,
     ) -> Float[Tensor, "b n c"]:
         y = self.norm1(x)
-        x = x + self.self_attention(y, y, y, turn, KeyPlaces(turn, y.shape[1]))
-        x = x + self.memory_attention(self.norm2(x), keys, values, turn, places)
+        x = x + self.self_attention(y, y, y, rope, KeyPositions(rope, y.shape[1]))
+        x = x + self.memory_attention(self.norm2(x), keys, values, rope, positions)
         return x + self.linear2(F.relu(self.linear1(self.norm3(x))))
 
 
@@ -121,8 +121,8 @@ class MemoryAttention(nn.Module):
         pooled: Attend to means of 2x2 memory tokens, which the published network does not do.
     """
 
-    turn: Tensor
-    pooled_turn: Tensor
+    rope: Tensor
+    pooled_rope: Tensor
     position: Tensor
     memory_position: Tensor
 
@@ -141,8 +141,8 @@ class MemoryAttention(nn.Module):
         # Published checkpoints contain this tensor without using it; it is kept so that they load and save
         # completely.
         self.no_memory_position = nn.Parameter(torch.zeros(c))
-        self.register_buffer("turn", rotation(c, side, side), persistent=False)
-        self.register_buffer("pooled_turn", rotation(c, side // 2, side // 2, stride=2), persistent=False)
+        self.register_buffer("rope", rotation(c, side, side), persistent=False)
+        self.register_buffer("pooled_rope", rotation(c, side // 2, side // 2, stride=2), persistent=False)
         self.register_buffer("position", sine_map(c, side, side).flatten(1).T, persistent=False)
         self.register_buffer("memory_position", sine_map(d, side, side).flatten(1).T, persistent=False)
 
@@ -152,9 +152,9 @@ class MemoryAttention(nn.Module):
 
     def forward(self, coarse: Float[Tensor, "#b c h w"], memories: MemoryTensors) -> Float[Tensor, "b c h w"]:
         x = self.start(coarse)  # shared by all objects until the first layer attends to their memories
-        keys, values, places = self.keys_and_values(memories)
+        keys, values, positions = self.keys_and_values(memories)
         for layer in self.layers:
-            x = layer(x, keys, values, self.turn, places)
+            x = layer(x, keys, values, self.rope, positions)
         return self.finish(x)
 
     def start(self, coarse: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n c"]:
@@ -168,7 +168,7 @@ class MemoryAttention(nn.Module):
 
     def keys_and_values(
         self, memories: MemoryTensors
-    ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m d"], KeyPlaces]:
+    ) -> tuple[Float[Tensor, "b m d"], Float[Tensor, "b m d"], KeyPositions]:
         """Memories and pointers as keys and values (b, m, d), and the positions of the keys."""
         tokens = memories.tokens
         placed = self.memory_position + F.embedding(memories.rows, self.age)[:, :, None]  # (b, k, n, d)
@@ -182,8 +182,8 @@ class MemoryAttention(nn.Module):
         if memories.weights is not None:
             keys = keys * spread(memories.weights, k, n, parts)[..., None]
         hidden = None if memories.padding is None else spread(memories.padding, k, n, parts)
-        turn, weight = (self.pooled_turn, 4) if self.pooled else (self.turn, 1)
-        return keys, values, KeyPlaces(turn, k * n, weight, hidden)
+        rope, tokens_per_key = (self.pooled_rope, 4) if self.pooled else (self.rope, 1)
+        return keys, values, KeyPositions(rope, k * n, tokens_per_key, hidden)
 
     def _encode_ages(
         self, ages: Float[Tensor, "b p"], cut: Float[Tensor, "b p parts d"]

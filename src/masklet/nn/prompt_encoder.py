@@ -12,13 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from masklet.config import Sam2Config
-from masklet.nn.layers import LayerNorm2d, WeightCache, has_no_numbers
+from masklet.nn.layers import LayerNorm2d, WeightCache, on_meta_device
 from masklet.prompts import PADDING
 
 
 def cell_centres(side: int) -> Float[Tensor, "n 2"]:
     """The centre (x, y) of each cell of a map, row by row, in the unit square."""
-    if has_no_numbers():
+    if on_meta_device():
         return torch.empty(side * side, 2)
     centres = (torch.arange(side, dtype=torch.float32) + 0.5) / side
     return torch.stack([centres.repeat(side), centres.repeat_interleave(side)], dim=-1)

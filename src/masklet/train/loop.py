@@ -119,7 +119,8 @@ def train(
     if state.step == 0:
         yield from _validate(state, out, accelerator)
     while (current := state.recipe.stage_at(state.step)) is not None:
-        for row in _StageLoop(state, current[0], accelerator, out, workers).steps():
+        stage, _ = current
+        for row in _StageLoop(state, stage, accelerator, out, workers).steps():
             yield row
             ends = state.step == state.recipe.steps
             validation = state.recipe.validation
@@ -178,8 +179,9 @@ class _StageLoop:
         state, accelerator = self.state, self.accelerator
         current = state.recipe.stage_at(state.step)
         assert current is not None
+        _, learning_rate = current
         for group in state.optimizer.param_groups:
-            group["lr"] = current[1] * group["lr_scale"]
+            group["lr"] = learning_rate * group["lr_scale"]
         losses = []
         for planned in batches:
             # Gradients are exchanged between processes once, with the last batch.
@@ -193,7 +195,7 @@ class _StageLoop:
         self._apply_gradient(norm, loss, [origin for planned in batches for origin in planned.origins])
         return {
             "step": state.step,
-            "rate": current[1],
+            "rate": learning_rate,
             "frames": batches[0].batch.images.shape[1],
             "objects": sum(len(planned.batch) for planned in batches),
             "loss": loss,

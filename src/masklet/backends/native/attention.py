@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from masklet.backends.native.encoders import NativeLinear
 from masklet.backends.native.kernels import Bits, PackedValues, attend, pack_rows, pack_values
-from masklet.nn.memory_attention import KeyPlaces, MemoryAttention, MemoryAttentionLayer, MemoryTensors
+from masklet.nn.memory_attention import KeyPositions, MemoryAttention, MemoryAttentionLayer, MemoryTensors
 
 
 class NativeAttentionLayer:
@@ -35,20 +35,20 @@ class NativeAttentionLayer:
         x: Float[Tensor, "#b n c"],
         keys: Float[Tensor, "b m d"],
         values: list[PackedValues],
-        turn: Float[Tensor, "2 n half"],
-        places: KeyPlaces,
+        rope: Float[Tensor, "2 n half"],
+        positions: KeyPositions,
     ) -> Float[Tensor, "b n c"]:
-        x = self.out(self.attend_to_self(x, turn), residual=x)
-        memory = self.attend_to_memory(x, keys, values, turn, places)
+        x = self.out(self.attend_to_self(x, rope), residual=x)
+        memory = self.attend_to_memory(x, keys, values, rope, positions)
         x = self.value(memory, residual=x.expand(len(keys), -1, -1))
         return self.mlp(x, residual=x)
 
     def attend_to_self(
-        self, x: Float[Tensor, "b n c"], turn: Float[Tensor, "2 n half"]
+        self, x: Float[Tensor, "b n c"], rope: Float[Tensor, "2 n half"]
     ) -> Float[Tensor, "b n c"]:
         bits, rows = self.attention_bits, []
         for q, k, v in (projected.chunk(3, dim=-1) for projected in self.project(x)):
-            rows.append(attend(q, pack_rows(k, bits, turn, len(k)), pack_values(v, bits), turn))
+            rows.append(attend(q, pack_rows(k, bits, rope, len(k)), pack_values(v, bits), rope))
         return torch.stack(rows)
 
     def attend_to_memory(
@@ -56,14 +56,14 @@ class NativeAttentionLayer:
         x: Float[Tensor, "#b n c"],
         keys: Float[Tensor, "b m d"],
         values: list[PackedValues],
-        turn: Float[Tensor, "2 n half"],
-        places: KeyPlaces,
+        rope: Float[Tensor, "2 n half"],
+        positions: KeyPositions,
     ) -> Float[Tensor, "b n d"]:
-        bias, rows = places.bias(keys), []
+        bias, rows = positions.bias(keys), []
         queries = self.query(x).expand(len(keys), -1, -1)
         for q, tokens, v in zip(queries, keys, values, strict=True):
-            k = pack_rows(self.key(tokens), self.attention_bits, places.turn, places.count)
-            rows.append(attend(q, k, v, turn, bias))
+            k = pack_rows(self.key(tokens), self.attention_bits, positions.rope, positions.count)
+            rows.append(attend(q, k, v, rope, bias))
         return torch.stack(rows)
 
 
@@ -100,8 +100,8 @@ class NativeMemoryAttention:
         self, coarse: Float[Tensor, "#b c h w"], memories: MemoryTensors
     ) -> Float[Tensor, "b c h w"]:
         x = self.attention.start(coarse)
-        keys, values, places = self.attention.keys_and_values(memories)
+        keys, values, positions = self.attention.keys_and_values(memories)
         packed = [pack_values(tokens, self.attention_bits) for tokens in values]
         for layer in self.layers:
-            x = layer(x, keys, packed, self.attention.turn, places)
+            x = layer(x, keys, packed, self.attention.rope, positions)
         return self.attention.finish(x)

@@ -152,7 +152,7 @@ class NativeImageEncoder:
     def __call__(self, image: Float[Tensor, "b 3 H W"]) -> tuple[Tensor, Tensor, Tensor]:
         patch = self.trunk.patch
         x = F.conv2d(image, self.patch_weight, patch.bias, stride=4, padding=3)
-        return self.encoder.join_maps(self.trunk.run_blocks(x, self.blocks))
+        return self.encoder.build_pyramid(self.trunk.run_blocks(x, self.blocks))
 
 
 class LiteStem:
