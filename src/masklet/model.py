@@ -32,7 +32,7 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 STABLE_MARGIN, STABLE_RATIO = 0.05, 0.98
 HELD_LOGIT = 2.0  # minimum logit at a held click
 HELD_REACH = 1 / 20  # standard deviation of a held click's effect, as a part of the image's side
-HELD_ROUNDS = 3  # nearby clicks of both kinds are applied alternately
+HELD_ROUNDS = 3  # all clicks are applied in each round; nearby ones of both kinds undo a part of one another
 
 
 def in_own_precision(verb: Verb) -> Verb:

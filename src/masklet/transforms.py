@@ -36,10 +36,11 @@ def still_to_square(
 
 
 def normalize(images: Real[Tensor, "*n S S 3"]) -> Float[Tensor, "n 3 S S"]:
-    """Normalise images with values from 0 to 255 for the network, one at a time."""
+    """Normalise images with values from 0 to 255 for the network, by the mean and deviation of ImageNet."""
     mean, std = (tensor_on(images.device, values, torch.float32) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    planes = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2).contiguous()  # 3 times as fast
-    return (planes.float() / 255).sub_(mean[:, None, None]).div_(std[:, None, None])
+    planes = images.reshape(-1, *images.shape[-3:]).permute(0, 3, 1, 2)
+    # Contiguous bytes first: on the permuted view, the arithmetic takes twice as long.
+    return (planes.contiguous().float() / 255).sub_(mean[:, None, None]).div_(std[:, None, None])
 
 
 def mask_to_square(mask: np.ndarray, side: int) -> Float[Tensor, "1 S S"]:

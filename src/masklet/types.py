@@ -86,7 +86,7 @@ class MaskPrediction(ObjectBatch):
     """One mask for each object of a batch.
 
     Attributes:
-        logits: Low-res logits, float32 (b, h, w) at stride 4. Above 0 is the object.
+        logits: Low-res logits, float32 (b, h, w) at stride 4 of the model's square. Above 0 is the object.
         iou: (b,) predicted quality, 0 to 1.
         pointer: (b, c) object pointers.
         score: (b,) object scores, as logits. Above 0 the object is in the frame.
@@ -133,7 +133,7 @@ class Candidates(ObjectBatch):
     """The masks that the decoder offers for each object: three, or one.
 
     Attributes:
-        logits: Low-res logits, float32 (b, m, h, w) at stride 4. Above 0 is the object.
+        logits: Low-res logits, float32 (b, m, h, w) at stride 4 of the model's square. Above 0 is the object.
         iou: (b, m) predicted quality, 0 to 1.
         pointer: (b, m, c) object pointers.
         score: (b,) object scores, as logits. Above 0 the object is in the frame.

@@ -19,7 +19,7 @@ HEADS = 8
 MASKS = 4  # one for an unambiguous prompt, then three candidates
 
 
-AttentionFunction = Callable[[Attention, Tensor, Tensor, Tensor], Tensor]  # width of queries, keys and values
+AttentionFunction = Callable[[Attention, Tensor, Tensor, Tensor], Tensor]  # layer, queries, keys, values
 
 
 def attend_as_published(

@@ -115,6 +115,9 @@ class ObjectState:
     def _conditioning(self) -> tuple[int, ...]:
         """The bank's conditioning frames when it is tracked next.
 
+        Their order matters, since a full bank never drops the first: those of before, then new prompts in the
+        order in which they were made, then the ends of reviewed spans.
+
         A reviewed span adds only its ends, so that a long span does not fill the memory; its other frames are
         memorized as tracked ones.
         """

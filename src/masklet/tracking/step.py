@@ -209,8 +209,8 @@ def make_memories(
         reads: Whether policies read IoU and score, which are then moved to the host in one transfer.
     """
     tokens = model.memorize(frame.features, prediction, binary=prompted)
-    numbers = prediction.iou, prediction.score
-    on_host = torch.stack(numbers).cpu() if reads else numbers
+    iou_and_score = prediction.iou, prediction.score
+    on_host = torch.stack(iou_and_score).cpu() if reads else iou_and_score
     rows = zip(tokens, prediction.pointer, *on_host, strict=True)
     dtype = tokens.dtype if model.memory_dtype == torch.float32 else model.memory_dtype
     return [  # copies: a memory that is kept must not keep those of the other objects
@@ -227,8 +227,8 @@ def batch_queries(
 ) -> Iterator[list[ObjectQuery]]:
     """Select each object's memories, and batch objects whose memories and prompts have the same shape.
 
-    So none needs padding, and each gets the numbers that it would get alone. A batch has at most `limit`
-    objects.
+    So none needs padding, and each gets the numbers that it would get alone. The policies of a batch have the
+    same `present` and `reads`, so it is enough to ask the first. A batch has at most `limit` objects.
     """
     queries: list[tuple[Hashable, ObjectQuery]] = []
     for obj in objects:

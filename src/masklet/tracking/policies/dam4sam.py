@@ -40,7 +40,7 @@ class Dam4Sam(Recency):
         bank.keep(memory, spare=self._is_visible)
         if memory.prompted:
             return
-        selected = self.select_mask(candidates)
+        selected = self.select_mask(candidates)  # again, since `store` is not given the selection
         area = self._area(memory, candidates, selected)
         if self._may_be_anchor(bank, memory, area) and has_distractor(candidates.logits[0], int(selected)):
             bank.anchors[memory.frame] = memory

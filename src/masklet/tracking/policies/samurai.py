@@ -67,7 +67,7 @@ class Samurai(Recency):
 
     def store(self, bank: MemoryBank, memory: Memory, candidates: Candidates) -> None:
         if not memory.prompted:
-            choice = self._choice(candidates)
+            choice = self._choice(candidates)  # again, since `store` is not given the selection
             if choice.motion_iou is not None:
                 self._motion_ious[memory.frame] = choice.motion_iou
             self._update_kalman(choice)
