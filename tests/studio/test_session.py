@@ -9,6 +9,7 @@ from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from pkgutil import iter_modules
+from threading import Event
 from typing import Any, cast
 
 import av
@@ -309,6 +310,86 @@ def test_an_undo_is_told_as_one(caller: Caller) -> None:
                 pass
             told.append((message["how"], message["title"]))
     assert told == [("undone", "click on frame 0"), ("redone", "click on frame 0")]
+
+
+def test_only_a_step_that_was_seen_is_undone(caller: Caller) -> None:
+    video = caller.video()
+    one, two = ({"Masklet-Person": "Ada", "Masklet-Client": tab} for tab in ("one", "two"))
+    grace = {"Masklet-Person": "Grace", "Masklet-Client": "three"}
+
+    def move(verb: str, step: str | None, headers: dict[str, str], status: int | None = None) -> Any:
+        return caller.ask("POST", f"{video}/{verb}?step={step or ''}", status, headers=headers)
+
+    caller.click(video, headers=one)
+    seen = caller.get(video)
+    caller.click(video, x=40, headers=one)
+    masks = caller.masks(video)
+    sentence = "Nothing was undone, because another tab has made a newer step: click on frame 0."
+    assert move("undo", seen["undo_step"], two, 409)["message"] == sentence
+    assert "because Ada has" in move("undo", seen["undo_step"], grace, 409)["message"]
+    assert move("undo", None, two, 409)["message"] == sentence, "the page was opened before the first step"
+    assert caller.masks(video) == masks
+    move("undo", seen["undo_step"], one)  # the newest step is this tab's own
+    assert caller.get(video)["undo_step"] == seen["undo_step"]
+    move("redo", caller.get(video)["redo_step"], two)
+    assert caller.masks(video) == masks
+    newest = caller.get(video)["undo_step"]
+    undone = move("undo", newest, two)
+    answer = move("undo", newest, grace, 409)
+    assert answer["error"] == "changed"
+    assert answer["message"] == ("Nothing was undone, because that step is already undone: click on frame 0.")
+    assert undone["redo_step"] == newest and undone["undo_step"] == seen["undo_step"]
+    caller.click(video, x=50, headers=one)  # takes the number of the undone step
+    assert caller.get(video)["head"] == seen["head"] + 1
+    assert "a newer step" in move("undo", newest, two, 409)["message"]
+    assert "a newer step" in move("redo", newest, two, 409)["message"]
+    caller.post(f"{video}/undo")  # a program that has not looked
+
+
+def test_only_a_step_that_was_seen_is_redone(caller: Caller) -> None:
+    video = caller.video()
+    for x in (20, 30, 40):
+        caller.click(video, x=x)
+    caller.post(f"{video}/undo")
+    seen = caller.get(video)["redo_step"]
+    caller.post(f"{video}/undo")
+    answer = caller.post(f"{video}/redo?step={seen}", status=409)
+    assert answer["message"] == (
+        "Nothing was redone, because another step has been undone meanwhile: click on frame 0."
+    )
+    first = caller.get(video)["redo_step"]
+    assert caller.post(f"{video}/redo?step={first}")["redo_step"] == seen
+    answer = caller.post(f"{video}/redo?step={first}", status=409)
+    assert answer["message"] == "Nothing was redone, because that step is already redone: click on frame 0."
+    assert caller.post(f"{video}/redo?step={seen}")["redo_step"] is None
+
+
+def test_who_does_not_know_of_tracking_undoes_nothing(
+    caller: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = caller.video()
+    caller.click(video, headers={"Masklet-Person": "Ada"})
+    seen = caller.get(video)["undo_step"]
+    propagation = caller.studio.propagations
+    go_on = Event()
+    publish = propagation._publish_frame
+
+    def wait(*arguments: Any) -> None:
+        publish(*arguments)
+        go_on.wait(60)
+
+    monkeypatch.setattr(propagation, "_publish_frame", wait)
+    caller.post(f"{video}/propagation", {}, headers={"Masklet-Person": "Ada"})
+    try:
+        for person, who in (("Ada", "another tab"), ("Grace", "Ada")):
+            headers = {"Masklet-Person": person}
+            answer = caller.ask("POST", f"{video}/undo?step={seen}", 409, headers=headers)
+            sentence = f"Nothing was undone, because {who} is tracking. Stop that first."
+            assert answer["message"][1:] == sentence[1:]
+    finally:
+        go_on.set()
+    caller.rest(video)
+    assert sorted(caller.masks(video)) == list(range(LENGTH)), "it was not stopped"
 
 
 def test_two_tabs_see_each_other(caller: Caller) -> None:

@@ -281,6 +281,9 @@ class Video(Schema):
     """The title of the step that undo reverts, and its author if several people worked."""
     redo: str | None
     """The title of the step that redo repeats."""
+    undo_step: str | None
+    redo_step: str | None
+    """Their ids, for the `step` of undo and redo."""
     objects: list[Object]
     prompts: list[FramePrompt]
     reviewed: list[Span]

@@ -105,6 +105,8 @@ def video_view(
         can_redo=bool(state.redo),
         undo=_step_title(session, state, state.records[-1]) if state.records else None,
         redo=_step_title(session, state, state.redo[0]) if state.redo else None,
+        undo_step=state.records[-1].batch if state.records else None,
+        redo_step=state.redo[0].batch if state.redo else None,
         objects=[object_view(obj, prompted_frames(state, id)) for id, obj in state.objects.items()],
         prompts=[
             schemas.FramePrompt(frame=frame, object=id, prompt=prompt_view(prompt, chosen.get((frame, id))))

@@ -157,6 +157,62 @@ def test_work_of_another_person_that_is_changed_is_said(opened: Callable[[], Scr
     other.until(lambda: other.objects() == [])
 
 
+def test_a_tab_does_not_undo_what_it_has_not_shown(opened: Callable[..., Screen], screen: Screen) -> None:
+    screen.press("d")
+    screen.drag((170, 100), (210, 100))
+    screen.until(lambda: screen.masks() == {0: {1}})
+    tab = opened(beside=screen)
+    tab.page.route_web_socket("**/events", without_changes)
+    tab.page.goto(screen.page.url)
+    tab.opened()
+    tab.until(lambda: tab.objects() == ["object 1"])
+    screen.press("a", "d")
+    screen.drag((300, 200), (380, 200))
+    screen.until(lambda: screen.objects() == ["object 1", "object 2"])
+    assert tab.objects() == ["object 1"]
+    tab.press("Control+z")
+    sentence = "Nothing was undone, because another tab has made a newer step: mask on frame 0."
+    tab.page.get_by_text(sentence).wait_for()
+    tab.until(lambda: tab.objects() == ["object 1", "object 2"])
+    assert screen.objects() == ["object 1", "object 2"] and screen.masks() == {0: {1, 2}}
+    tab.press("Control+z")
+    tab.until(lambda: tab.objects() == ["object 1"])
+    screen.page.get_by_text("In another tab you have undone: mask on frame 0.").wait_for()
+    screen.until(lambda: screen.objects() == ["object 1"])
+    screen.press("Control+z")
+    screen.until(lambda: screen.objects() == [])
+
+
+def without_changes(page: WebSocketRoute) -> None:
+    """A line on which the news of steps are late."""
+    server = page.connect_to_server()
+
+    def forward(message: str | bytes) -> None:
+        if json.loads(message)["type"] not in ("changed", "masks"):
+            page.send(message)
+
+    server.on_message(forward)
+
+
+def test_the_undo_of_a_message_is_for_that_step(screen: Screen) -> None:
+    screen.press("d")
+    screen.drag((170, 100), (210, 100))
+    screen.until(lambda: screen.masks() == {0: {1}})
+    screen.press("a", "d")
+    screen.drag((300, 200), (380, 200))
+    screen.until(lambda: screen.masks() == {0: {1, 2}})
+    screen.press("Delete")
+    undo = screen.page.locator(".toast", has_text="Deleted object 2.").get_by_role("button", name="Undo")
+    undo.wait_for()
+    screen.drag((100, 250), (150, 250))
+    screen.until(lambda: "mask on frame 0" in screen.label("Undo"))
+    undo.click()
+    screen.page.get_by_text("Nothing was undone, because there is a newer step: mask on frame 0.").wait_for()
+    assert screen.masks() == {0: {1}}
+    screen.press("Control+z", "Control+z")
+    screen.until(lambda: screen.masks() == {0: {1, 2}})
+
+
 def test_attributes_set_at_the_same_time_are_both_kept(opened: Callable[[], Screen], clip: Path) -> None:
     screen, other = opened(), opened()
     ask(other, "PUT", "me", {"name": "Grace"})

@@ -23,7 +23,7 @@ SLOW_FETCH = """([method, end, milliseconds]) => {
         const kind = options.method ?? "GET";
         const isSlow = kind === method && address.endsWith(end);
         if (isSlow) await new Promise((resolve) => setTimeout(resolve, milliseconds));
-        const what = address.split("/")[3] ?? "";
+        const what = address.split("?")[0].split("/")[3] ?? "";
         if (kind !== "GET" && what !== "preview") window.sent.push(`${kind} ${what}`);
         return fetch(address, options);
     };

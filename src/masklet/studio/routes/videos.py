@@ -15,6 +15,7 @@ from masklet.studio.messages import ChangedEvent
 from masklet.studio.problems import find_problems
 from masklet.studio.requests import Frame, NewExport, Review, SeenVideo, VideoChange
 from masklet.studio.routes import RequesterDep, StrictRoute, StudioDep
+from masklet.studio.routes.seen_steps import check_seen_step
 from masklet.studio.schemas import clean_name
 from masklet.studio.store.object_history import EventRecord
 from masklet.studio.store.tables import Video
@@ -28,6 +29,7 @@ exports_router = APIRouter(route_class=StrictRoute, tags=["exports"])
 IMMUTABLE = {"cache-control": "private, max-age=31536000, immutable"}
 PAGE_FRAMES = 256
 ChannelNumber = Annotated[int | None, Query(ge=0)]
+SeenStep = Annotated[str | None, Query(max_length=64)]
 MAX_BINS = 4096
 MAX_TIMES = 1024
 
@@ -218,22 +220,36 @@ def masks(
 
 
 @router.post("/undo", tags=["undo and redo"])
-def undo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Video:
+def undo(studio: StudioDep, requester: RequesterDep, video: str, step: SeenStep = None) -> schemas.Video:
     """Go back to before the last step. A propagation is stopped first.
 
     Everything is a step: prompts, candidates, clearings, each propagation as one, objects added, named,
     coloured, hidden and deleted, review marks. Nothing is computed again: the earlier masks are restored at
     once.
+
+    Send the video's `undo_step` as `step`, empty for null, so that no step is undone that you have not seen.
+    The answer is then status 409 if somebody else, or another tab, has made or undone a step, or is tracking.
     """
-    studio.propagations.stop(video)
-    return _publish_move(studio, requester, video, "undone", studio.live.history(video).undo(requester.id))
+    return _move(studio, requester, video, "undone", step)
 
 
 @router.post("/redo", tags=["undo and redo"])
-def redo(studio: StudioDep, requester: RequesterDep, video: str) -> schemas.Video:
-    """Redo the last undo. A new step after an undo ends redo."""
-    studio.propagations.stop(video)
-    return _publish_move(studio, requester, video, "redone", studio.live.history(video).redo(requester.id))
+def redo(studio: StudioDep, requester: RequesterDep, video: str, step: SeenStep = None) -> schemas.Video:
+    """Redo the last undo. A new step after an undo ends redo. `step` is the `redo_step`, as for undo."""
+    return _move(studio, requester, video, "redone", step)
+
+
+def _move(
+    studio: Studio, requester: RequesterDep, video: str, how: Literal["undone", "redone"], step: str | None
+) -> schemas.Video:
+    history = studio.live.history(video)
+    if step is None:
+        studio.propagations.stop(video)
+    with history.lock:
+        if step is not None:
+            check_seen_step(studio, requester, video, how, step)
+        record = history.undo(requester.id) if how == "undone" else history.redo(requester.id)
+    return _publish_move(studio, requester, video, how, record)
 
 
 def _publish_move(

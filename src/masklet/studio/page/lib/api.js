@@ -137,10 +137,10 @@ export const history = (id, limit) => call("GET", `/videos/${id}/history?limit=$
 /** @type {(id: string, start: number, stop: number) => Promise<T.MaskPage>} */
 export const masks = (id, start, stop) => call("GET", `/videos/${id}/masks?start=${start}&stop=${stop}`);
 
-/** @type {(id: string) => Promise<T.Video>} */
-export const undo = (id) => call("POST", `/videos/${id}/undo`);
-/** @type {(id: string) => Promise<T.Video>} */
-export const redo = (id) => call("POST", `/videos/${id}/redo`);
+/** @type {(id: string, step: string | null) => Promise<T.Video>} */
+export const undo = (id, step) => call("POST", `/videos/${id}/undo?step=${step ?? ""}`);
+/** @type {(id: string, step: string | null) => Promise<T.Video>} */
+export const redo = (id, step) => call("POST", `/videos/${id}/redo?step=${step ?? ""}`);
 
 /** @type {(id: string, body: T.NewPropagation) => Promise<T.Propagation>} */
 export const propagate = (id, body) => call("POST", `/videos/${id}/propagation`, body);

@@ -103,6 +103,7 @@ async function sendInTurn(studio, body, targets) {
     const count = (/** @type {number} */ number) => `${number} ${number === 1 ? "frame" : "frames"}`;
     const kept = reviewed ? ` ${count(reviewed)} not changed, since reviewed.` : "";
     const words = frames ? `Changed ${count(frames)}.${kept}` : `Nothing to change.${kept}`;
-    toast(words, frames ? { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo") } } : {});
+    const { undo_step: step } = studio.state.video;
+    toast(words, frames ? { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo", step) } } : {});
     return true;
 }

@@ -2,7 +2,7 @@
 
 import * as api from "./api.js";
 import { contains, decode, encode } from "./rle.js";
-import { nameOf, nextNumber, promptHere, selected } from "./state.js";
+import { isPropagating, nameOf, nextNumber, promptHere, selected } from "./state.js";
 import { announce, clearNotes, complain, toast } from "./toast.js";
 
 /** @import * as T from "./types.js" */
@@ -272,23 +272,58 @@ export function chooseNext(studio) {
 }
 
 /**
+ * Undo or redo the step that the page shows. The server refuses if others have made or undone a step meanwhile.
+ *
  * @param {Studio} studio
  * @param {"undo" | "redo"} which
+ * @param {string | null} [only]  undo only this step
  */
-export async function undoOrRedo(studio, which) {
+export async function undoOrRedo(studio, which, only) {
     studio.store.set({ candidates: null });
+    const field = /** @type {const} */ (`${which}_step`);
+    const shown = { step: studio.state.video[field], others: studio.stepsOfOthers };
+    /** @type {{id: string | null} | null} */
+    let step = null;
     try {
         await studio.inOrderRefreshed(async () => {
-            const title = studio.state.video[which]; // the server reports if there is nothing to undo
-            studio.take(await api[which](studio.id));
+            if (!step && isPropagating(studio.state) && !(await stopTracking(studio))) return;
+            const { video } = studio.state;
+            if (only !== undefined && only !== video[field]) {
+                throw new Error(`Nothing was undone, because there is a newer step: ${video[which] ?? "undo"}.`);
+            }
+            // Own changes since the press were meant to be undone; those of others were not. A repeated request sends the same step.
+            step ??= { id: studio.stepsOfOthers === shown.others ? video[field] : shown.step };
+            const moved = await api[which](studio.id, step.id);
+            studio.take(moved);
             studio.masks.restart();
-            const words = `${which === "undo" ? "Undone" : "Redone"}: ${title ?? ""}`;
+            const words = `${which === "undo" ? "Undone" : "Redone"}: ${moved[which === "undo" ? "redo" : "undo"] ?? ""}`;
             if (studio.state.people.length > 1) toast(words); // the change may be another person's
             else announce(words);
         });
     } catch (error) {
         complain(error);
+        studio.masks.restart(); // to show what the page did not know of
+        await studio.refresh();
     }
+}
+
+/**
+ * Stop tracking in order to undo it.
+ *
+ * @param {Studio} studio
+ * @returns {Promise<boolean>} whether a frame was tracked, which can be undone
+ */
+async function stopTracking(studio) {
+    let isTracked = true;
+    try {
+        const propagation = await api.stopPropagation(studio.id);
+        studio.store.set({ propagation, live: false });
+        isTracked = propagation.fps !== null;
+    } catch (error) {
+        if (!(error instanceof api.ApiError) || error.kind !== "nothing") throw error; // it has just ended
+    }
+    await studio.refresh();
+    return isTracked;
 }
 
 /** @param {Studio} studio */
@@ -368,7 +403,8 @@ export async function remove(studio, object) {
             await api.deleteObject(studio.id, target.object);
             await studio.refresh();
         });
-        toast(`Deleted ${name}.`, { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo") } });
+        const { undo_step: step } = studio.state.video;
+        toast(`Deleted ${name}.`, { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo", step) } });
     } catch (error) {
         complain(error);
     }

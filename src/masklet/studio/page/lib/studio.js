@@ -15,6 +15,7 @@ import { sendingChange } from "./unsent.js";
 
 const SETTLED = 60; // milliseconds on a frame before the server is told to encode it
 const CHANGED_BY = 15_000; // milliseconds for which an object shows who else changed it
+const SETTINGS = ["video", "channel"]; // changes that are no steps
 const LIVE = 200; // milliseconds between the frames shown while the view follows tracking
 
 export class Studio {
@@ -48,6 +49,7 @@ export class Studio {
         this.begun = new Map(); // new objects whose first prompt is unanswered, by their expected number
         /** @type {Set<number>} */
         this.saidReviewed = new Set(); // reviewed frames with a message that their masks changed
+        this.stepsOfOthers = 0; // steps that others, or other tabs, have made, undone or redone since the page was opened
         this.lastLive = 0;
         this.hasConnected = false;
         /** @type {Promise<void> | null} */
@@ -259,6 +261,7 @@ export class Studio {
                 this.#connected(message);
                 break;
             case "changed":
+                if (message.client !== api.CLIENT && !SETTINGS.includes(message.do)) this.stepsOfOthers += 1;
                 if (this.#isBeingAnswered(message)) break;
                 this.masks.expire(message.frames);
                 this.#showOthers(message);

@@ -563,6 +563,8 @@
  * @property {boolean} can_redo
  * @property {string | null} undo  The title of the step that undo reverts, and its author if several people worked.
  * @property {string | null} redo  The title of the step that redo repeats.
+ * @property {string | null} undo_step
+ * @property {string | null} redo_step  Their ids, for the `step` of undo and redo.
  * @property {Object[]} objects
  * @property {FramePrompt[]} prompts
  * @property {Span[]} reviewed
