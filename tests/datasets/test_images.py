@@ -21,6 +21,7 @@ from datasets.made import (
     write_video,
     write_yolo,
 )
+from masklet import rle
 from masklet.datasets import (
     DatasetItem,
     find_items,
@@ -48,6 +49,19 @@ def test_yolo(tmp_path: Path) -> None:
     write_image(tmp_path / "set" / "images" / "unlabelled.png")
     (only,) = read_yolo(tmp_path / "set")
     assert only.name == "set/train/a" and close(only_masks(only)[0], RIGHT)
+
+
+@pytest.mark.parametrize("radius", [2, 5, 20])
+def test_an_outline_covers_its_area_as_in_coco(tmp_path: Path, radius: int) -> None:
+    """Pixels that it only touched counted too: two thirds more of a disc of four pixels."""
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    outline = np.stack([50.2 + radius * np.cos(angles), 40.3 + radius * np.sin(angles)], axis=1)
+    numbers = " ".join(map(str, (outline / (100, 80)).ravel()))
+    write_yolo(tmp_path / "set", f"0 {numbers}")
+    Image.new("RGB", (100, 80)).save(tmp_path / "set" / "images" / "train" / "a.png")
+    (mask,) = only_masks(read_yolo(tmp_path / "set")[0])
+    assert abs(mask.sum() / (np.pi * radius**2) - 1) < 0.1
+    assert (mask == rle.from_polygons([outline.ravel().tolist()], (80, 100))).all()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
@@ -136,10 +135,7 @@ class OutlinedImage(LabelledImage):
     """Labels are outlines (p, 2) as fractions of the image's width and height."""
 
     def read_mask(self, label: Any, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
-        mask = np.zeros(size, dtype=np.uint8)
-        corners = np.round(label * (size[1], size[0]) * 16 - 8).astype(np.int32)  # in sixteenths of a pixel
-        cv2.fillPoly(mask, [corners], 1, shift=4)
-        return mask > 0
+        return rle.from_polygons([(label * (size[1], size[0])).ravel()], size)
 
 
 def read_yolo(folder: Path) -> list[DatasetItem]:
