@@ -40,8 +40,7 @@ def test_tracking_frame_by_frame_is_one_event_a_stretch() -> None:
 
     def track(frame: int, *, reverse: bool) -> None:
         nonlocal history
-        event = history.propagation_to(frame, None, reverse=reverse)
-        history = history.after(event) if event.start == frame else history.extended(event)
+        history = history.track_to(frame, None, reverse=reverse)
 
     for frame in (0, 1, 2):
         track(frame, reverse=False)

@@ -118,10 +118,10 @@ def test_an_object_is_passed_from_its_first_prompt_on() -> None:
 def test_a_frame_tracked_next_extends_the_last_event() -> None:
     """Only in the same direction, with the same objects and without a gap."""
     history = History().after(Prompted(2, 1, click())).after(Propagated(2, 5, reverse=False))
-    assert history.propagation_to(5, None, reverse=False) == Propagated(2, 6, reverse=False)
-    assert history.propagation_to(6, None, reverse=False) == Propagated(6, 7, reverse=False)
-    assert history.propagation_to(5, (1,), reverse=False) == Propagated(5, 6, False, (1,))
-    assert history.propagation_to(5, None, reverse=True) == Propagated(5, 4, reverse=True)
+    assert history.track_to(5, None, reverse=False).event == Propagated(2, 6, reverse=False)
+    assert history.track_to(6, None, reverse=False).event == Propagated(6, 7, reverse=False)
+    assert history.track_to(5, (1,), reverse=False).event == Propagated(5, 6, False, (1,))
+    assert history.track_to(5, None, reverse=True).event == Propagated(5, 4, reverse=True)
 
 
 def test_only_masks_that_are_there_are_reviewed() -> None:

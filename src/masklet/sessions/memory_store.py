@@ -22,7 +22,7 @@ from masklet import rle
 from masklet.errors import OptionError
 from masklet.model import Sam2, fill_mask
 from masklet.results import ReadImage
-from masklet.sessions.events import Prompted, Propagated, SessionEvent, prompts_after
+from masklet.sessions.events import Prompted, Propagated, prompts_after
 from masklet.sessions.object_state import History, ObjectState
 from masklet.tracking.bank import POINTERS, MemoryBank
 from masklet.tracking.policies.recency import MemoryPolicy
@@ -137,11 +137,11 @@ class MemoryStore(Protocol):
     def history(self) -> History:
         """The session's current position."""
 
-    def append(self, event: SessionEvent) -> None:
-        """Record an event. Undone events can no longer be redone."""
+    def advance(self, after: History) -> None:
+        """Go to the position after one more event, or after the last one if that became longer.
 
-    def extend(self, event: SessionEvent) -> None:
-        """Replace the last event by a longer one."""
+        Undone events can no longer be redone.
+        """
 
     def put(self, id: int, frame: int, record: MemoryRecord, tracked: TrackedObject | None = None) -> None:
         """Record the last event's result for an object; `tracked` if it was tracked there."""
@@ -241,20 +241,15 @@ class InMemoryStore:
         self._undone: list[History] = []
         self._serials = count()
 
-    def append(self, event: SessionEvent) -> None:
+    def advance(self, after: History) -> None:
         if self._undone:
             self._forget_undone()
-        before, self.history = self.history, self.history.after(event)
-        if not isinstance(event, Propagated):
+        before, self.history = self.history, after
+        if not isinstance(after.event, Propagated):
             if len(self._superseded) > SUPERSEDED:
                 self._undoable.clear()
             self._undoable.append(before)
             self._forget_before(self._undoable[0])
-
-    def extend(self, event: SessionEvent) -> None:
-        if self._undone:
-            self._forget_undone()
-        self.history = self.history.extended(event)
 
     def undo(self) -> bool:
         """Go back to before the user's last event; False if there is none."""

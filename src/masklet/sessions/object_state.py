@@ -167,11 +167,6 @@ class History:
         number = self.number + 1 if number is None else number
         return History(number, event, apply_event(self.state, event, number), self)
 
-    def extended(self, event: SessionEvent) -> History:
-        """The position after a longer event in place of the last one."""
-        assert self.before is not None
-        return self.before.after(event, self.number)
-
     @property
     def script(self) -> Script:
         """The events up to here."""
@@ -182,12 +177,13 @@ class History:
             here = here.before
         return Script(reversed(events))
 
-    def propagation_to(self, frame: int, ids: tuple[int, ...] | None, *, reverse: bool) -> Propagated:
-        """The event that tracks objects to a frame: the last one, extended if possible, or a new one."""
-        start, last = frame, self.event
+    def track_to(self, frame: int, ids: tuple[int, ...] | None, *, reverse: bool) -> History:
+        """The position after objects were tracked to a frame. An event that ends there is extended."""
+        last, stop = self.event, frame - 1 if reverse else frame + 1
         if isinstance(last, Propagated) and (last.stop, last.reverse, last.objects) == (frame, reverse, ids):
-            start = last.start
-        return Propagated(start, frame - 1 if reverse else frame + 1, reverse, ids)
+            assert self.before is not None
+            return self.before.after(replace(last, stop=stop), self.number)
+        return self.after(Propagated(frame, stop, reverse, ids))
 
 
 def apply_event(state: SessionState, event: SessionEvent, number: int) -> SessionState:

@@ -133,9 +133,8 @@ class Propagator:
     ) -> None:
         """Track objects to one frame, and record the event."""
         store, history = self.store, self.store.history
-        event = history.propagation_to(frame, ids, reverse=reverse)
-        is_longer = event.start != frame
-        after = history.extended(event) if is_longer else history.after(event)
+        after = history.track_to(frame, ids, reverse=reverse)
+        is_longer = after.number == history.number
         border = frame + 1 if reverse else frame
         cut = border if self.scenes is not None and self.scenes.begins(border) else None
         tracked: dict[int, TrackedObject] = {}
@@ -147,10 +146,7 @@ class Propagator:
         moved = [tracked[obj.id] for obj in objects if not obj.is_fixed(frame)]
         if moved:
             track_objects(self.model, self.encode(frame, reverse=reverse), moved)
-        if is_longer:
-            store.extend(event)
-        else:
-            store.append(event)
+        store.advance(after)
         for propagated in moved:
             self._put(propagated, frame)
         for id, propagated in tracked.items():

@@ -193,7 +193,7 @@ class VideoSession:
         choice = track_frame(self.model, encoded, [tracked], {id: prepared.encoded})[id]
         memory = tracked.bank.prompted.get(frame)
         exact = None if prepared.exact is None else rle.encode(prepared.exact)["counts"]
-        self._store.append(event)
+        self._store.advance(self._store.history.after(event))
         self._store.put(id, frame, MemoryRecord(prepared.prediction(tracked), memory, exact))
         return Answer(size, choice, prepared.zoomed)
 
@@ -325,7 +325,7 @@ class VideoSession:
             frames = ", ".join(map(str, sorted(obj.prompts))) if obj is not None else ""
             where = f"It has prompts on frames {frames}." if frames else "It has no prompts."
             raise PromptError(f"object {id} has no prompt on frame {frame}. {where}")
-        self._store.append(Cleared(frame, id))
+        self._store.advance(self._store.history.after(Cleared(frame, id)))
         left = self.state.objects.get(id)
         self._store.end(id, None if left is None else frame)
         self._propagator.forget(id)
@@ -340,7 +340,7 @@ class VideoSession:
             PromptError: There is no such object.
         """
         obj = self.state.objects[self._existing(id)]
-        self._store.append(Removed(obj.id))
+        self._store.advance(self._store.history.after(Removed(obj.id)))
         self._store.end(obj.id, None)
         self._propagator.forget(obj.id)
 
@@ -361,7 +361,7 @@ class VideoSession:
         end = first + 1 if stop is None else check_frame(stop)
         if not 0 <= first < end <= count:
             raise NoSuchFrame(self.frames.name, first if not 0 <= first < count else end - 1, count)
-        self._store.append(Reviewed(first, end, reviewed))
+        self._store.advance(self._store.history.after(Reviewed(first, end, reviewed)))
 
     def undo(self) -> None:
         """Undo the last prompt, clearing, removal or review, and what was tracked since.

@@ -204,7 +204,7 @@ class Inference:
             if obj is None or frame not in obj.prompts:
                 raise not_found(f"object {id} has no prompt on frame {frame}.")
             store = self.store(live, change)
-            store.append(Cleared(frame, id))
+            store.advance(store.history.after(Cleared(frame, id)))
             store.end(id, frame if id in change.state.session.objects else None)
             live.offered.pop(person, None)
 

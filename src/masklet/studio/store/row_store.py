@@ -70,19 +70,19 @@ class RowStore:
     def history(self) -> History:
         return self.change.state.history
 
-    def append(self, event: SessionEvent) -> None:
+    def advance(self, after: History) -> None:
+        event = after.event
+        assert event is not None
         fields, title = event_to_json(event), _title(event)
+        do = fields.pop("do")
+        self._newest.clear()
+        if after.number == self.history.number:
+            self.change.extend(after.number, fields)
+            return
         if self.candidate is not None and isinstance(event, Prompted):
             fields[CANDIDATE] = asdict(self.candidate)
             title = f"candidate {self.candidate.rank + 1} on frame {event.frame}"
-        self._newest.clear()
-        self.change.add(fields.pop("do"), fields, title, batch=self._batch)
-
-    def extend(self, event: SessionEvent) -> None:
-        fields = event_to_json(event)
-        del fields["do"]
-        self._newest.clear()
-        self.change.extend(self.history.number, fields)
+        self.change.add(do, fields, title, batch=self._batch)
 
     def put(self, id: int, frame: int, record: MemoryRecord, tracked: TrackedObject | None = None) -> None:
         answer = record.answer

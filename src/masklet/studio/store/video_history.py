@@ -113,9 +113,9 @@ class State:
         """The state with other fields for the last event of the session."""
         at = next(at for at in reversed(range(len(self.records))) if self.records[at].number == number)
         longer = replace(self.records[at], fields=fields)
-        assert longer.outline is not None
+        assert longer.outline is not None and self.history.before is not None
         records = (*self.records[:at], longer, *self.records[at + 1 :])
-        return State(records, (), self.history.extended(longer.outline))
+        return State(records, (), self.history.before.after(longer.outline, number))
 
 
 class Change:
