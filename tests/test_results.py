@@ -46,7 +46,9 @@ def two_objects() -> Masks:
 def candidates() -> ImageCandidates:
     one = torch.tensor(1.0)
     inside = torch.from_numpy(LEFT).float() * 2 - 1
-    return ImageCandidates.rank(SIZE, [Candidate(-inside, one / 2, one), Candidate(inside, one, one)])
+    return ImageCandidates.rank(
+        SIZE, [Candidate(-inside, one / 2, one, SIZE), Candidate(inside, one, one, SIZE)]
+    )
 
 
 def model() -> masklet.Sam2:
@@ -265,20 +267,19 @@ def test_as_many_prompts_as_images_are_needed(images: int, prompts: int) -> None
 
 def test_a_candidate_is_enlarged_once() -> None:
     one = torch.tensor(1.0)
-    candidate = Candidate(torch.ones(2, 2), one, one)
-    mask = candidate.mask(SIZE)
-    ranked = ImageCandidates.rank(SIZE, [replace(candidate.with_sides(candidate.inside), iou=one / 2)])
-    assert ranked.ranked[0].mask(SIZE) is mask and ranked.select(0).ranked[0].mask(SIZE) is mask
-    other = candidate.with_sides(~candidate.inside).mask(SIZE)
-    assert mask.all() and not other.any()
-    small, large = pickle.dumps(candidate.bare()), pickle.dumps(candidate)
-    assert len(small) == len(large) and candidate.bare().mask(SIZE) is not mask
+    candidate = Candidate(torch.ones(2, 2), one, one, SIZE)
+    mask = candidate.mask
+    same, other = candidate.with_cells(candidate.inside), candidate.with_cells(~candidate.inside)
+    assert same.mask is mask and mask.all() and not other.mask.any()
+    copied = replace(candidate)
+    assert len(pickle.dumps(copied)) == len(pickle.dumps(candidate)) and copied.mask is not mask
+    assert pickle.loads(pickle.dumps(candidate)) == candidate
 
 
 @pytest.mark.parametrize("id", [0, -1, "dog", True])
 def test_a_candidate_becomes_the_mask_of_an_object_only(id: int, unchecked: None) -> None:
     one = torch.tensor(1.0)
-    candidates = ImageCandidates.rank(SIZE, [Candidate(torch.ones(2, 2), one, one)])
+    candidates = ImageCandidates.rank(SIZE, [Candidate(torch.ones(2, 2), one, one, SIZE)])
     with pytest.raises(PromptError, match="whole number from 1;"):
         candidates.as_masks(id)
 
@@ -330,7 +331,7 @@ def test_masks_can_be_drawn_on(unchecked: None) -> None:
     """Each is a copy, so that writers and label maps still show what the network saw."""
     masks = Masks(0, (7,), torch.full((1, 2, 2), 3.0), (4, 6), torch.ones(1), torch.ones(1))
     one = torch.tensor(1.0)
-    candidates = ImageCandidates.rank((4, 6), [Candidate(torch.full((2, 2), 3.0), one, one)])
+    candidates = ImageCandidates.rank((4, 6), [Candidate(torch.full((2, 2), 3.0), one, one, (4, 6))])
     masks[7][:] = False
     dict(masks.items())[7][:] = False
     candidates[0][:] = False

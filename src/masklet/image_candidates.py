@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from masklet import rle
 from masklet.arrays import ComparesArrays
-from masklet.boxes import tight_box
 from masklet.drawing import Image, Tile
 from masklet.masks import CERTAIN, Masks, enlarge
 from masklet.prompts import check_id
@@ -31,62 +29,57 @@ class Candidate(ComparesArrays):
         logits: Float32 (h, w) within the window.
         iou: Predicted quality, 0 to 1.
         score: Object score.
+        size: (H, W) of the image.
         window: The part of the image that the network saw; None for the whole. The object is inside it.
     """
 
     logits: Float[Tensor, "h4 w4"] = field(repr=False)
     iou: Float[Tensor, ""]
     score: Float[Tensor, ""]
+    size: tuple[int, int]
     window: Window | None = None
-    _computed: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False, kw_only=True)
-
-    def bare(self) -> Candidate:
-        """The candidate without the masks and logits that were computed in the size of an image."""
-        return replace(self, _computed={})
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_computed": {}}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
     @property
     def inside(self) -> Bool[np.ndarray, "h4 w4"]:
         """The cells of the mask."""
         return (self.logits > 0).cpu().numpy()
 
-    def with_sides(self, inside: Bool[np.ndarray, "h4 w4"]) -> Candidate:
+    def with_cells(self, inside: Bool[np.ndarray, "h4 w4"]) -> Candidate:
         """The candidate with the cells of another mask; if they differ, logits change their sign."""
         changed = inside != self.inside
         if not changed.any():
             return self
         differs = torch.from_numpy(changed).to(self.logits.device)
-        return replace(self, logits=torch.where(differs, -self.logits, self.logits), _computed={})
+        return replace(self, logits=torch.where(differs, -self.logits, self.logits))
 
     def with_logits(self, logits: Float[np.ndarray, "h4 w4"]) -> Candidate:
         """The candidate with other logits in the same window."""
-        return replace(self, logits=torch.from_numpy(logits).to(self.logits.device), _computed={})
+        return replace(self, logits=torch.from_numpy(logits).to(self.logits.device))
 
-    def full(self, size: tuple[int, int]) -> Float[Tensor, "H W"]:
-        """The logits over an image of `size` (H, W)."""
-        if size not in self._computed:
-            whole = (0, 0, size[1], size[0])
-            full = enlarge(self.logits[None], size)[0] if self.window is None else self.part(whole)
-            self._computed[size] = full
-        return cast(Tensor, self._computed[size])
+    @cached_property
+    def full(self) -> Float[Tensor, "H W"]:
+        """The logits over the image."""
+        if self.window is None:
+            return enlarge(self.logits[None], self.size)[0]
+        return self.part((0, 0, self.size[1], self.size[0]))
 
-    def mask(self, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
-        """The mask over an image of `size` (H, W)."""
-        if ("mask", size) not in self._computed:
-            if self.window is None:
-                mask = (self.full(size) > 0).cpu().numpy()
-            else:  # the object is inside the window: a large image costs no more than the window
-                x0, y0, x1, y1 = self.window
-                mask = np.zeros(size, dtype=np.bool_)
-                mask[y0:y1, x0:x1] = (self.part(self.window) > 0).cpu().numpy()
-            self._computed["mask", size] = mask
-        return cast(np.ndarray, self._computed["mask", size])
+    @cached_property
+    def mask(self) -> Bool[np.ndarray, "H W"]:
+        """The mask over the image."""
+        if self.window is None:
+            return (self.full > 0).cpu().numpy()
+        mask = np.zeros(self.size, dtype=np.bool_)  # a large image costs no more than the window
+        x0, y0, x1, y1 = self.window
+        mask[y0:y1, x0:x1] = (self.part(self.window) > 0).cpu().numpy()
+        return mask
 
     def part(self, part: Window) -> Float[Tensor, "h w"]:
-        """The logits of a windowed candidate over a part of the image, equal to those of `full`."""
-        assert self.window is not None
+        """The logits over a part of the image, equal to those of `full`. Only the window is enlarged."""
+        if self.window is None:
+            return self.full[part[1] : part[3], part[0] : part[2]]
         x0, y0, x1, y1 = self.window
         inside = enlarge(self.logits[None], (y1 - y0, x1 - x0))[0]
         if part == self.window:
@@ -100,12 +93,13 @@ class Candidate(ComparesArrays):
             logits[rows, columns] = inside[top - y0 : bottom - y0, left - x0 : right - x0]
         return logits
 
-    def low_res(self, size: tuple[int, int]) -> Float[Tensor, "h4 w4"]:
-        """The logits over an image of `size` (H, W), with the same number of cells as in the window."""
+    @property
+    def low_res(self) -> Float[Tensor, "h4 w4"]:
+        """The logits over the image, with the same number of cells as in the window."""
         if self.window is None:
             return self.logits
         x0, y0, x1, y1 = self.window
-        side, (height, width) = self.logits.shape[-1], size
+        side, (height, width) = self.logits.shape[-1], self.size
         grid = 4 * side
         left, right = grid_cells(x0 / width, x1 / width, grid)
         top, bottom = grid_cells(y0 / height, y1 / height, grid)
@@ -130,7 +124,7 @@ class ImageCandidates(MaskResult):
 
     Example:
         >>> logits, one = torch.full((2, 2), 3.0), torch.tensor(1.0)
-        >>> worse, better = Candidate(-logits, one / 2, one), Candidate(logits, one, one)
+        >>> worse, better = Candidate(-logits, one / 2, one, (4, 6)), Candidate(logits, one, one, (4, 6))
         >>> candidates = ImageCandidates.rank((4, 6), [worse, better])
         >>> candidates.iou.tolist(), bool(candidates[0].all()), candidates.label_map().tolist()[0]
         ([1.0, 0.5], True, [1, 1, 1, 1, 1, 1])
@@ -164,12 +158,12 @@ class ImageCandidates(MaskResult):
     @cached_property
     def logits(self) -> Float[Tensor, "m H W"]:
         """Mask logits in source pixels. Above 0 is the object."""
-        return torch.stack([candidate.full(self.size) for candidate in self.ranked])
+        return torch.stack([candidate.full for candidate in self.ranked])
 
     @cached_property
     def low_res(self) -> Float[Tensor, "m h4 w4"]:
         """Mask logits at stride 4 over the whole image."""
-        return torch.stack([candidate.low_res(self.size) for candidate in self.ranked])
+        return torch.stack([candidate.low_res for candidate in self.ranked])
 
     @property
     def best(self) -> Bool[np.ndarray, "H W"]:
@@ -181,24 +175,16 @@ class ImageCandidates(MaskResult):
         """Whether any of the masks was segmented in a window of the image."""
         return any(candidate.window is not None for candidate in self.ranked)
 
-    @cached_property
-    def best_logits(self) -> Float[Tensor, "H W"]:
-        """Mask logits of the best candidate in source pixels; the others are not enlarged for it."""
-        return self.ranked[0].full(self.size)
-
     def best_part(self, part: Window) -> Float[Tensor, "h w"]:
         """Mask logits of the best candidate in a part of the image. Only that part is enlarged.
 
         Args:
             part: x0, y0, x1, y1 in pixels of the image, x1 and y1 exclusive.
         """
-        if self.ranked[0].window is None:
-            x0, y0, x1, y1 = part
-            return self.best_logits[y0:y1, x0:x1]
         return self.ranked[0].part(part)
 
     def __getitem__(self, rank: int) -> Bool[np.ndarray, "H W"]:
-        return np.array(self.ranked[rank].mask(self.size))  # a copy: callers may draw on it
+        return np.array(self.ranked[rank].mask)  # a copy: callers may draw on it
 
     def numpy(self) -> Bool[np.ndarray, "m H W"]:
         """All candidates as one new bool array, best first."""
@@ -244,19 +230,10 @@ class ImageCandidates(MaskResult):
             id: The object's id, from 1 on.
         """
         exact = {check_id(id): self[0]} if self.ranked[0].window is not None else {}
-        low_res = self.ranked[0].low_res(self.size)[None]
+        low_res = self.ranked[0].low_res[None]
         numbers = self.iou[:1], self.score[:1]
         return Masks(0, (check_id(id),), low_res, self.size, *numbers, exact=exact, image=self.image)
-
-    @property
-    def boxes(self) -> Float[np.ndarray, "m 4"]:
-        """Tight boxes (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; zeros where a mask is empty."""
-        return np.array([tight_box(mask) or (0, 0, 0, 0) for mask in self], float).reshape(-1, 4)
 
     def label_map(self) -> np.ndarray:
         """Int32 (H, W): 1 inside the best mask, otherwise 0."""
         return self.best.astype(np.int32)
-
-    def rle(self) -> list[rle.RLE]:
-        """Every mask as COCO RLE, best first."""
-        return [rle.encode(mask) for mask in self]

@@ -13,8 +13,6 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from masklet import rle
-from masklet.boxes import tight_box
 from masklet.drawing import STRIP, Image, Tile, as_html, as_strip, plot_image, show_image
 from masklet.errors import OptionError
 from masklet.label_maps import HIGHEST_ID
@@ -108,6 +106,29 @@ class Masks(MaskResult):
         )
         return cls(frame, tuple(exact), logits.view(-1, 1, 1), size, quality, presence, exact=exact)
 
+    @classmethod
+    def stack(
+        cls,
+        frame: int,
+        size: tuple[int, int],
+        rows: Mapping[int, tuple[Tensor, Tensor, Tensor]],
+        exact: Mapping[int, np.ndarray],
+        image: ReadImage | None = None,
+    ) -> Masks:
+        """The masks of objects that were computed separately on a frame.
+
+        Args:
+            frame: The frame's number.
+            size: (H, W) of the frame.
+            rows: Low-res logits (1, h, w), IoU (1,) and object score (1,) of each object, by its id.
+            exact: Finer masks by id.
+            image: Reads the frame.
+        """
+        if not rows:
+            return replace(cls.empty(frame, size), image=image)
+        low_res, iou, score = (torch.cat(parts) for parts in zip(*rows.values(), strict=True))
+        return cls(frame, tuple(rows), low_res, size, iou, score, exact=exact, image=image)
+
     @cached_property
     def logits(self) -> Float[Tensor, "n H W"]:
         """Mask logits in source pixels. Above 0 is the object."""
@@ -117,7 +138,7 @@ class Masks(MaskResult):
         rows = zip(self.ids, logits, strict=True)
         return torch.stack(
             [
-                with_sides(row, torch.from_numpy(self.exact[id]).to(row.device)) if id in self.exact else row
+                match_mask(row, torch.from_numpy(self.exact[id]).to(row.device)) if id in self.exact else row
                 for id, row in rows
             ]
         )
@@ -149,17 +170,12 @@ class Masks(MaskResult):
         """Join the masks of objects that were segmented separately on the same frame.
 
         Args:
-            parts: The mask of each object, by the id that it gets.
+            parts: The mask of each object, by the id that it gets; at least one.
         """
-        masks = list(parts.values())
-        first = masks[0]
-        low_res, iou, score = (
-            torch.cat([getattr(part, name) for part in masks]) for name in ("low_res", "iou", "score")
-        )
+        first = next(iter(parts.values()))
+        rows = {id: (part.low_res, part.iou, part.score) for id, part in parts.items()}
         exact = {id: mask for id, part in parts.items() for mask in part.exact.values()}
-        return Masks(
-            first.frame, tuple(parts), low_res, first.size, iou, score, exact=exact, image=first.image
-        )
+        return Masks.stack(first.frame, first.size, rows, exact, first.image)
 
     def with_image(self, image: ReadImage) -> Self:
         """Attach the image, so that a notebook shows the masks over it.
@@ -213,11 +229,6 @@ class Masks(MaskResult):
             raise KeyError(f"no object {id} on frame {self.frame}; there are {present}")
         return self.ids.index(id)
 
-    @cached_property
-    def boxes(self) -> Float[np.ndarray, "n 4"]:
-        """Tight boxes (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; zeros where a mask is empty."""
-        return np.array([tight_box(mask) or (0, 0, 0, 0) for mask in self._arrays], float).reshape(-1, 4)
-
     def label_map(self) -> np.ndarray:
         """Int32 (H, W): the object's id at each pixel, or 0. Where masks overlap, the highest logit wins."""
         if max(self.ids, default=0) > HIGHEST_ID:
@@ -232,10 +243,6 @@ class Masks(MaskResult):
             logits = self.logits[:, torch.from_numpy(disputed).to(self.logits.device)]
             labels[disputed] = np.array(self.ids)[logits.argmax(dim=0).cpu().numpy()]
         return labels
-
-    def rle(self) -> list[rle.RLE]:
-        """Every mask as COCO RLE, in the order of `ids`."""
-        return [rle.encode(mask) for mask in self._arrays]
 
 
 class MaskIterator(Iterator[Masks]):
@@ -320,7 +327,9 @@ def _take(tensor: Tensor, rows: Collection[int]) -> Tensor:
     return torch.stack([tensor[row] for row in rows]) if rows else tensor[:0]
 
 
-def with_sides(logits: Float[Tensor, "*n H W"], inside: Bool[Tensor, "*n H W"]) -> Float[Tensor, "*n H W"]:
-    """The logits, changed where a mask disagrees with their sign."""
-    sides = logits.new_full((), EDGE).where(inside, -EDGE)
+def match_mask(
+    logits: Float[Tensor, "*n H W"], inside: Bool[Tensor, "*n H W"], logit: float = EDGE
+) -> Float[Tensor, "*n H W"]:
+    """The logits, changed to `logit` or `-logit` where a mask disagrees with their sign."""
+    sides = logits.new_full((), logit).where(inside, -logit)
     return torch.where((logits > 0) == inside, logits, sides)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from masklet.errors import OptionError
-from masklet.masks import EDGE, with_sides
+from masklet.masks import EDGE, match_mask
 from masklet.types import Masks
 
 Array = TypeVar("Array", np.ndarray, Tensor)  # results have the type and device of the input
@@ -38,7 +38,7 @@ def tidy(
     tidied = keep_largest(inside) if largest else drop_islands(inside, islands)
     tidied = fill_holes(tidied, holes)
     if exclusive:
-        tidied = non_overlap(with_sides(masks.logits, tidied)) > 0
+        tidied = non_overlap(match_mask(masks.logits, tidied)) > 0
     return masks.replace_masks(tidied.cpu().numpy())
 
 

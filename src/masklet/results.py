@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from masklet import rle
 from masklet.arrays import ComparesArrays
+from masklet.boxes import tight_box
 from masklet.drawing import (
     GROUND,
     TOLERANCE,
@@ -41,14 +43,12 @@ class MaskResult(ComparesArrays, ABC):
         size: (H, W) of the image.
         iou: (n,) predicted quality, 0 to 1.
         score: (n,) object score.
-        boxes: Float (n, 4), tight boxes (x0, y0, x1, y1) in pixels; zeros where a mask is empty.
         image: Reads the image, if masklet has it.
     """
 
     size: tuple[int, int]
     iou: Any
     score: Any
-    boxes: Any
     image: ReadImage | None
 
     @abstractmethod
@@ -62,6 +62,16 @@ class MaskResult(ComparesArrays, ABC):
     @abstractmethod
     def _tiles(self, image: object) -> list[Tile]:
         """The display in a notebook."""
+
+    @cached_property
+    def boxes(self) -> Float[np.ndarray, "n 4"]:
+        """Tight boxes (x0, y0, x1, y1) in source pixels, x1 and y1 exclusive; zeros where a mask is empty."""
+        boxes = [tight_box(mask) or (0, 0, 0, 0) for _, mask in self._numbered()]
+        return np.array(boxes, float).reshape(-1, 4)
+
+    def rle(self) -> list[rle.RLE]:
+        """Every mask as COCO RLE, in order."""
+        return [rle.encode(mask) for _, mask in self._numbered()]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         if copy is False:

@@ -289,7 +289,7 @@ def remove_candidates_specks(answers: Answers, prompt: Prompt) -> Answers:
         positive, negative = (
             _cells(points, size, inside.shape) for points in (there.positive, there.negative)
         )
-        tidied.append(candidate.with_sides(remove_specks(inside, positive, negative)))
+        tidied.append(candidate.with_cells(remove_specks(inside, positive, negative)))
     return answers.rank(answers.size, tidied)
 
 

@@ -112,7 +112,9 @@ def test_a_prompt_in_a_window() -> None:
 
 def test_a_candidate_in_a_window_is_there_and_nowhere_else() -> None:
     one = torch.tensor(1.0)
-    candidates = ImageCandidates(WIDE, (Candidate(torch.full((16, 16), 3.0), one, one, (30, 20, 70, 60)),))
+    candidates = ImageCandidates(
+        WIDE, (Candidate(torch.full((16, 16), 3.0), one, one, WIDE, (30, 20, 70, 60)),)
+    )
     assert candidates.boxes.tolist() == [[30, 20, 70, 60]] and candidates.best.sum() == 1600
     assert candidates.logits[0, 40, 50] == 3 and candidates.logits[0, 0, 0] == -CERTAIN
     assert candidates.as_masks(7)[7].sum() == 1600
@@ -136,7 +138,9 @@ def test_an_answer_has_no_specks_but_for_those_that_are_clicked() -> None:
     logits = torch.full((30, 40), -1.0)
     logits[4:14, 4:14], logits[8, 8] = 1.0, -1.0  # with a pinhole
     logits[20:22, 30:33] = 1.0  # a speck; each cell is 4 x 4 pixels
-    answer = ImageCandidates.rank((120, 160), [Candidate(logits, torch.tensor(0.5), torch.tensor(1.0))])
+    answer = ImageCandidates.rank(
+        (120, 160), [Candidate(logits, torch.tensor(0.5), torch.tensor(1.0), (120, 160))]
+    )
 
     class Answers:
         size = 120, 160
@@ -166,7 +170,8 @@ def test_an_answer_that_lies_elsewhere_gets_a_second_window(zooming: Sam2, image
     middle[4:12, 4:12] = 5
     window, one = (40, 20, 120, 100), torch.tensor(1.0)
     first = ImageCandidates(
-        WIDE, (Candidate(corner, 0.9 * one, one, window), Candidate(middle, 0.8 * one, one, window))
+        WIDE,
+        (Candidate(corner, 0.9 * one, one, WIDE, window), Candidate(middle, 0.8 * one, one, WIDE, window)),
     )
     second = finish(Zoom().refine(ImageSession(zooming, images[0]), first, Prompt(positive=[(50, 30)])))
     windows = [candidate.window for candidate in second.ranked]
@@ -180,7 +185,9 @@ def test_only_the_best_answer_gets_a_second_window(zooming: Sam2, images: np.nda
     corner, one = torch.full((16, 16), -5.0), torch.tensor(1.0)
     corner[:4, :4] = 5
     window = (40, 20, 120, 100)
-    seen = [Candidate(corner.roll(8, rank), iou * one, one, window) for rank, iou in enumerate((0.9, 0.8))]
+    seen = [
+        Candidate(corner.roll(8, rank), iou * one, one, WIDE, window) for rank, iou in enumerate((0.9, 0.8))
+    ]
     answers = ImageCandidates(WIDE, tuple(seen))
     second = finish(Zoom().refine(ImageSession(zooming, images[0]), answers, Prompt(positive=[(50, 30)])))
     assert sorted(candidate.window == window for candidate in second.ranked) == [False, True]
@@ -211,7 +218,7 @@ def test_answers_of_a_click_have_their_windows_encoded_together() -> None:
         logits[row, y : y + 4, x : x + 4] = 1.0
     size = 120, 160
     answers = ImageCandidates.rank(
-        size, [Candidate(low_res, torch.tensor(0.5), torch.tensor(1.0)) for low_res in logits]
+        size, [Candidate(low_res, torch.tensor(0.5), torch.tensor(1.0), size) for low_res in logits]
     )
     calls: list[object] = []
 
@@ -241,7 +248,7 @@ def test_what_windows_predict_is_tempered_and_keeps_its_order() -> None:
 
     def rank(*predicted: float) -> ImageCandidates:
         return ImageCandidates.rank(
-            size, [Candidate(logits, torch.tensor(iou), torch.tensor(1.0)) for iou in predicted]
+            size, [Candidate(logits, torch.tensor(iou), torch.tensor(1.0), size) for iou in predicted]
         )
 
     class Windows:
@@ -348,7 +355,7 @@ def test_only_the_best_answer_to_a_click_is_averaged_with_itself_as_the_hint() -
     logits[10:14, 10:14] = 1.0
     one, hints = torch.tensor(1.0), []
     answers = ImageCandidates.rank(
-        size, [Candidate(logits, one * iou, one, (0, 0, 160, 120)) for iou in (0.9, 0.5, 0.4)]
+        size, [Candidate(logits, one * iou, one, size, (0, 0, 160, 120)) for iou in (0.9, 0.5, 0.4)]
     )
 
     class Windows:
@@ -361,7 +368,11 @@ def test_only_the_best_answer_to_a_click_is_averaged_with_itself_as_the_hint() -
             self, window: Window | None, prompt: Prompt, hint: object, candidates: int
         ) -> ImageCandidates:
             hints.append(hint)
-            return answers if hint is None else answers.rank(size, [Candidate(3 * logits, one, one, window)])
+            return (
+                answers
+                if hint is None
+                else answers.rank(size, [Candidate(3 * logits, one, one, size, window)])
+            )
 
         def segment_both_ways(self, prompt: Prompt, hint: object, candidates: int) -> ImageCandidates:
             raise AssertionError
@@ -387,14 +398,17 @@ def test_the_mean_over_windows_reads_them_by_linear_interpolation() -> None:
     """The number of a column, where cells of the image have their centres at 5, 15, 25 and 35 pixels."""
     size, one = (40, 40), torch.tensor(1.0)
     slope = torch.arange(4.0).expand(4, 4)
-    inside, whole = (Candidate(slope * 0 + 9, one, one, (10, 10, 20, 30)), Candidate(slope, one, one))
+    inside, whole = (
+        Candidate(slope * 0 + 9, one, one, size, (10, 10, 20, 30)),
+        Candidate(slope, one, one, size),
+    )
     mean = mean_over_views([inside, whole], size)
     assert mean.tolist() == [[(9 + (x - 5) / 10) / 2 for x in (11.25, 13.75, 16.25, 18.75)]] * 4
-    low = Candidate(slope * 0 - 9, one, one, (0, 10, 40, 30))  # shows the two rows in the middle
+    low = Candidate(slope * 0 - 9, one, one, size, (0, 10, 40, 30))  # shows the two rows in the middle
     mean = mean_over_views([whole, low], size)
     assert mean[[0, 3]].tolist() == slope[:2].tolist() and np.allclose(mean[1:3], (slope[1:3] - 9) / 2)
     assert np.allclose(mean_over_views([inside, inside], size), inside.logits, atol=1e-6)
-    assert mean_over_views([Candidate(torch.ones(4, 6), one, one)] * 2, size).shape == (4, 6)
+    assert mean_over_views([Candidate(torch.ones(4, 6), one, one, size)] * 2, size).shape == (4, 6)
 
 
 @pytest.mark.usefixtures("specks_stay")
@@ -406,7 +420,7 @@ def test_a_correction_is_answered_in_the_window_of_what_it_corrects(
     window, one = (28, 22, 68, 62), torch.tensor(1.0)
     logits = torch.full((16, 16), -5.0)
     logits[4:12, 5:13] = 5
-    before = ImageCandidates(WIDE, (Candidate(logits, one, one, window),))
+    before = ImageCandidates(WIDE, (Candidate(logits, one, one, WIDE, window),))
     near, far = Prompt(positive=[(40, 35), (55, 50)]), Prompt(positive=[(40, 35), (75, 50)])
     assert session.segment(near, hint=before).ranked[0].window == window
     assert Zoom().window(box_of_prompt(near, before) or window, WIDE) != window
@@ -574,7 +588,7 @@ def test_what_is_kept_of_previews_is_small(zooming: Sam2, images: np.ndarray) ->
     kept = list(features.answers._answers._values.values())
     assert len(kept) == CACHED_ANSWERS
     assert all(answer.image is None and "logits" not in vars(answer) for answer in kept)
-    assert not any(candidate._computed for answer in kept for candidate in answer.ranked)
+    assert not any("mask" in vars(candidate) for answer in kept for candidate in answer.ranked)
 
 
 def test_a_preview_belongs_to_its_zoom(zooming: Sam2, images: np.ndarray) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from masklet import rle
 from masklet.errors import OptionError
-from masklet.masks import EDGE, Masks, enlarge, with_sides
+from masklet.masks import EDGE, Masks, enlarge, match_mask
 
 OutputMode = Literal["binary_mask", "uncompressed_rle", "coco_rle"]
 
@@ -39,7 +39,7 @@ class RleMasks(Masks):
         object."""
         enlarged = enlarge(self.low_res, self.size)
         inside = torch.from_numpy(self._arrays).to(enlarged.device)
-        return with_sides(enlarged, inside)
+        return match_mask(enlarged, inside)
 
     @cached_property
     def _arrays(self) -> Bool[np.ndarray, "n H W"]:

@@ -45,8 +45,8 @@ def make_candidate(mask: np.ndarray) -> ImageCandidates:
     """
     logits = torch.from_numpy(np.where(mask, np.float32(1), np.float32(-1)))
     iou, score = (torch.tensor(value, dtype=torch.float32, device="cpu") for value in (math.nan, 1.0))
-    candidate = Candidate(logits, iou, score)
-    return ImageCandidates((mask.shape[0], mask.shape[1]), (candidate,))
+    size = mask.shape[0], mask.shape[1]
+    return ImageCandidates(size, (Candidate(logits, iou, score, size),))
 
 
 @dataclass(frozen=True)

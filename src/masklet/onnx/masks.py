@@ -143,7 +143,7 @@ class Candidate(ComparesArrays):
         """The cells of the mask."""
         return self.logits > 0
 
-    def with_sides(self, inside: np.ndarray) -> Candidate:
+    def with_cells(self, inside: np.ndarray) -> Candidate:
         """The candidate with the cells of another mask; if they differ, logits change their sign."""
         return replace(self, logits=np.where(inside != self.inside, -self.logits, self.logits))
 

@@ -217,5 +217,5 @@ class AnswerCache:
                 self._begun = None
 
     def _put(self, key: AnswerKey, answer: ImageCandidates) -> None:
-        bare = tuple(candidate.bare() for candidate in answer.ranked)  # masks in the image's size are large
+        bare = tuple(map(replace, answer.ranked))  # copies without masks in the image's size, which are large
         self._answers[key] = replace(answer, ranked=bare, image=None)

@@ -194,8 +194,9 @@ class ImageSession:
         answers: dict[int, ImageCandidates] = {}
         for batch in batch_alike(zip(shapes, range(len(rows)), strict=True), PROMPTS_PER_BATCH):
             decoded = self._decode(self._whole, [encoded[row] for row in batch], counts[batch[0]])
-            answers |= {row: self._rank(decoded.row(index)) for index, row in enumerate(batch)}
-        return [answers[row] for row in range(len(rows))]
+            ranked = (rank_candidates(decoded.row(index), self.size) for index in range(len(batch)))
+            answers |= zip(batch, ranked, strict=True)
+        return [replace(answers[row], image=lambda: self._image) for row in range(len(rows))]
 
     @torch.inference_mode()
     def segment_in(
@@ -210,7 +211,7 @@ class ImageSession:
             candidates: 3 or 1.
         """
         encoded = self._encode_prompt(window, prompt, hint)
-        return self._rank(self._decode(self._view(window), [encoded], candidates), window)
+        return rank_candidates(self._decode(self._view(window), [encoded], candidates), self.size, window)
 
     @torch.inference_mode()
     def segment_both_ways(self, prompt: Prompt, hint: Hint | None, candidates: int) -> ImageCandidates:
@@ -228,7 +229,8 @@ class ImageSession:
         seen = self._decode(self._whole, [self._encode_prompt(None, prompt, hint)], candidates)
         mirrored = self._decode(self._mirrored, [turned], candidates)
         logits = (seen.logits + mirrored.logits.flip(-1)) / 2
-        return self._rank(replace(seen, logits=logits, iou=(seen.iou + mirrored.iou) / 2))
+        mean = replace(seen, logits=logits, iou=(seen.iou + mirrored.iou) / 2)
+        return rank_candidates(mean, self.size)
 
     @torch.inference_mode()
     def encode_windows(self, windows: Sequence[Window]) -> None:
@@ -254,9 +256,6 @@ class ImageSession:
     def _decode(self, view: View, prompts: Sequence[EncodedPrompt], candidates: int) -> Candidates:
         context = view.context.expand(len(prompts), -1, -1, -1)
         return decode_prompts(self.model, view.features, context, prompts, candidates=candidates)
-
-    def _rank(self, decoded: Candidates, window: Window | None = None) -> ImageCandidates:
-        return replace(rank_candidates(decoded, self.size, window), image=lambda: self._image)
 
     def _view(self, window: Window | None) -> View:
         if window is None:
@@ -344,7 +343,7 @@ def rank_candidates(
 ) -> ImageCandidates:
     """The decoder's candidates for one object in an image of `size` (H, W), best first."""
     rows = zip(offered.logits[0], offered.iou[0], offered.score.expand(len(offered.iou[0])), strict=True)
-    return ImageCandidates.rank(size, [Candidate(*row, window) for row in rows])
+    return ImageCandidates.rank(size, [Candidate(*row, size, window) for row in rows])
 
 
 def _check_hint(hint: object, size: tuple[int, int]) -> Hint | None:

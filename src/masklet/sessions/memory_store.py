@@ -92,21 +92,18 @@ def to_masks(
     image: ReadImage | None = None,
 ) -> Masks:
     """The masks of objects on a frame of `size` (H, W), from their records."""
-    if not records:
-        return replace(Masks.empty(frame, size), image=image)
     exact = {
         id: rle.decode({"size": list(size), "counts": record.exact})
         for id, record in records.items()
         if record.exact is not None
     }
-    rows = [
-        (answer.logits, answer.iou, answer.score)
+    rows = {
+        id: (answer.logits, answer.iou, answer.score)
         if isinstance(answer := record.answer, MaskPrediction)
         else answer.with_mask(exact[id], model)
         for id, record in records.items()
-    ]
-    low_res, iou, score = (torch.cat(parts) for parts in zip(*rows, strict=True))
-    return Masks(frame, tuple(records), low_res, size, iou, score, exact=exact, image=image)
+    }
+    return Masks.stack(frame, size, rows, exact, image)
 
 
 def fill_bank(bank: MemoryBank, obj: ObjectState, records: Mapping[int, MemoryRecord]) -> None:

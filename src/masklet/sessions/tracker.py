@@ -9,7 +9,6 @@ from functools import partial
 from itertools import islice
 
 import numpy as np
-import torch
 
 from masklet.errors import OptionError, PromptError, check_count
 from masklet.masks import MaskIterator
@@ -44,11 +43,8 @@ class FrameAnswers:
     exact: dict[int, np.ndarray] = field(default_factory=dict)
 
     def masks(self) -> Masks:
-        if not self.by_id:
-            return Masks.empty(self.frame, self.size)
-        rows = [(answer.logits, answer.iou, answer.score) for answer in self.by_id.values()]
-        low_res, iou, score = (torch.cat(parts) for parts in zip(*rows, strict=True))
-        return Masks(self.frame, tuple(self.by_id), low_res, self.size, iou, score, exact=self.exact)
+        rows = {id: (answer.logits, answer.iou, answer.score) for id, answer in self.by_id.items()}
+        return Masks.stack(self.frame, self.size, rows, self.exact)
 
 
 class Tracker:

@@ -19,6 +19,7 @@ from sqlalchemy import select
 
 from masklet import rle
 from masklet.boxes import tight_box
+from masklet.masks import match_mask
 from masklet.postprocess import drop_islands, fill_holes
 from masklet.studio.errors import ApiError, limit_exceeded
 from masklet.studio.requests import NewEdit
@@ -444,8 +445,7 @@ def _logits(tensors: ResultTensors, mask: Mask) -> torch.Tensor:
     height, width = logits.shape[-2:]
     cells = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0.5
     inside = torch.from_numpy(cells).to(logits.device).expand(logits.shape)
-    sides = torch.where(inside, torch.full_like(logits, EDITED_LOGIT), torch.full_like(logits, -EDITED_LOGIT))
-    return torch.where(inside == (logits > 0), logits, sides)
+    return match_mask(logits, inside, EDITED_LOGIT)
 
 
 def _in_window(mask: Mask, margin: int, change: Callable[[Mask], Mask]) -> Mask:
