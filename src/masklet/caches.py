@@ -81,7 +81,10 @@ class LruCache(Generic[Key, Value]):
     def get(self, key: Key) -> Value | None:
         """The value, now the most recently used one; None if it is not in the cache."""
         with self._lock:
-            return self[key] if key in self._values else None
+            value = self._values.get(key)
+            if value is not None:
+                self._values.move_to_end(key)
+            return value
 
     def pop(self, key: Key) -> Value | None:
         """Remove a value and return it; None if it is not in the cache."""

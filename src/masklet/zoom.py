@@ -58,12 +58,12 @@ class RankedMasks(Protocol):
     def rank(cls, size: tuple[int, int], candidates: Sequence[Any]) -> Self: ...
 
 
-Answer = TypeVar("Answer")
-Answers = TypeVar("Answers", bound=RankedMasks)
-AnswersOut = TypeVar("AnswersOut", bound=RankedMasks, covariant=True)
+Result = TypeVar("Result")
+Ranked = TypeVar("Ranked", bound=RankedMasks)
+RankedOut = TypeVar("RankedOut", bound=RankedMasks, covariant=True)
 
 
-class Segmenter(Protocol[AnswersOut]):
+class Segmenter(Protocol[RankedOut]):
     """Answers a prompt in a window of its image."""
 
     size: tuple[int, int]
@@ -71,10 +71,10 @@ class Segmenter(Protocol[AnswersOut]):
     def encode_windows(self, windows: Sequence[Window]) -> None:
         """Encode windows together, since `segment_in` is about to be called with each."""
 
-    def segment_in(self, window: Window | None, prompt: Prompt, hint: Any, candidates: int) -> AnswersOut:
+    def segment_in(self, window: Window | None, prompt: Prompt, hint: Any, candidates: int) -> RankedOut:
         """Masks for a prompt in the image's pixels, segmented in a window; None for the whole image."""
 
-    def segment_both_ways(self, prompt: Prompt, hint: Any, candidates: int) -> AnswersOut:
+    def segment_both_ways(self, prompt: Prompt, hint: Any, candidates: int) -> RankedOut:
         """Masks for a prompt in the whole image: the mean with those of its mirror image."""
 
 
@@ -126,7 +126,7 @@ class Zoom:
                 f"a tile must have a side of at least {self.narrowest} pixels. Got {self.tile}."
             )
 
-    def segment(self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int) -> Answers:
+    def segment(self, segmenter: Segmenter[Ranked], prompt: Prompt, hint: Any, candidates: int) -> Ranked:
         """Answer a prompt in a window if the prompt or its answer shows that the object is small.
 
         Specks are removed at the end, since the whole answer is better for choosing a window.
@@ -138,20 +138,20 @@ class Zoom:
 
     def steps(
         self,
-        segmenter: Segmenter[Answers],
+        segmenter: Segmenter[Ranked],
         prompt: Prompt,
         hint: Any,
         candidates: int,
         *,
         pauses: bool = True,
-    ) -> Generator[None, None, Answers]:
+    ) -> Generator[None, None, Ranked]:
         """The same answer, with a pause before each window is encoded."""
         answers = yield from self._look(segmenter, prompt, hint, candidates, pauses)
         return remove_candidates_specks(answers, prompt)
 
     def _look(
-        self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int, pauses: bool
-    ) -> Generator[None, None, Answers]:
+        self, segmenter: Segmenter[Ranked], prompt: Prompt, hint: Any, candidates: int, pauses: bool
+    ) -> Generator[None, None, Ranked]:
         if prompt.is_mask_only and prompt.mask is not None:  # without points, networks find little
             prompt, hint = replace(prompt, box=tight_box(prompt.mask)), None
         box = box_of_prompt(prompt, hint)
@@ -174,8 +174,8 @@ class Zoom:
         return (yield from self._average(segmenter, answers, box, prompt, answers.select(0), pauses))
 
     def _segment_around(
-        self, segmenter: Segmenter[Answers], box: Box, prompt: Prompt, hint: Any, candidates: int
-    ) -> Answers:
+        self, segmenter: Segmenter[Ranked], box: Box, prompt: Prompt, hint: Any, candidates: int
+    ) -> Ranked:
         window = self.window(box, segmenter.size)
         if window is None and self.mirrored:
             return segmenter.segment_both_ways(prompt, hint, candidates)
@@ -186,13 +186,13 @@ class Zoom:
 
     def _average(
         self,
-        segmenter: Segmenter[Answers],
-        answers: Answers,
+        segmenter: Segmenter[Ranked],
+        answers: Ranked,
         box: Box,
         prompt: Prompt,
         hint: Any,
         pauses: bool,
-    ) -> Generator[None, None, Answers]:
+    ) -> Generator[None, None, Ranked]:
         """The answers, of which the best is the mean of its logits and of those in windows of other sizes."""
         best, *others = answers.ranked
         around = dict.fromkeys(
@@ -208,8 +208,8 @@ class Zoom:
         return answers.rank(answers.size, [best.with_logits(mean), *others])
 
     def _segment_in_tile(
-        self, segmenter: Segmenter[Answers], prompt: Prompt, hint: Any, candidates: int, box: Box
-    ) -> Answers:
+        self, segmenter: Segmenter[Ranked], prompt: Prompt, hint: Any, candidates: int, box: Box
+    ) -> Ranked:
         side = float(max(self.tile or 0, self.margin * (box[2] - box[0]), self.margin * (box[3] - box[1])))
         while True:
             window = _square_around(box, side, segmenter.size)
@@ -219,8 +219,8 @@ class Zoom:
             side *= 2
 
     def refine(
-        self, segmenter: Segmenter[Answers], answers: Answers, prompt: Prompt, *, pauses: bool = False
-    ) -> Generator[None, None, Answers]:
+        self, segmenter: Segmenter[Ranked], answers: Ranked, prompt: Prompt, *, pauses: bool = False
+    ) -> Generator[None, None, Ranked]:
         """Refine each small answer that had no window in one; the best answer again if it moved.
 
         The predicted IoU of an answer refined in a window is too high by 0.1. All are scaled by the IoU that
@@ -258,13 +258,13 @@ class Zoom:
         return window if box_area(window) <= self.largest * size[0] * size[1] else None
 
 
-def finish(steps: Generator[None, None, Answer]) -> Answer:
+def finish(steps: Generator[None, None, Result]) -> Result:
     """Run steps to the end without pauses, and return their result."""
     while True:
         try:
             next(steps)
         except StopIteration as end:
-            answer: Answer = end.value
+            answer: Result = end.value
             return answer
 
 
@@ -278,7 +278,7 @@ def _encode(
         segmenter.encode_windows(together)
 
 
-def remove_candidates_specks(answers: Answers, prompt: Prompt) -> Answers:
+def remove_candidates_specks(answers: Ranked, prompt: Prompt) -> Ranked:
     """The answers without specks and pinholes, except clicked ones."""
     height, width = answers.size
     clicks = Prompt(prompt.positive, prompt.negative)

@@ -337,4 +337,4 @@ def test_a_preview_of_a_mask_is_not_kept(network: Sam2, frames: np.ndarray) -> N
     session = VideoSession(network, frames, features=cache, zoom=True)
     assert list(session.preview_steps(0, Prompt(mask=blob()))) == []
     session.preview(0, Prompt(mask=blob()))
-    assert not len(cache.answers._answers)
+    assert not len(cache.previews._previews)

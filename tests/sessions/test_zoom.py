@@ -20,7 +20,7 @@ from masklet.errors import OptionError
 from masklet.image_candidates import Candidate
 from masklet.model import Sam2
 from masklet.sessions.answer import PreparedPrompt
-from masklet.sessions.feature_cache import CACHED_ANSWERS, FeatureCache
+from masklet.sessions.feature_cache import CACHED_PREVIEWS, FeatureCache
 from masklet.sessions.image import ImageSession
 from masklet.sessions.tracker import Tracker
 from masklet.sessions.video import VideoSession
@@ -585,8 +585,8 @@ def test_what_is_kept_of_previews_is_small(zooming: Sam2, images: np.ndarray) ->
         preview = session.preview(0, Prompt(positive=[(x, 40)]))
         assert preview.logits.shape == (3, *WIDE) and preview.image is not None
         assert np.array_equal(preview.image(), images[0])
-    kept = list(features.answers._answers._values.values())
-    assert len(kept) == CACHED_ANSWERS
+    kept = list(features.previews._previews._values.values())
+    assert len(kept) == CACHED_PREVIEWS
     assert all(answer.image is None and "logits" not in vars(answer) for answer in kept)
     assert not any("mask" in vars(candidate) for answer in kept for candidate in answer.ranked)
 

@@ -23,7 +23,7 @@ from masklet.types import FrameFeatures, ImageCandidates, Prompt
 from masklet.zoom import Zoom, finish
 
 GIB = 2**30
-CACHED_ANSWERS = 4
+CACHED_PREVIEWS = 4
 
 
 Key = tuple["weakref.ref[Sam2]", int]  # a network and a frame
@@ -39,7 +39,7 @@ class FeatureCache:
         disk: Bytes to use in that folder. The oldest spilled frames are dropped first.
 
     Attributes:
-        answers: The answers to the last prompts on these frames.
+        previews: The candidates for the last prompts on these frames.
 
     Example:
         >>> from masklet.config import toy
@@ -54,7 +54,7 @@ class FeatureCache:
 
     def __init__(self, budget: int = GIB, *, spill: Path | None = None, disk: int = 32 * GIB) -> None:
         self.budget, self.disk, self._folder = budget, disk, spill
-        self.answers = AnswerCache()
+        self.previews = PreviewCache()
         self._video: tuple[str, tuple[int, int], int] | None = None
         self._spilled = None if spill is None else SpilledFeatures(spill, disk)
         self._kept: LruCache[Key, FrameFeatures] = LruCache(
@@ -157,7 +157,7 @@ class SpilledFeatures:
             self._files[key] = path, features.nbytes
 
 
-class AnswerKey(NamedTuple):
+class PreviewKey(NamedTuple):
     """What an answer depends on: the network, the frame, the prompt in source pixels, and the zoom."""
 
     model: weakref.ref[Sam2]
@@ -166,7 +166,7 @@ class AnswerKey(NamedTuple):
     zoom: Zoom | None
 
 
-class AnswerCache:
+class PreviewCache:
     """The answers to the last prompts on single frames, as in a preview.
 
     They are cached without the image, so that they are small. The answer to a prompt with a mask is never
@@ -174,10 +174,10 @@ class AnswerCache:
     """
 
     def __init__(self) -> None:
-        self._answers: LruCache[AnswerKey, ImageCandidates] = LruCache(CACHED_ANSWERS)
-        self._begun: tuple[AnswerKey, Generator[None, None, ImageCandidates]] | None = None
+        self._previews: LruCache[PreviewKey, ImageCandidates] = LruCache(CACHED_PREVIEWS)
+        self._begun: tuple[PreviewKey, Generator[None, None, ImageCandidates]] | None = None
 
-    def get(self, key: AnswerKey, segment: Callable[[], ImageCandidates]) -> ImageCandidates:
+    def get(self, key: PreviewKey, segment: Callable[[], ImageCandidates]) -> ImageCandidates:
         """The answer to a prompt: from the cache, by finishing one that was started in steps, or new.
 
         Args:
@@ -187,14 +187,14 @@ class AnswerCache:
         if key.prompt.mask is not None:
             return segment()
         begun, self._begun = self._begun, None
-        answer = self._answers.get(key)
+        answer = self._previews.get(key)
         if answer is None:
             answer = finish(begun[1]) if begun is not None and begun[0] == key else segment()
         self._put(key, answer)
         return replace(answer, image=None)
 
     def make_in_steps(
-        self, key: AnswerKey, begin: Callable[[], Generator[None, None, ImageCandidates]]
+        self, key: PreviewKey, begin: Callable[[], Generator[None, None, ImageCandidates]]
     ) -> Iterator[None]:
         """Make an answer step by step. If `get` is called for the same answer before the end, it finishes the
         steps.
@@ -203,7 +203,7 @@ class AnswerCache:
             key: What it depends on.
             begin: Begins the steps, which return the answer.
         """
-        if key in self._answers or key.prompt.mask is not None:
+        if key in self._previews or key.prompt.mask is not None:
             return
         begun = self._begun = key, begin()
         try:
@@ -216,6 +216,6 @@ class AnswerCache:
             if self._begun is begun:
                 self._begun = None
 
-    def _put(self, key: AnswerKey, answer: ImageCandidates) -> None:
+    def _put(self, key: PreviewKey, answer: ImageCandidates) -> None:
         bare = tuple(map(replace, answer.ranked))  # copies without masks in the image's size, which are large
-        self._answers[key] = replace(answer, ranked=bare, image=None)
+        self._previews[key] = replace(answer, ranked=bare, image=None)

@@ -37,7 +37,7 @@ PROMPTS_PER_BATCH = 64  # maximum number of prompts decoded together
 IMAGES_PER_BATCH = 8  # images encoded together on a GPU; on a CPU this is not faster
 
 Prompts = Prompt | Sequence[Prompt] | Mapping[int, Prompt]
-Answers = ImageCandidates | list[ImageCandidates] | Masks
+SegmentResult = ImageCandidates | list[ImageCandidates] | Masks
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class ImageSession:
         *,
         hint: Hint | Sequence[Hint] | None = None,
         candidates: int | None = None,
-    ) -> Answers:
+    ) -> SegmentResult:
         """Segment the object of a prompt, or of each of several prompts.
 
         A mask in the prompt is the starting point. To correct an answer, add a click to the prompt and pass
@@ -276,7 +276,7 @@ def segment_many(
     zoom: Zoom | bool | None = None,
     candidates: int | None = None,
     batch: int | None = None,
-) -> Iterator[Answers]:
+) -> Iterator[SegmentResult]:
     """Segment many images, each with its own prompts. On a GPU, several images are encoded together.
 
     Only one batch of images is in memory at a time.
@@ -326,7 +326,7 @@ def _segment_batches(
     zoom: Zoom | bool | None,
     candidates: int | None,
     batch_size: int,
-) -> Iterator[Answers]:
+) -> Iterator[SegmentResult]:
     while batch := [read_image(image) for image in islice(images, batch_size)]:
         asked = list(islice(prompts, len(batch)))
         if len(asked) < len(batch):

@@ -17,7 +17,7 @@ from masklet.model import Sam2, check_model
 from masklet.prompts import check_frame, check_id, check_ids, check_prompt
 from masklet.sessions.answer import Answer, PreparedPrompt
 from masklet.sessions.events import Cleared, Prompted, Propagated, Removed, Reviewed, Script
-from masklet.sessions.feature_cache import GIB, AnswerKey, FeatureCache
+from masklet.sessions.feature_cache import GIB, FeatureCache, PreviewKey
 from masklet.sessions.image import ImageSession
 from masklet.sessions.memory_store import InMemoryStore, MemoryRecord, MemoryStore, to_masks
 from masklet.sessions.object_state import ObjectState, SessionState, Span
@@ -232,8 +232,8 @@ class VideoSession:
             NoSuchFrame: The video has no such frame.
         """
         frame, prompt = check_frame(frame), check_prompt(prompt, self.frames.size)
-        key = AnswerKey(weakref.ref(self.model), frame, prompt, self._zoom)
-        return self._cache.answers.make_in_steps(key, lambda: self._as_image(frame).steps(prompt))
+        key = PreviewKey(weakref.ref(self.model), frame, prompt, self._zoom)
+        return self._cache.previews.make_in_steps(key, lambda: self._as_image(frame).steps(prompt))
 
     def propagate(
         self,
@@ -485,8 +485,8 @@ class VideoSession:
         def segment() -> ImageCandidates:
             return self._as_image(frame).segment(prompt, hint=hint)
 
-        key = AnswerKey(weakref.ref(self.model), frame, prompt, self._zoom)
-        answer = segment() if hint is not None else self._cache.answers.get(key, segment)
+        key = PreviewKey(weakref.ref(self.model), frame, prompt, self._zoom)
+        answer = segment() if hint is not None else self._cache.previews.get(key, segment)
         return replace(answer, image=partial(self.frames.__getitem__, frame))
 
     def _as_image(self, frame: int) -> ImageSession:
