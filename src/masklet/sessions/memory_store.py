@@ -233,7 +233,7 @@ class InMemoryStore:
         self._versions: dict[int, dict[int, list[Version]]] = {}  # by object and frame, the newest last
         self._policies: dict[int, list[PolicyRecord]] = {}
         self._full: OrderedDict[Version, int] = OrderedDict()  # the bytes of each, oldest first
-        self._superseded: deque[tuple[int, Version]] = deque()  # the event of the next version
+        self._superseded: deque[tuple[int, Version]] = deque()  # with the event that replaced each
         self._undoable: deque[History] = deque(maxlen=UNDO)  # positions to go back to, the newest last
         self._undone: list[History] = []
         self._serials = count()
@@ -390,7 +390,11 @@ class InMemoryStore:
         self._superseded = deque(item for item in self._superseded if item[0] <= here)
 
     def _forget_before(self, floor: History) -> None:
-        """Remove records that ended before a position and that no bank uses."""
+        """Remove records that were replaced before a position to which undo can go back.
+
+        Some of them are still in a bank: a prompt replaces the answer on its frame at once, but the bank has
+        the old memory until the object is tracked next. Those stay.
+        """
         remaining = []
         while self._superseded and self._superseded[0][0] <= floor.number:
             number, version = self._superseded.popleft()
