@@ -135,7 +135,7 @@ class Propagator:
         store, history = self.store, self.store.history
         after = history.track_to(frame, ids, reverse=reverse)
         is_longer = after.number == history.number
-        border = frame + 1 if reverse else frame
+        border = frame + 1 if reverse else frame  # a cut lies before the first frame of the later scene
         cut = border if self.scenes is not None and self.scenes.begins(border) else None
         tracked: dict[int, TrackedObject] = {}
         for obj in objects:
@@ -181,7 +181,7 @@ class Propagator:
             tracked.bank.cut(cut)
         if cut is not None or not continues:
             tracked.policy, tracked.undecided = self.policy(), ()
-        elif not same_event:  # undo may go back to the policy's current state
+        elif not same_event:  # undo may go back to the policy as it is now
             tracked.policy = copy.deepcopy(tracked.policy)
 
     def _put(self, tracked: TrackedObject, frame: int) -> None:
@@ -194,9 +194,9 @@ class Propagator:
             self.store.put(tracked.id, at, record, tracked)
 
     def _refill(self, obj: ObjectState, bank: MemoryBank, frame: int, *, reverse: bool) -> None:
-        """Recompute removed memories that are about to be used."""
-        step = 1 if reverse else -1
-        reach = range(frame + WINDOW * step, frame, -step)
+        """Recompute removed memories that are about to be used: of prompts, and of the frames just before."""
+        direction = -1 if reverse else 1
+        reach = range(frame - WINDOW * direction, frame, direction)
         window = [at for at in reach if at not in bank.tracked and obj.direction(at) is not None]
         absent = [at for at in (*obj.bank.conditioning, *window) if at not in bank.prompted]
         if absent:
