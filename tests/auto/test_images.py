@@ -142,6 +142,17 @@ def test_crops_are_the_image_in_overlapping_parts() -> None:
         assert seen.min() == 1 and seen.max() == 4
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (2, 3), (5, 200), (200, 3)])
+def test_images_of_few_pixels_have_fewer_crops(size: tuple[int, int]) -> None:
+    grid = Grid(points_per_side=2, crop_n_layers=2, pred_iou_thresh=0, stability_score_thresh=0)
+    assert all(crop.x0 < crop.x1 and crop.y0 < crop.y1 for crop in grid.crops(size))
+    image = np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
+    segments = generate_segments(toy_network(), image, grid)
+    assert len(segments.low_res) == len(segments) and segments.label_map().shape == size
+    assert segments.areas.all(), "no object is smaller than a pixel"
+    assert everything(toy_network(), image, grid=replace(grid, crop_n_layers=0), tiles=64).areas.all()
+
+
 def test_what_a_crop_cuts_is_left_to_others() -> None:
     image = paint((RED, np.s_[10:150, 10:310]), size=(160, 320))  # goes through all four crops
     cropped = generate_segments(Painted(), image, Grid(points_per_side=8, crop_n_layers=1))

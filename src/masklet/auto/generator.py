@@ -23,6 +23,7 @@ from masklet.postprocess import drop_islands, fill_holes
 from masklet.prompts import POSITIVE
 from masklet.tracking.step import HINT_LIMIT, encode_image
 from masklet.types import Candidates, FrameFeatures, MemorySelection
+from masklet.zoom import grid_cells
 
 COMPARED_SIDE = 256  # side of the maps for comparing masks: that of published weights' low-res logits
 # Margin of the predicted IoU above its threshold from which a mask is kept, whatever its contrast.
@@ -233,7 +234,7 @@ def _select_stable(
 
 
 def to_segments(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: Grid) -> Segments:
-    """The proposals of a crop as masks of the whole image, tidied.
+    """The proposals of a crop as masks of the whole image, tidied; without those that cover no pixel.
 
     Args:
         size: (H, W) of the whole image.
@@ -241,7 +242,7 @@ def to_segments(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: G
     is_full_size = grid.nms == "box" and crop.size == size and not grid.min_mask_region_area
     codes = proposals.codes if is_full_size else tuple(_tidy(proposals, crop, size, grid))
     corner, extent = (crop.x0, crop.y0), crop.size[::-1]
-    return Segments(
+    segments = Segments(
         frame=0,
         ids=tuple(range(1, len(codes) + 1)),
         low_res=_place(proposals.low_res, crop, size),
@@ -253,6 +254,7 @@ def to_segments(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: G
         points=proposals.points * extent + corner,
         crops=np.tile(crop[:4], (len(codes), 1)),
     )
+    return segments.rows(np.flatnonzero(segments.areas).tolist())
 
 
 def _tidy(proposals: Proposals, crop: Crop, size: tuple[int, int], grid: Grid) -> Iterator[rle.RLE]:
@@ -270,10 +272,8 @@ def _place(low_res: Tensor, crop: Crop, size: tuple[int, int]) -> Float[Tensor, 
     if crop.size == size:
         return low_res
     side = low_res.shape[-1]
-    (top, left), (bottom, right) = (
-        (round(y / size[0] * side), round(x / size[1] * side))
-        for x, y in ((crop.x0, crop.y0), (crop.x1, crop.y1))
-    )
+    top, bottom = grid_cells(crop.y0 / size[0], crop.y1 / size[0], side)
+    left, right = grid_cells(crop.x0 / size[1], crop.x1 / size[1], side)
     canvas = torch.full_like(low_res, -HINT_LIMIT)
     if len(low_res):
         canvas[:, top:bottom, left:right] = enlarge(low_res, (bottom - top, right - left))

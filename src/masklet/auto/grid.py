@@ -170,7 +170,8 @@ class Grid:
             high, wide = (ceil((overlap * (count - 1) + side) / count) for side in size)
             for column, row in product(range(count), repeat=2):
                 x, y = column * (wide - overlap), row * (high - overlap)
-                crops.append(Crop(x, y, min(x + wide, width), min(y + high, height), layer))
+                if x < width and y < height:  # an image may have fewer pixels than crops
+                    crops.append(Crop(x, y, min(x + wide, width), min(y + high, height), layer))
         return crops
 
 
