@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import WebSocketRoute
+from playwright.sync_api import Route, WebSocketRoute
 
 from studio.browser.screen import FRAMES, Screen, ask, new_project
 
@@ -204,13 +204,24 @@ def test_the_undo_of_a_message_is_for_that_step(screen: Screen) -> None:
     screen.press("Delete")
     undo = screen.page.locator(".toast", has_text="Deleted object 2.").get_by_role("button", name="Undo")
     undo.wait_for()
-    screen.drag((100, 250), (150, 250))
-    screen.until(lambda: "mask on frame 0" in screen.label("Undo"))
-    undo.click()
+    held: list[Route] = []
+    screen.page.route("**/prompts", lambda route: held.append(route))
+    screen.page.mouse.move(*screen.at(100, 250))
+    screen.page.mouse.down()
+    screen.page.mouse.move(*screen.at(150, 250))
+    screen.page.mouse.up()
+    screen.until(lambda: held)
+    undo.click()  # before the stroke is answered
+    held[0].continue_()
     screen.page.get_by_text("Nothing was undone, because there is a newer step: mask on frame 0.").wait_for()
     assert screen.masks() == {0: {1}}
+    screen.page.unroute("**/prompts")
     screen.press("Control+z", "Control+z")
     screen.until(lambda: screen.masks() == {0: {1, 2}})
+    screen.press("2", "Delete")
+    undo.wait_for()
+    screen.drag((100, 250), (150, 250))
+    undo.wait_for(state="detached")
 
 
 def test_attributes_set_at_the_same_time_are_both_kept(opened: Callable[[], Screen], clip: Path) -> None:
@@ -370,6 +381,8 @@ def test_problems_list_jumps_and_overlaps(screen: Screen) -> None:
     overlap = screen.page.locator("[data-problem=overlap]").first
     overlap.wait_for()
     assert "object 1 and object 2 overlap" in overlap.inner_text()
+    in_view = "(row) => row.getBoundingClientRect().right <= innerWidth"
+    screen.until(lambda: overlap.evaluate(in_view))
     overlap.click()
     screen.page.wait_for_selector(".stage:not([data-frame='0'])")
 

@@ -104,6 +104,7 @@ async function sendInTurn(studio, body, targets) {
     const kept = reviewed ? ` ${count(reviewed)} not changed, since reviewed.` : "";
     const words = frames ? `Changed ${count(frames)}.${kept}` : `Nothing to change.${kept}`;
     const { undo_step: step } = studio.state.video;
-    toast(words, frames ? { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo", step) } } : {});
+    const action = { label: "Undo", press: () => void undoOrRedo(studio, "undo", step) };
+    toast(words, frames ? { action, step } : {});
     return true;
 }

@@ -404,7 +404,7 @@ export async function remove(studio, object) {
             await studio.refresh();
         });
         const { undo_step: step } = studio.state.video;
-        toast(`Deleted ${name}.`, { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo", step) } });
+        toast(`Deleted ${name}.`, { action: { label: "Undo", press: () => void undoOrRedo(studio, "undo", step) }, step });
     } catch (error) {
         complain(error);
     }

@@ -7,7 +7,7 @@ import { FrameCache } from "./frames.js";
 import { MaskCache } from "./masks.js";
 import { CHOICES, initial, keepChoices, within } from "./state.js";
 import { Store } from "./store.js";
-import { complain, toast } from "./toast.js";
+import { clearOldOffers, complain, toast } from "./toast.js";
 import { sendingChange } from "./unsent.js";
 
 /** @import * as T from "./types.js" */
@@ -114,6 +114,7 @@ export class Studio {
     take(video) {
         const { object } = this.state;
         this.head = video.head;
+        clearOldOffers(video.undo_step);
         if (video.channel !== this.frames.channel) this.#showChannel(video.channel);
         const gone =
             object !== null && !video.objects.some((item) => item.id === object) && !this.state.asking;

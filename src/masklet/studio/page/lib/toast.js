@@ -7,15 +7,16 @@ const STAYS = 6000; // milliseconds; errors stay twice as long
 
 /**
  * @param {string} message
- * @param {{kind?: "note" | "error", action?: {label: string, press: () => void}}} [how]
+ * @param {{kind?: "note" | "error", action?: {label: string, press: () => void}, step?: string | null}} [how]  step: the
+ *     step that the action undoes
  */
-export function toast(message, { kind = "note", action } = {}) {
+export function toast(message, { kind = "note", action, step } = {}) {
     const shelf = byId("toasts");
     for (const old of shelf.children) if (old.getAttribute("data-message") === message) old.remove();
     const close = () => card.remove();
     const card = h(
         "div",
-        { class: `toast ${kind}`, role: kind === "error" ? "alert" : "status", "data-message": message },
+        { class: `toast ${kind}`, role: kind === "error" ? "alert" : "status", "data-message": message, "data-step": step },
         h("span", {}, message),
         action &&
             h(
@@ -44,6 +45,17 @@ export function toast(message, { kind = "note", action } = {}) {
 /** Remove messages without an action, because a new action makes them outdated. */
 export function clearNotes() {
     for (const card of byId("toasts").querySelectorAll(".toast:not(:has(.link))")) card.remove();
+}
+
+/**
+ * Remove messages that offer to undo another step than the newest.
+ *
+ * @param {string | null} newest
+ */
+export function clearOldOffers(newest) {
+    for (const card of byId("toasts").querySelectorAll("[data-step]")) {
+        if (card.getAttribute("data-step") !== newest) card.remove();
+    }
 }
 
 /** An error that the page has already shown. `complain` ignores it. */

@@ -22,9 +22,11 @@ export function menuButton(iconName, label, contents, name = "") {
     menu.addEventListener("beforetoggle", (event) => {
         if (event.newState === "open") fill(menu, ...contents());
     });
+    const observer = new ResizeObserver(() => placeMenu(menu, button)); // contents may come after it has opened
     menu.addEventListener("toggle", (event) => {
         button.setAttribute("aria-expanded", String(event.newState === "open"));
-        if (event.newState === "open") placeMenu(menu, button);
+        if (event.newState === "open") observer.observe(menu);
+        else observer.disconnect();
     });
     return h("span", { class: "menu-anchor" }, button, menu);
 }
@@ -56,6 +58,7 @@ export function menuItem(text, keys, press, props = {}) {
  */
 function placeMenu(menu, button) {
     const { left, top, bottom } = button.getBoundingClientRect();
+    menu.style.left = "0"; // near the right edge its texts would be wrapped
     const { width, height } = menu.getBoundingClientRect();
     const isAbove = top - GAP - height >= GAP;
     menu.style.left = `${Math.max(GAP, Math.min(innerWidth - width - GAP, left))}px`;
