@@ -144,6 +144,18 @@ def test_so_many_frames_a_second(run: Run, shelf: Path, tmp_path: Path) -> None:
     assert list(results(tmp_path / "out")) == [0, 1, 2]
 
 
+@pytest.mark.parametrize(("options", "is_told"), [(("--fps", 12.5), True), ((), False)])
+def test_files_that_count_sampled_frames_are_named(
+    run: Run, shelf: Path, tmp_path: Path, options: tuple, is_told: bool
+) -> None:
+    """A tool that opens the whole video would show them on other frames."""
+    formats = ("--format", "cvat", "--format", "palette", "--format", "label-studio-video")
+    words = (*CLICK, *formats, *options, "--model", shelf / "toy.safetensors", "--out", tmp_path / "out")
+    answer = run("track", shelf / "clip.mp4", *words)
+    text = "cvat_tracks.xml and label_studio_video.json: frames are counted in the sample of 12.5 a second"
+    assert answer.code == 0 and (text in answer.err) == is_told
+
+
 def test_a_saved_session_gives_the_same_masks_again(run: Run, shelf: Path, tmp_path: Path) -> None:
     session = VideoSession(loaded(shelf), shelf / "clip.mp4")
     session.prompt(1, 1, Prompt(positive=[(20, 24)]))

@@ -172,6 +172,7 @@ def everything(
             channels, intensity_range, pixel_size, max_pixels, fps, formats=formats or ()
         )
         outputs = OutputOptions.parse(formats or (), background, soft)
+        outputs.explain_sampling(fps, bar)
         items = find_items(sources or (), kind, names_from=names)
 
         def open_item(item: Item) -> _Search:

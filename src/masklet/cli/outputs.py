@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from masklet.types import Masks
 
 DEFAULT_FORMATS = ("palette", "masklets", "overlay")
+BESIDE_VIDEO = ("cvat", "label-studio", "label-studio-video")  # tools show them on the whole video
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,18 @@ class OutputOptions:
         files = Item(look.background, "", Kind.video).files() if os.path.exists(look.background) else []
         content = {"background_content": digest(look.background, files)} if shown and files else {}
         return {"formats": self.formats, **shown, **content}
+
+    def explain_sampling(self, fps: float | None, bar: ProgressBar) -> None:
+        """Print which files count the frames of a sample, and not those of the video."""
+        from masklet.media import find_format
+
+        names = [name for name in self.formats if name in BESIDE_VIDEO]
+        if fps is not None and names:
+            files = " and ".join(find_format(name).path for name in names)
+            bar.print(
+                f"{files}: frames are counted in the sample of {fps:g} a second, not in the video. Load the "
+                "frames that --format frames writes, or leave --fps out."
+            )
 
     def write(
         self,

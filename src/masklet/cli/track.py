@@ -116,6 +116,7 @@ def track(
         policy, chosen_direction = policy or "recency", direction or Direction.forward
         find_policy(policy)
         outputs = OutputOptions.parse(formats or DEFAULT_FORMATS, background, soft)
+        outputs.explain_sampling(fps, bar)
         items = find_items(videos or (), Kind.video, names_from=names)
         table = None if prompts is None else PromptTable.read(prompts, items)
         if typed is None and table is None and saved is None:
