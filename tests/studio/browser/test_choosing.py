@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Request
+from playwright.sync_api import Request, Route
 
 from studio.browser.screen import Screen
 
@@ -50,7 +50,12 @@ def test_the_studio_is_asked_for_the_very_place_where_the_cursor_rests(screen: S
 
 
 def test_everything_is_shown_and_a_click_keeps_one(screen: Screen) -> None:
+    held: list[Route] = []
+    screen.page.route("**/everything", lambda route: held.append(route), times=1)
     screen.press("x")
+    screen.page.locator(".status", has_text="Finding everything").wait_for()
+    screen.until(lambda: held)
+    held[0].continue_()
     screen.page.wait_for_selector("[aria-label^=Everything][aria-pressed=true]")
     offered = screen.page.evaluate(
         """async (video) => {

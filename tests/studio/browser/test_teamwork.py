@@ -222,6 +222,12 @@ def test_the_undo_of_a_message_is_for_that_step(screen: Screen) -> None:
     undo.wait_for()
     screen.drag((100, 250), (150, 250))
     undo.wait_for(state="detached")
+    screen.press("Control+z", "Control+z")
+    screen.until(lambda: screen.masks() == {0: {1, 2}})
+    screen.press("2", "Delete")
+    undo.wait_for()
+    screen.page.get_by_title("All videos").click()
+    undo.wait_for(state="detached")
 
 
 def test_attributes_set_at_the_same_time_are_both_kept(opened: Callable[[], Screen], clip: Path) -> None:

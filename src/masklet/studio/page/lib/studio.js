@@ -77,6 +77,7 @@ export class Studio {
     }
 
     close() {
+        clearOldOffers(null);
         this.events.close();
         clearTimeout(this.settling);
     }

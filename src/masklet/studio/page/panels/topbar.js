@@ -73,7 +73,7 @@ export function mountTopbar(studio, stage, root) {
         describe(undo, now.can_undo, `Undo${now.undo ? `: ${now.undo}` : ""} (Ctrl+Z)`);
         describe(redo, now.can_redo, `Redo${now.redo ? `: ${now.redo}` : ""} (Ctrl+Shift+Z)`);
     });
-    studio.store.watch(["online", "signedOut", "obstacle", "asking", "latency", "previewLatency", "ready", "frame", "project"], () =>
+    studio.store.watch(["online", "signedOut", "obstacle", "asking", "finding", "latency", "previewLatency", "ready", "frame", "project"], () =>
         fill(status, ...statusParts(studio)),
     );
 }
@@ -123,13 +123,14 @@ function describe(button, can, label) {
  * @param {Studio} studio
  */
 function statusParts(studio) {
-    const { online, signedOut, obstacle, asking, latency, previewLatency, ready, frame } = studio.state;
+    const { online, signedOut, obstacle, asking, finding, latency, previewLatency, ready, frame } = studio.state;
     const model = studio.state.project.model ?? studio.about.model;
     const { device } = studio.about;
     if (obstacle) return [h("i", { class: "dot bad" }), h("span", {}, OBSTACLES[obstacle])];
     if (signedOut) return [h("i", { class: "dot bad" }), h("span", {}, "Signed out")];
     if (!online) return [h("i", { class: "dot bad" }), h("span", {}, "Connection lost; reconnecting")];
     if (asking) return [h("i", { class: "dot busy" }), h("span", {}, "Thinking")];
+    if (finding) return [h("i", { class: "dot busy" }), h("span", {}, "Finding everything")];
     const preview = previewLatency === null ? "" : `; mask under the cursor: ${previewLatency} ms`;
     const took = latency === null ? "" : ` · ${latency} ms`;
     const dot = h("i", {
