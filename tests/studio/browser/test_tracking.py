@@ -147,6 +147,24 @@ def test_resume_survives_a_click_and_its_undo(opened: Callable[[], Screen], long
     screen.tracked_to(LONG)
 
 
+def test_undo_while_tracking_takes_back_what_was_tracked(
+    opened: Callable[[], Screen], long_clip: Path
+) -> None:
+    screen = opened()
+    screen.upload(long_clip)
+    screen.press("d")
+    screen.drag((170, 120), (210, 120))
+    screen.until(lambda: screen.masks() == {0: {1}})
+    screen.press("p", "f")
+    screen.page.locator("button.stop").wait_for()
+    screen.until(lambda: len(screen.masks()) > 2)
+    screen.press("Control+z")
+    screen.until(lambda: screen.masks() == {0: {1}})
+    screen.page.locator("button.stop").wait_for(state="detached")
+    screen.press("Control+Shift+z")
+    screen.until(lambda: len(screen.masks()) > 2)
+
+
 def test_changes_are_tracked_as_far_as_objects_were(screen: Screen) -> None:
     screen.press("d")
     screen.drag((170, 120), (210, 120))
