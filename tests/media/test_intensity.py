@@ -235,3 +235,20 @@ def test_twelve_bits_of_alpha_are_opaque(tmp_path: Path) -> None:
     colour = (SLOPE * 4095).astype(np.uint16)
     cv2.imwrite(str(tmp_path / "image.png"), np.dstack([colour] * 3 + [np.full_like(colour, 4095)]))
     assert shows_slope(read_image(tmp_path / "image.png"))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0), (1, 2, 0)])
+def test_images_of_8_bits_among_deeper_ones_keep_their_values(order: tuple[int, ...]) -> None:
+    """Behind a deeper one, they were scaled like it: nearly black, or white beside fractions."""
+    ramp = np.arange(3072, dtype=np.uint16).reshape(48, 64)
+    images = [(ramp // 12).astype(np.uint8), ramp * 16, ramp * 8]
+    read = []
+    for first in range(3):
+        frames = open_frames([images[number] for number in order])
+        frames[first]  # which frame is read first changes nothing
+        read.append({number: frames[place] for place, number in enumerate(order)})
+    assert (read[0][0][..., 0] == images[0]).all()
+    for other in read[1:]:
+        assert all((other[number] == read[0][number]).all() for number in range(3))
+    brightness = [read[0][number].mean() for number in (1, 2)]
+    assert brightness[0] > 1.8 * brightness[1], "the deep ones share a range"

@@ -81,8 +81,7 @@ class ImageStack:
         first = pages[0]()
         self.size = first.size
         self._converter = RgbConverter(intensity_range)
-        if first.is_deep and intensity_range is None:
-            self._converter = RgbConverter(self._choose_intensity_range(first))
+        self._set_intensity_range(first, 0)
         self._mixed_range = mixed_range
 
     @property
@@ -118,6 +117,7 @@ class ImageStack:
                 f"the images of {self.name} must all have one size. The first has (H, W) = {self.size}, "
                 f"and frame {frame} ({self.file_name(frame)}) has {image.size}."
             )
+        self._set_intensity_range(image, frame)
         return {frame: self._converter.convert(image)}
 
     def play(self, start: int) -> Iterator[Image]:
@@ -126,11 +126,16 @@ class ImageStack:
     def play_frames(self, frames: Iterable[int]) -> Iterator[Image]:
         return (self.read([frame])[frame] for frame in frames)
 
-    def _choose_intensity_range(self, first: RawImage) -> IntensityRange:
+    def _set_intensity_range(self, image: RawImage, frame: int) -> None:
+        """Choose the range of the source before its first image of more than 8 bits is converted. Images of 8
+        bits among others keep their values."""
+        if not image.is_deep or self._converter.intensity_range is not None:
+            return
         last = self.count() - 1
-        sampled = {round(last * step / (SAMPLED_FRAMES - 1)) for step in range(SAMPLED_FRAMES)} - {0}
-        images = [first, *(self._pages[frame]() for frame in sorted(sampled))]
-        return estimate_intensity_range(image.values for image in images if image.is_deep)
+        sampled = {round(last * step / (SAMPLED_FRAMES - 1)) for step in range(SAMPLED_FRAMES)}
+        images = [image if number == frame else self._pages[number]() for number in sorted(sampled)]
+        deep = [sample.values for sample in images if sample.is_deep]
+        self._converter.intensity_range = estimate_intensity_range(deep or [image.values])
 
 
 class _PagedFile:
