@@ -293,6 +293,26 @@ def check_hint(size_of_hint: Sequence[int], count: int, size: tuple[int, int]) -
         raise PromptError("hint must have a mask to correct. Got masks of no object: leave the hint out.")
 
 
+def first_mask(masks: Any) -> np.ndarray:
+    """The first of the masks of a frame, or of ranked candidates, bool (H, W)."""
+    ids = getattr(masks, "ids", None)  # ranked candidates have none
+    mask: np.ndarray = masks[0] if ids is None else masks[ids[0]]
+    return mask
+
+
+def split_hint(prompt: Prompt, hint: Any, side: int) -> tuple[Prompt, Any]:
+    """A prompt and its hint. Of a hint that the network did not make, the first mask is the prompt's start.
+
+    Args:
+        prompt: In pixels of the image.
+        hint: Masks or candidates of the image, of which the first is corrected; or None.
+        side: The side of the network's low-res masks.
+    """
+    if hint is None or prompt.is_mask_only or hint.low_res.shape[-1] == side:
+        return prompt, None if prompt.is_mask_only else hint
+    return replace(prompt, mask=first_mask(hint)), None
+
+
 def count_candidates(prompt: Prompt) -> int:
     """The number of candidates for a prompt on an image: three for a single click, which is ambiguous."""
     return 3 if prompt.clicks == 1 and prompt.box is None else 1

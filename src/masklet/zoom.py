@@ -20,7 +20,7 @@ from masklet.arrays import to_array
 from masklet.boxes import Box, box_area, box_iou, intersect_boxes, tight_box, unite_boxes
 from masklet.components import remove_specks
 from masklet.errors import OptionError, check_count
-from masklet.prompts import Prompt
+from masklet.prompts import Prompt, first_mask
 
 SHARED = 0.5  # IoU of windows above which one is used for both
 TEMPER = 0.45  # chosen on validation images: the predicted IoU of a first click is then not biased
@@ -152,8 +152,8 @@ class Zoom:
     def _look(
         self, segmenter: Segmenter[Ranked], prompt: Prompt, hint: Any, candidates: int, pauses: bool
     ) -> Generator[None, None, Ranked]:
-        if prompt.is_mask_only and prompt.mask is not None:  # without points, networks find little
-            prompt, hint = replace(prompt, box=tight_box(prompt.mask)), None
+        if prompt.mask is not None and hint is None:
+            prompt = add_box(prompt, prompt.mask)
         box = box_of_prompt(prompt, hint)
         if self.tile is None and box is not None:
             answers = self._segment_around(segmenter, box, prompt, hint, candidates)
@@ -320,8 +320,7 @@ def box_of_prompt(prompt: Prompt, hint: Any) -> Box | None:
         return _with_clicks(prompt.box, prompt)
     mask = prompt.mask
     if hint is not None:
-        ids = getattr(hint, "ids", None)  # the masks of a frame have them, ranked ones do not
-        mask = hint[0] if ids is None else hint[ids[0]]
+        mask = first_mask(hint)
     return None if mask is None else box_of_mask(mask, prompt)
 
 
@@ -337,16 +336,15 @@ def box_of_mask(mask: np.ndarray, prompt: Prompt) -> Box | None:
     return None if box is None else _with_clicks(box, prompt)
 
 
-def add_tracked_box(prompt: Prompt, tracked: np.ndarray) -> Prompt:
-    """Clicks that correct a tracked mask, bool (H, W), with the box around both.
+def add_box(prompt: Prompt, mask: np.ndarray) -> Prompt:
+    """Clicks that correct a mask, bool (H, W), that was tracked or drawn, with the box around both.
 
     A window is segmented without memory. There, one click may select only a part, and a negative click alone
     selects nothing; the box identifies the object to correct. Clicks far from the mask mean that the mask is
-    on another object. In an image the box does not help: the answer to a first click is too often the wrong
-    object.
+    on another object. The answer to a click in an image gets no box: it is too often the wrong object.
     """
-    box, around = tight_box(tracked), box_of_mask(tracked, prompt)
-    if prompt.box is not None or prompt.mask is not None or box is None or around is None:
+    box, around = tight_box(mask), box_of_mask(mask, prompt)
+    if prompt.box is not None or box is None or around is None:
         return prompt
     return prompt if box_area(around) > FAR * box_area(box) else replace(prompt, box=around)
 

@@ -739,6 +739,45 @@ def test_a_mask_alone_goes_with_its_box(zooming: Sam2, images: np.ndarray, zoom:
     assert_same(session.segment(Prompt(mask=mask), hint=nothing), boxed)
 
 
+@pytest.mark.parametrize("zoom", [Zoom(), Zoom(largest=0.0, mirrored=False)])
+def test_clicks_that_correct_a_drawn_mask_go_with_its_box(
+    zooming: Sam2, images: np.ndarray, zoom: Zoom
+) -> None:
+    """Whether the mask is in the prompt, in the hint, or was the prompt before; and in a window or not."""
+    mask, click = np.zeros(WIDE, dtype=bool), Prompt(negative=[(45, 35)])
+    mask[30:50, 40:60] = True
+    box = Prompt(box=(40, 30, 60, 50))
+    session = ImageSession(zooming, images[0], zoom=zoom)
+    boxed = session.segment(Prompt(mask=mask) | click | box, candidates=3)
+    assert_same(session.segment(Prompt(mask=mask) | click), boxed)
+    assert_same(session.segment(click, hint=Masks.from_arrays(0, {4: mask}, WIDE)), boxed)
+    videos = [VideoSession(zooming, images, zoom=zoom) for _ in range(4)]
+    for video in videos[:2]:
+        video.prompt(0, 1, Prompt(mask=mask))
+    first, second = videos[0].prompt(0, 1, click), videos[1].prompt(0, 1, click | box)
+    assert np.array_equal(first[1], second[1]) and torch.equal(first.low_res, second.low_res)
+    first, second = (
+        video.prompt(0, 1, Prompt(mask=mask) | prompt)
+        for video, prompt in zip(videos[2:], (click, click | box), strict=True)
+    )
+    assert np.array_equal(first[1], second[1]) and torch.equal(first.low_res, second.low_res)
+
+
+def test_nano_keeps_to_a_drawn_mask_that_a_click_corrects() -> None:
+    """It was left with a part of the object, or nothing."""
+    blocks = np.random.default_rng(0).integers(90, 130, (19, 25, 3), dtype=np.uint8)
+    image = blocks.repeat(16, axis=0).repeat(16, axis=1)[:300]
+    cv2.circle(image, (200, 150), 60, (210, 40, 40), -1)
+    mask, click = image[..., 0] > 150, Prompt(negative=[(200, 85)])
+    drawn = cv2.dilate(mask.astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
+    session = ImageSession(masklet.load("nano"), image)
+    for answer in (
+        session.segment(click, hint=Masks.from_arrays(0, {1: drawn}, mask.shape)),
+        session.segment(Prompt(mask=drawn) | click),
+    ):
+        assert mask_iou(answer.best, mask) > 0.9
+
+
 def test_nano_finds_the_object_of_a_mask_at_the_edge_of_an_image() -> None:
     blocks = np.random.default_rng(0).integers(90, 130, (19, 25, 3), dtype=np.uint8)
     image = blocks.repeat(16, axis=0).repeat(16, axis=1)[:300]

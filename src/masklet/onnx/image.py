@@ -26,6 +26,7 @@ from masklet.prompts import (
     check_image_prompt,
     count_candidates,
     label_points,
+    split_hint,
 )
 from masklet.zoom import Window, Zoom, crop_prompt, find_zoom, mirror_prompt
 
@@ -93,6 +94,7 @@ class ImageSession:
         if hint is not None:
             check_hint(hint.size, len(hint), self.size)
         count = candidates or count_candidates(prompt)
+        prompt, hint = split_hint(prompt, hint, self.network.manifest.mask_size)
         if self._zoom is None:
             return self.segment_in(None, prompt, hint, count)
         return self._zoom.segment(self, prompt, hint, count)
@@ -118,7 +120,7 @@ class ImageSession:
 
     def segment_both_ways(self, prompt: Prompt, hint: Hint | None, candidates: int) -> ImageCandidates:
         """Segment a prompt in the image and in its mirror image, and return the mean of both."""
-        low_res = None if hint is None else crop_hint(hint, None, self.network.manifest.mask_size)
+        low_res = None if hint is None else hint.low_res[0]
         seen = self._decode(self.features, prompt, self.size, low_res)
         if self._mirrored is None:
             self._mirrored = self._encode(self._image, mirrored=True)

@@ -260,14 +260,11 @@ class ImageCandidates(ComparesArrays):
 
 def crop_hint(hint: Masks | ImageCandidates, window: Window | None, side: int) -> np.ndarray:
     """The low-res logits (m, m) of the first mask as seen in a window, None for the whole image."""
-    low_res: np.ndarray = hint.low_res[0]
-    is_own = low_res.shape[-1] == side
-    if window is None and is_own:
+    if window is None:
+        low_res: np.ndarray = hint.low_res[0]
         return low_res
-    x0, y0, x1, y1 = window or (0, 0, hint.size[1], hint.size[0])
-    inside = hint.logits[0, y0:y1, x0:x1]
-    # Of masks that this network did not make, only the sides count.
-    return shrink(inside if is_own else CERTAIN * np.sign(inside), (side, side))
+    x0, y0, x1, y1 = window
+    return shrink(hint.logits[0, y0:y1, x0:x1], (side, side))
 
 
 def _boxes(masks: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from masklet.onnx.image import ImageSession
 from masklet.onnx.masks import Masks, frame_to_square, mask_to_square, read_image
 from masklet.onnx.network import Decoded, Features, MemoryRule, Network, as_network
 from masklet.prompts import Prompt, check_frame_prompts, check_id, check_prompts, label_points
-from masklet.zoom import Zoom, add_tracked_box, find_zoom
+from masklet.zoom import Zoom, add_box, find_zoom
 
 
 @dataclass(frozen=True)
@@ -229,8 +229,9 @@ class Tracker:
             session = ImageSession(self.network, image, zoom=self._zoom, features=features)
             masks = None if before is None else self._as_masks(0, {1: before}, size)
             hint = masks if masks is not None and masks[1].any() else None
-            if hint is not None:
-                prompt = add_tracked_box(prompt, hint[1])
+            shown = prompt.mask if hint is None else hint[1]
+            if shown is not None:
+                prompt = add_box(prompt, shown)
             zoomed = session.segment(prompt, hint=hint)
             if zoomed.zoomed and zoomed.best.any():
                 answer = self._adopt(features, zoomed.best)

@@ -13,7 +13,7 @@ from masklet.model import Sam2
 from masklet.sessions.image import rank_candidates
 from masklet.tracking.step import Choice, EncodedPrompt, TrackedObject
 from masklet.types import ImageCandidates, MaskPrediction, Masks, Prompt
-from masklet.zoom import add_tracked_box
+from masklet.zoom import add_box
 
 SegmentImage = Callable[[Prompt, Masks | None], ImageCandidates]  # by prompt and corrected mask
 
@@ -77,8 +77,10 @@ class PreparedPrompt:
         """
         if zoom is not None and not prompt.is_mask_only:
             corrected = before if before is not None and before[before.ids[0]].any() else None
-            if corrected is not None and tracked:
-                prompt = add_tracked_box(prompt, corrected[corrected.ids[0]])
+            if corrected is not None and (tracked or prompt.mask is not None):
+                prompt = add_box(prompt, corrected[corrected.ids[0]])
+            elif prompt.mask is not None:
+                prompt = add_box(prompt, prompt.mask)
             zoomed = zoom(prompt, corrected)
             if zoomed.zoomed and zoomed.best.any():
                 encoded = EncodedPrompt.of(Prompt(mask=zoomed.best), size, model, adopts=True)

@@ -25,9 +25,10 @@ from masklet.prompts import (
     check_id,
     check_image_prompt,
     count_candidates,
+    split_hint,
 )
 from masklet.tracking.step import EncodedPrompt, batch_alike, decode_prompts, encode_image, encode_images
-from masklet.types import CERTAIN, Candidates, FrameFeatures, Masks, MemorySelection, Prompt
+from masklet.types import Candidates, FrameFeatures, Masks, MemorySelection, Prompt
 from masklet.zoom import Window, Zoom, crop_prompt, find_zoom, mirror_prompt
 
 Hint = Masks | ImageCandidates  # masks; the first is corrected
@@ -182,18 +183,19 @@ class ImageSession:
         self, prompts: Sequence[object], hints: Sequence[object], candidates: int | None
     ) -> list[ImageCandidates]:
         """The answers to several prompts. Those of the same form are decoded together."""
-        checked = [check_image_prompt(prompt, self.size) for prompt in prompts]
-        corrected = [_check_hint(hint, self.size) for hint in hints]
-        counts = [candidates or count_candidates(prompt) for prompt in checked]
-        rows = list(zip(checked, corrected, counts, strict=True))
+        side = self.model.config.mask_size
+        rows = [
+            (*split_hint(prompt, _check_hint(hint, self.size), side), candidates or count_candidates(prompt))
+            for prompt, hint in zip((check_image_prompt(it, self.size) for it in prompts), hints, strict=True)
+        ]
         if self._zoom is not None:
             zoomed = [self._zoom.segment(self, *row) for row in rows]
             return [replace(answer, image=lambda: self._image) for answer in zoomed]
         encoded = [self._encode_prompt(None, prompt, earlier) for prompt, earlier, _ in rows]
-        shapes = [(prompt.shape, count) for prompt, count in zip(encoded, counts, strict=True)]
+        shapes = [(prompt.shape, count) for prompt, (_, _, count) in zip(encoded, rows, strict=True)]
         answers: dict[int, ImageCandidates] = {}
         for batch in batch_alike(zip(shapes, range(len(rows)), strict=True), PROMPTS_PER_BATCH):
-            decoded = self._decode(self._whole, [encoded[row] for row in batch], counts[batch[0]])
+            decoded = self._decode(self._whole, [encoded[row] for row in batch], rows[batch[0]][2])
             ranked = (rank_candidates(decoded.row(index), self.size) for index in range(len(batch)))
             answers |= zip(batch, ranked, strict=True)
         return [replace(answers[row], image=lambda: self._image) for row in range(len(rows))]
@@ -224,7 +226,7 @@ class ImageSession:
         """
         if self._mirrored is None:
             self._mirrored = self._as_view(encode_image(self.model, self._image, mirrored=True))
-        low_res = None if hint is None else crop_hint(hint, None, self.model.config.mask_size).flip(-1)
+        low_res = None if hint is None else hint.low_res[:1].flip(-1)
         turned = EncodedPrompt.of(mirror_prompt(prompt, self.size[1]), self.size, self.model, low_res)
         seen = self._decode(self._whole, [self._encode_prompt(None, prompt, hint)], candidates)
         mirrored = self._decode(self._mirrored, [turned], candidates)
@@ -376,13 +378,10 @@ def crop_hint(hint: Hint, window: Window | None, side: int) -> Float[Tensor, "1 
     Args:
         side: The side of the decoder's maps.
     """
-    is_own = hint.low_res.shape[-1] == side
-    if window is None and is_own:
+    if window is None:
         return hint.low_res[:1]
-    x0, y0, x1, y1 = window = window or (0, 0, hint.size[1], hint.size[0])
+    x0, y0, x1, y1 = window
     inside = hint.best_part(window) if isinstance(hint, ImageCandidates) else hint.logits[0, y0:y1, x0:x1]
-    if not is_own:  # masks that this network did not make: only their sides count
-        inside = CERTAIN * inside.sign()
     return F.interpolate(
         inside[None, None], (side, side), mode="bilinear", align_corners=False, antialias=True
     )[0]
