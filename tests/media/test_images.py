@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import cv2
 import numpy as np
 import PIL.Image
 import pytest
 
 from masklet.errors import MediaError
-from masklet.media import NoSuchFrame, find_images, open_frames, read_image
+from masklet.media import NoSuchFrame, find_images, open_frames, read_image, read_label_map
 from masklet.media.readers.images import natural_key
 from media.made import number, numbered
 
@@ -61,6 +62,22 @@ class TestReadImage:
         image = read_image(tmp_path / "ramp.tiff")[..., 0].ravel()
         assert (np.diff(image.astype(int)) >= 0).all()
         assert image[0] == 0 and 180 < image[-1] <= 255
+
+    @pytest.mark.parametrize("name", ["colours.png", "clear.png", "colours.tif"])
+    def test_deep_colours_of_a_pil_image_are_those_of_its_file(self, tmp_path: Path, name: str) -> None:
+        """Pillow opens them in 8 bits, the upper ones: images of 12 bits were nearly black."""
+        ramp = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64)
+        channels = (ramp, ramp // 2, ramp // 3, np.full_like(ramp, 65535))
+        pixels = np.dstack(channels if name == "clear.png" else channels[:3])
+        cv2.imwrite(str(tmp_path / name), pixels)
+        expected = read_image(tmp_path / name)
+        with PIL.Image.open(tmp_path / name) as image:
+            assert (read_image(image) == expected).all() and expected.max() > 100
+            assert (read_image(image) == expected).all(), "and again"
+        grey = np.where(ramp < 1000, 0, 300).astype(np.uint16)
+        cv2.imwrite(str(tmp_path / name), np.dstack([grey] * 3))
+        with PIL.Image.open(tmp_path / name) as image:
+            assert (read_label_map(image) == grey).all()
 
     @pytest.mark.parametrize("orientation, turns", [(1, 0), (3, 2), (6, 3), (8, 1)])
     def test_exif_rotation_of_files_and_of_pil_images(

@@ -207,7 +207,7 @@ class ImageFile:
             if page != self._image.tell():
                 self._image.seek(page)
             self._check_size()
-            if _is_cut_by_pillow(self._image):
+            if is_cut_by_pillow(self._image):
                 orientation = self._image.getexif().get(_ORIENTATION, 1)
                 raw = _raw(_correct(_load_page(self._file, page), _tags(self._image)))
                 return turn_upright(raw, orientation)
@@ -226,7 +226,7 @@ class ImageFile:
                 return turn_upright(stored, self._tags.get(_ORIENTATION, 1)).numbers()
             if page != self._image.tell():
                 self._image.seek(page)
-            if _is_cut_by_pillow(self._image):
+            if is_cut_by_pillow(self._image):
                 orientation = self._image.getexif().get(_ORIENTATION, 1)
                 return turn_upright(_raw(_load_page(self._file, page)), orientation).numbers()
             return read_upright(self._image, read)
@@ -234,9 +234,7 @@ class ImageFile:
     @property
     def is_deep(self) -> bool:
         """Whether its values have more than 8 bits."""
-        return (
-            bool(self._decoded) or self._image.mode.startswith(("I", "F")) or _is_cut_by_pillow(self._image)
-        )
+        return bool(self._decoded) or self._image.mode.startswith(("I", "F")) or is_cut_by_pillow(self._image)
 
     @property
     def image(self) -> PIL.Image.Image:
@@ -369,7 +367,7 @@ def _deep_opacity(alpha: np.ndarray) -> np.ndarray | None:
     return None if (alpha == alpha.flat[0]).all() and alpha.flat[0] else _opacity(alpha, SIXTEEN_BITS)
 
 
-def _is_cut_by_pillow(image: PIL.Image.Image) -> bool:
+def is_cut_by_pillow(image: PIL.Image.Image) -> bool:
     """Whether Pillow would read only the upper 8 bits of 16."""
     tiles = getattr(image, "tile", None)
     if image.mode.startswith(("I", "F")) or not tiles:

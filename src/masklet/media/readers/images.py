@@ -17,8 +17,8 @@ import PIL.Image
 import torch
 
 from masklet.arrays import to_array
-from masklet.errors import MediaError
-from masklet.media.readers.image_files import File, ImageFile, decode, is_image
+from masklet.errors import MaskletError, MediaError
+from masklet.media.readers.image_files import File, ImageFile, decode, is_cut_by_pillow, is_image
 from masklet.media.readers.intensity import RawImage, RgbConverter
 from masklet.media.readers.microscopy import Channel, mix_channels, take_optical_channel
 from masklet.media.readers.source import Image, IntensityRange
@@ -227,9 +227,26 @@ def split_sequence(
     return iter(images)
 
 
+def deep_file(image: PIL.Image.Image) -> bytes | None:
+    """The file of an opened image of which Pillow would read only the upper 8 of 16 bits; None for others."""
+    file = getattr(image, "fp", None)
+    if file is None or not is_cut_by_pillow(image):
+        return None
+    position = file.tell()
+    file.seek(0)
+    content: bytes = file.read()
+    file.seek(position)
+    return content
+
+
 def _decode_pil(image: PIL.Image.Image) -> RawImage:
     try:
-        return decode(image)
+        if (content := deep_file(image)) is None:
+            return decode(image)
+        with ImageFile(content) as file:
+            return file.read(image.tell())
+    except MaskletError:
+        raise
     except Exception as error:  # a lazily opened file may be damaged
         raise MediaError(f"the PIL image cannot be read: {str(error).rstrip('.')}.") from error
 

@@ -13,7 +13,7 @@ from masklet.arrays import to_array
 from masklet.errors import MediaError
 from masklet.label_maps import NotAMask, to_label_map
 from masklet.media.readers.image_files import PHOTOMETRIC, WHITE_IS_ZERO, ImageFile, read_upright
-from masklet.media.readers.images import find_file, find_images
+from masklet.media.readers.images import deep_file, find_file, find_images
 from masklet.media.readers.source import printable
 
 SAME_COLOUR = 8  # maximum difference of a grey pixel's channels after JPEG compression
@@ -48,6 +48,8 @@ def read_label_map(source: object, *, white: int = 1) -> np.ndarray:
     source = to_array(source)
     if isinstance(source, np.ndarray):
         return _label_map(np.ma.filled(source, 0), "the mask", white, is_lossy=False)
+    if isinstance(source, PIL.Image.Image) and (content := deep_file(source)) is not None:
+        return read_label_map(content, white=white)
     if isinstance(source, PIL.Image.Image):
         is_lossy = _is_lossy(source)
         return _image_label_map(source, read_upright(source, _values), "the mask", white, is_lossy)
