@@ -304,6 +304,7 @@ def test_an_undo_is_told_as_one(caller: Caller) -> None:
     caller.click(video)
     told = []
     with caller.client.websocket_connect(f"ws://127.0.0.1/api{video}/events") as tab:
+        assert tab.receive_json()["type"] == "hello", "only now it is told of events"
         for verb in ("undo", "redo"):
             caller.post(f"{video}/{verb}")
             while (message := tab.receive_json())["type"] != "changed":
