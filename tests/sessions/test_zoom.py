@@ -667,7 +667,7 @@ def test_clicks_that_correct_a_tracked_mask_go_with_its_box(
             prompt,
             WIDE,
             before=before,
-            tracked=tracked,
+            boxed=tracked,
             alone=False,
             zoom=lambda corrected, hint: session.segment(corrected, hint=hint),
         )

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from masklet import rle
+from masklet.sessions.answer import PreparedPrompt
 from masklet.studio.edits import edit_mask, match_components, smooth_mask, split_components
 from studio.small import SIZE, Caller, counts
 
@@ -167,6 +168,27 @@ def test_masks_that_an_edit_gave_to_an_object_are_not_missing(caller: Caller, vi
         if mask is not None:
             assert np.array_equal(mask_of(caller, video, frame, id), mask), (frame, id)
     assert mask_of(caller, video, 4, 3) is not None
+
+
+def test_a_click_on_an_edited_mask_goes_with_its_box(
+    caller: Caller, video: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxed, prepare = list[bool](), PreparedPrompt.of
+
+    def record(*arguments: Any, **options: Any) -> PreparedPrompt:
+        boxed.append(options["boxed"])
+        return prepare(*arguments, **options)
+
+    monkeypatch.setattr(PreparedPrompt, "of", record)
+    video = caller.video()
+    caller.click(video)
+    caller.click(video, x=30)
+    edit(caller, video, "grow", start=0, stop=1, amount=2)
+    caller.click(video, x=31)
+    caller.post(f"{video}/undo")
+    caller.post(f"{video}/undo")
+    caller.click(video, x=32)
+    assert boxed == [False, False, True, False]
 
 
 def test_an_edit_survives_tracking_of_later_frames(caller: Caller, video: str) -> None:

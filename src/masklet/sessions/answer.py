@@ -62,7 +62,7 @@ class PreparedPrompt:
         size: tuple[int, int],
         *,
         before: Masks | None,
-        tracked: bool,
+        boxed: bool,
         alone: bool,
         zoom: SegmentImage | None,
     ) -> PreparedPrompt:
@@ -71,13 +71,14 @@ class PreparedPrompt:
         Args:
             prompt: All prompts of the object on this frame, joined.
             before: The object's mask on this frame, which the prompt corrects.
-            tracked: Whether that mask was tracked from another frame.
+            boxed: Whether clicks go with that mask's box, because it was tracked from another frame or
+                edited.
             alone: Use no memory, as in an image.
             zoom: Answers a prompt on the frame as on an image, with zoom; None for no zoom.
         """
         if zoom is not None and not prompt.is_mask_only:
             corrected = before if before is not None and before[before.ids[0]].any() else None
-            if corrected is not None and (tracked or prompt.mask is not None):
+            if corrected is not None and (boxed or prompt.mask is not None):
                 prompt = add_box(prompt, corrected[corrected.ids[0]])
             elif prompt.mask is not None:
                 prompt = add_box(prompt, prompt.mask)

@@ -42,6 +42,7 @@ class MemoryRecord:
             zoom, or the mask of a compact answer.
         anchor: Whether the policy may select the memory when it is old.
         policy_state: The policy's state after this frame, if the store saves it.
+        edited: Whether a person changed the mask without a prompt.
     """
 
     answer: MaskPrediction | CompactAnswer
@@ -49,6 +50,7 @@ class MemoryRecord:
     exact: str | None = None
     anchor: bool = False
     policy_state: Mapping[str, Tensor] = field(default_factory=dict)
+    edited: bool = False
 
     @property
     def nbytes(self) -> int:

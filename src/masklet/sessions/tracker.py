@@ -211,7 +211,7 @@ class Tracker:
                 prompt,
                 size,
                 before=None if before is None else FrameAnswers(self.frame, size, {id: before}).masks(),
-                tracked=before is not None,
+                boxed=before is not None,
                 alone=id not in previews,
                 zoom=None if self._zoom is None else segment,
             )

@@ -178,7 +178,7 @@ class VideoSession:
         obj = self.state.objects.get(id) or ObjectState(id, self._store.history.number + 1)
         # A mask replaces what is on the frame, so that nothing there is corrected.
         record = None if prompt.mask is not None else self._store.record(obj, frame)
-        reverse = obj.direction(frame)
+        is_edited, reverse = record is not None and record.edited, obj.direction(frame)
         encoded = self._propagator.encode(frame, reverse=bool(reverse))
         tracked = self._propagator.begin(obj, frame, reverse=reverse)
         prepared = PreparedPrompt.of(
@@ -186,7 +186,7 @@ class VideoSession:
             self._store.joined_prompt(obj, event),
             size,
             before=None if record is None else to_masks(frame, {id: record}, size, self.model),
-            tracked=reverse is not None and any(other != frame for other in obj.prompts),
+            boxed=is_edited or (reverse is not None and any(other != frame for other in obj.prompts)),
             alone=reverse is None,
             zoom=None if self._zoom is None else partial(self._segment, frame),
         )

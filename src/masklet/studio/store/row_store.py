@@ -133,7 +133,10 @@ class RowStore:
                 Result.frame == frame,
             )
         )
-        return None if row is None else self._records(obj, [row])[frame]
+        if row is None:
+            return None
+        edits = {event.number for event in self.change.state.records if event.do == "edit"}
+        return replace(self._records(obj, [row])[frame], edited=row.since in edits)
 
     def joined_prompt(self, obj: ObjectState, event: Prompted) -> Prompt:
         prompts, frame = obj.prompts, event.frame
