@@ -226,7 +226,11 @@ def test_images_and_clips_of_one_name_are_all_there(tmp_path):
         write_frame(tmp_path / "set/images" / name)
     for name in ("1.png", "2.png"):
         write_labels(tmp_path / "set/masks" / name, square(4))
-    assert [image.name for image in find_images(tmp_path / "set")] == ["set/1", "set/1 (2)", "set/2"]
+    with pytest.raises(MediaError, match="may belong to either"):
+        find_images(tmp_path / "set")
+    (tmp_path / "set/masks/1.png").rename(tmp_path / "set/masks/1.jpg.png")
+    write_labels(tmp_path / "set/masks/1.png.png", square(4))
+    assert [image.name for image in find_images(tmp_path / "set")] == ["set/1.jpg", "set/1.png", "set/2"]
     code = rle.encode(square(4) > 0)
     labels = {"masklet_id": [1], "masklet": [[code]], "video_frame_count": 1, "masklet_frame_step": 1}
     for run in ("first", "second"):

@@ -42,6 +42,7 @@ class FeatureCache:
         previews: The candidates for the last prompts on these frames.
 
     Example:
+        >>> import torch
         >>> from masklet.config import toy
         >>> model, sizes = Sam2(toy()), ((8, 4), (2, 8), (1, 16))
         >>> features = FrameFeatures(*(torch.zeros(1, c, side, side) for c, side in sizes))
