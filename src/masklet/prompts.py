@@ -303,13 +303,17 @@ def first_mask(masks: Any) -> np.ndarray:
 def split_hint(prompt: Prompt, hint: Any, side: int) -> tuple[Prompt, Any]:
     """A prompt and its hint. Of a hint that the network did not make, the first mask is the prompt's start.
 
+    A prompt that is only a mask is a start of its own and drops the hint.
+
     Args:
         prompt: In pixels of the image.
         hint: Masks or candidates of the image, of which the first is corrected; or None.
         side: The side of the network's low-res masks.
     """
-    if hint is None or prompt.is_mask_only or hint.low_res.shape[-1] == side:
-        return prompt, None if prompt.is_mask_only else hint
+    if prompt.is_mask_only:
+        return prompt, None
+    if hint is None or hint.low_res.shape[-1] == side:
+        return prompt, hint
     return replace(prompt, mask=first_mask(hint)), None
 
 

@@ -76,9 +76,8 @@ def run_demo(
     """
     settings = {"model": model, **maker.to_json(), **training.to_json(), **asdict(size)}
     settings.pop("rounds")  # more rounds may follow later
-    if file := find_given(
-        model
-    ):  # otherwise, other weights with the same name would continue from its results
+    file = find_given(model)
+    if file is not None:  # otherwise, other weights with the same name would continue from its results
         settings["weights"] = digest(model, [file])
     run = Run("engine demo", "", settings, {})
     check_folder(out, run, before=lambda: read_settings_file(out / STEPS / "settings.json", run, [STEPS]))

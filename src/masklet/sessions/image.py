@@ -183,11 +183,11 @@ class ImageSession:
         self, prompts: Sequence[object], hints: Sequence[object], candidates: int | None
     ) -> list[ImageCandidates]:
         """The answers to several prompts. Those of the same form are decoded together."""
-        side = self.model.config.mask_size
-        rows = [
-            (*split_hint(prompt, _check_hint(hint, self.size), side), candidates or count_candidates(prompt))
-            for prompt, hint in zip((check_image_prompt(it, self.size) for it in prompts), hints, strict=True)
-        ]
+        side, rows = self.model.config.mask_size, []
+        for prompt, hint in zip(prompts, hints, strict=True):
+            checked = check_image_prompt(prompt, self.size)
+            start, corrected = split_hint(checked, _check_hint(hint, self.size), side)
+            rows.append((start, corrected, candidates or count_candidates(checked)))
         if self._zoom is not None:
             zoomed = [self._zoom.segment(self, *row) for row in rows]
             return [replace(answer, image=lambda: self._image) for answer in zoomed]

@@ -195,24 +195,24 @@ class PolicyRecord:
     Attributes:
         cuts: The scene cuts known to the bank.
         frames: The frames of its memories; None for a bank without a capacity.
-        anchors: The frames of its anchors, likewise.
+        anchors: The frames of its anchors, which a full bank keeps longer.
     """
 
     number: int
     policy: MemoryPolicy
     cuts: tuple[int, ...]
     frames: frozenset[int] | None
-    anchors: frozenset[int] | None
+    anchors: frozenset[int]
 
     def remembers(self, version: Version) -> bool:
         """Whether the memory of a valid version was not removed from a full bank."""
-        if self.frames is None or self.anchors is None or version.since > self.number:
+        if self.frames is None or version.since > self.number:
             return True
-        return version.frame in self.frames or version.frame in self.anchors
+        return version.frame in self.frames | self.anchors
 
     def drop_others(self, bank: MemoryBank) -> None:
         """Remove from a bank what was an anchor or a tracked memory once and is not any more."""
-        if self.frames is not None and self.anchors is not None:
+        if self.frames is not None:
             for frame in bank.anchors.keys() - self.anchors:
                 del bank.anchors[frame]
             for frame in self.anchors - self.frames:
@@ -307,13 +307,11 @@ class InMemoryStore:
 
     def save_policy(self, obj: TrackedObject) -> None:
         number, bank = self.history.number, obj.bank
-        frames, anchors = None, None
-        if self._capacity is not None:
-            frames, anchors = frozenset((*bank.prompted, *bank.tracked)), frozenset(bank.anchors)
+        frames = None if self._capacity is None else frozenset((*bank.prompted, *bank.tracked))
         policies = self._policies.setdefault(obj.id, [])
         if policies and policies[-1].number == number:
             policies.pop()
-        policies.append(PolicyRecord(number, obj.policy, bank.cuts, frames, anchors))
+        policies.append(PolicyRecord(number, obj.policy, bank.cuts, frames, frozenset(bank.anchors)))
 
     def refill(self, obj: ObjectState, bank: MemoryBank, frames: Iterable[int], rebuild: Rebuild) -> None:
         for version, record in self._remembered(obj, frames):
